@@ -1,0 +1,58 @@
+// A device: memory, and the operations that run on it.
+//
+// train/ writes each model once against this header and ops.h; kernels/cpu/ and kernels/cuda/ implement the same operations.
+// Nothing above kernels/ includes either.
+//
+// Element types. Activations and working weights are in the device's working type: f32 on the CPU, f32 or bf16 on a GPU.
+// They are passed as `d2v_real *`, a type nobody can follow or index, so that code above cannot assume one. Statistics, master
+// parameters, gradients of parameters, moments, losses and the teacher's average are `float` everywhere.
+//
+// Errors: operations return void. The device keeps the first error; d2v_device_sync reports it, once per step. With the
+// environment's D2V_SYNC=1 every operation is followed by a sync, and the message names the culprit.
+// Threads: one thread drives a device. The CPU backend uses OpenMP inside; its own reductions are cut by size, never by
+// thread count. oneDNN's products may depend on the number of threads: d2v_device_threads is part of what makes two runs equal.
+#ifndef D2V_KERNELS_DEVICE_H
+#define D2V_KERNELS_DEVICE_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct d2v_real d2v_real; // one element of the device's working type; never completed
+typedef struct d2v_device d2v_device;
+
+// name: "cpu", "cpu:N" (N compute threads), "cuda", "cuda:N", "auto". A CUDA device in a build without CUDA is D2V_UNSUPPORTED
+// with a message that says how to build it in.
+d2v_status d2v_device_open(d2v_device **device, const char *name, d2v_error *err);
+void d2v_device_close(d2v_device *device); // NULL is allowed
+const char *d2v_device_name(const d2v_device *device);
+int d2v_device_threads(const d2v_device *device); // compute threads; 0 on a GPU
+size_t d2v_device_real_size(const d2v_device *device); // bytes of one d2v_real
+
+// Memory of the device; on the CPU plain memory. Aligned to 256 bytes, not cleared.
+d2v_status d2v_device_alloc(d2v_device *device, void *out, size_t bytes, d2v_error *err);
+void d2v_device_free(d2v_device *device, void *pointer);
+// Host memory that the device can read fast (pinned for CUDA): what a loader's allocator hands out.
+d2v_status d2v_device_alloc_host(d2v_device *device, void *out, size_t bytes, d2v_error *err);
+void d2v_device_free_host(d2v_device *device, void *pointer);
+
+// Ordered with the operations. download returns when the bytes are there.
+void d2v_device_upload(d2v_device *device, void *to, const void *from_host, size_t bytes);
+void d2v_device_download(d2v_device *device, void *to_host, const void *from, size_t bytes);
+void d2v_device_copy(d2v_device *device, void *to, const void *from, size_t bytes);
+void d2v_device_zero(d2v_device *device, void *to, size_t bytes);
+
+// Conversions between the working type and float, both in device memory.
+void d2v_device_to_real(d2v_device *device, d2v_real *to, const float *from, size_t count);
+void d2v_device_to_float(d2v_device *device, float *to, const d2v_real *from, size_t count);
+
+// p + index elements. On a measuring arena's pointers this is only arithmetic.
+d2v_real *d2v_real_at(const d2v_device *device, const d2v_real *p, size_t index);
+
+// Waits for everything asked so far; the first error since the last sync.
+d2v_status d2v_device_sync(d2v_device *device, d2v_error *err);
+// For backends: remembers the first.
+void d2v_device_set_error(d2v_device *device, d2v_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+#endif

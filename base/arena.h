@@ -27,6 +27,8 @@ void d2v_arena_init(d2v_arena *arena, void *block, size_t size);
 void d2v_arena_init_measuring(d2v_arena *arena);
 bool d2v_arena_is_measuring(const d2v_arena *arena);
 
+// Pieces start at multiples of D2V_ARENA_ALIGN bytes from the start of the block, which must itself be aligned to 64 bytes or more
+// (d2v_alloc, cudaMalloc), and their sizes are rounded up to it.
 // Never NULL: running out is a mistake of the plan and asserts. In a measuring arena the pointer must not be followed.
 void *d2v_arena_take(d2v_arena *arena, size_t bytes);
 size_t d2v_arena_mark(const d2v_arena *arena);

@@ -34,10 +34,12 @@ bool d2v_path_is_safe(const char *name);
 
 // A file being written aside.
 typedef struct d2v_file_out d2v_file_out;
+// Fails when the folder is not there. Removes NAME.tmp-* left by processes that are gone.
 d2v_status d2v_file_begin(d2v_file_out **out, const char *path, d2v_error *err);
 d2v_status d2v_file_write(d2v_file_out *out, const void *bytes, size_t size, d2v_error *err);
 uint64_t d2v_file_written(const d2v_file_out *out);
-// Both end the life of `out`. commit publishes; on failure nothing is published and the temporary file is gone.
+// Both end the life of `out`. commit publishes; on failure nothing is published and the temporary file is gone. (When all but
+// the last step worked, the fsync of the folder, the whole new file is there but may not survive a power failure.)
 d2v_status d2v_file_commit(d2v_file_out *out, d2v_error *err);
 void d2v_file_abandon(d2v_file_out *out); // NULL is allowed
 // begin + write + commit.

@@ -1,0 +1,69 @@
+// A source hands out batches, takes them back, and saves or restores its position. It is all the trainer knows of data.
+//
+// Three implement it: the loader over shards (loaders/speech_source.h), synthetic batches (synthetic_source.h) and recorded ones
+// (recorded_source.h). The position is a few integers, valid for another number of loader threads and of ranks.
+// Threads: one thread calls; the source may have its own behind it.
+#ifndef D2V_LOADERS_SOURCE_H
+#define D2V_LOADERS_SOURCE_H
+
+#include "base/error.h"
+#include "loaders/batch.h"
+
+typedef struct d2v_source d2v_source;
+
+// Where a source stands: enough to go on with the very batch that would have come next.
+typedef struct d2v_source_position {
+	uint64_t epoch;  // counted from 1, as fairseq does
+	uint64_t step;   // global steps of this epoch already handed out (a step is one batch on every rank)
+	uint64_t index;  // global steps since the beginning of the run
+	uint64_t plan;   // digest of what decides the stream (data set digest, seed, batching and mask settings): a source refuses
+	                 // a position whose plan differs and says which setting changed is to be undone
+} d2v_source_position;
+
+// What waiting for data cost, since the source was opened.
+#define D2V_SOURCE_STAGES 4
+typedef struct d2v_source_stats {
+	double waited;  // seconds the trainer waited in next()
+	double elapsed; // seconds since open
+	uint64_t batches, samples, bytes; // handed out; bytes read from the data set
+	double seconds_of_audio;
+	double padding; // share of what was read and then cropped or padded away
+	uint64_t damaged; // records replaced
+	const char *stage_name[D2V_SOURCE_STAGES]; // "read", "decode", "mask", "wait for slot"; NULL ends
+	double stage_seconds[D2V_SOURCE_STAGES];   // summed over threads
+} d2v_source_stats;
+
+// How batches get their memory: plain by default, pinned when a GPU is to read them.
+typedef struct d2v_source_allocator {
+	d2v_status (*alloc)(void *context, void *out, size_t bytes, d2v_error *err);
+	void (*free)(void *context, void *block);
+	void *context;
+} d2v_source_allocator;
+
+// The next batch, borrowed until given back; at most two may be out at a time. Never ends: epochs follow each other.
+d2v_status d2v_source_next(d2v_source *source, const d2v_batch **batch, d2v_error *err);
+void d2v_source_give(d2v_source *source, const d2v_batch *batch);
+// The position after the last batch handed out.
+d2v_source_position d2v_source_tell(const d2v_source *source);
+// Before the first next, or at any time between give and next.
+d2v_status d2v_source_seek(d2v_source *source, const d2v_source_position *position, d2v_error *err);
+d2v_source_stats d2v_source_statistics(d2v_source *source);
+// Global steps in an epoch (0: endless or unknown).
+uint64_t d2v_source_epoch_steps(const d2v_source *source, uint64_t epoch);
+void d2v_source_close(d2v_source *source); // NULL is allowed
+
+// For implementers: the first member of their own struct.
+typedef struct d2v_source_methods {
+	d2v_status (*next)(d2v_source *source, const d2v_batch **batch, d2v_error *err);
+	void (*give)(d2v_source *source, const d2v_batch *batch);
+	d2v_source_position (*tell)(const d2v_source *source);
+	d2v_status (*seek)(d2v_source *source, const d2v_source_position *position, d2v_error *err);
+	d2v_source_stats (*statistics)(d2v_source *source);
+	uint64_t (*epoch_steps)(const d2v_source *source, uint64_t epoch);
+	void (*close)(d2v_source *source);
+} d2v_source_methods;
+struct d2v_source {
+	const d2v_source_methods *methods;
+};
+
+#endif

@@ -1,0 +1,29 @@
+// A split of a data set as one sequence of records: global ordinal -> (shard, ordinal).
+//
+// Life: open -> view_new per thread -> read ... -> view_free -> close. The index of the whole split is in memory (24 bytes a record).
+#ifndef D2V_SHARDS_DATASET_H
+#define D2V_SHARDS_DATASET_H
+
+#include "shards/manifest.h"
+#include "shards/shard_reader.h"
+
+typedef struct d2v_dataset d2v_dataset;
+typedef struct d2v_dataset_view d2v_dataset_view;
+
+// split NULL: the only one, or "train"; otherwise an error lists the splits there are. Several splits may be joined: "train-clean-100,train-clean-360".
+d2v_status d2v_dataset_open(d2v_dataset **dataset, const char *path, const char *split, d2v_error *err);
+void d2v_dataset_close(d2v_dataset *dataset);
+const d2v_manifest *d2v_dataset_manifest(const d2v_dataset *dataset);
+uint64_t d2v_dataset_records(const d2v_dataset *dataset);
+const d2v_index_row *d2v_dataset_rows(const d2v_dataset *dataset); // (records), borrowed until close
+// "DATASET/train/00000.mdb: record 17" for messages; text is returned.
+const char *d2v_dataset_where(const d2v_dataset *dataset, uint64_t record, char *text, size_t size);
+
+d2v_status d2v_dataset_view_new(d2v_dataset_view **view, d2v_dataset *dataset, d2v_error *err);
+void d2v_dataset_view_free(d2v_dataset_view *view);
+// Borrowed until the data set is closed. A record's XXH3 is checked the first time this process reads it (a bitmap shared by all views), or
+// always with D2V_DATASET_VERIFY_ALWAYS. Errors name file and record.
+d2v_status d2v_dataset_read(d2v_dataset_view *view, uint64_t record, d2v_record *out, d2v_error *err);
+void d2v_dataset_will_need(d2v_dataset_view *view, uint64_t record);
+
+#endif

@@ -1,0 +1,57 @@
+// dataset.json: what a data set is. Published last; a folder without one is not a data set yet. docs/format.md lists the keys.
+#ifndef D2V_SHARDS_MANIFEST_H
+#define D2V_SHARDS_MANIFEST_H
+
+#include "shards/record.h"
+#include "shards/shard_writer.h"
+
+#include <jansson.h>
+
+#define D2V_MANIFEST_SCHEMA 1
+#define D2V_MANIFEST_NAME "dataset.json"
+
+typedef struct d2v_manifest_shard {
+	char *file; // "train/00000.mdb", relative to the data set, checked to stay below it
+	d2v_shard_facts facts;
+} d2v_manifest_shard;
+
+typedef struct d2v_manifest_split {
+	char *name; // "train", "dev-clean"
+	d2v_manifest_shard *shards;
+	size_t shard_count;
+	uint64_t records, units, bytes, rejected; // sums over shards; rejected: lines of rejected.tsv
+	uint64_t digest; // chain of the shards' digests
+	json_t *statistics; // object: hours, shortest, longest, length histogram ...; made from the index by manifest_stats
+} d2v_manifest_split;
+
+typedef struct d2v_manifest_source {
+	char *name;   // file name, URL, or folder as given, without machine-specific parents
+	char *checksum; // "md5:..." or "sha256:..." or "" when unknown
+	uint64_t bytes;
+} d2v_manifest_source;
+
+typedef struct d2v_manifest {
+	d2v_modality modality;
+	uint32_t rate; // audio: samples per second
+	d2v_manifest_split *splits;
+	size_t split_count;
+	d2v_manifest_source *sources;
+	size_t source_count;
+	json_t *options; // the ingest options that decide the bytes
+} d2v_manifest;
+
+void d2v_manifest_init(d2v_manifest *manifest, d2v_modality modality);
+void d2v_manifest_release(d2v_manifest *manifest);
+d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_error *err);
+d2v_status d2v_manifest_parse(d2v_manifest *manifest, const char *text, size_t size, const char *where, d2v_error *err); // fuzzed
+d2v_status d2v_manifest_save(const d2v_manifest *manifest, const char *dataset, d2v_error *err);
+d2v_status d2v_manifest_add_split(d2v_manifest *manifest, const char *name, d2v_manifest_split **split, d2v_error *err);
+d2v_status d2v_manifest_add_shard(d2v_manifest_split *split, const char *file, const d2v_shard_facts *facts, d2v_error *err);
+d2v_status d2v_manifest_add_source(d2v_manifest *manifest, const char *name, const char *checksum, uint64_t bytes, d2v_error *err);
+const d2v_manifest_split *d2v_manifest_find_split(const d2v_manifest *manifest, const char *name); // NULL: not there
+// Fills split->statistics (and sums, digest) by reading the shards' indexes below `dataset`.
+d2v_status d2v_manifest_stats(d2v_manifest *manifest, d2v_manifest_split *split, const char *dataset, d2v_error *err);
+// The digest of the whole data set: splits and shards in order. What "one digest for any --jobs" means.
+uint64_t d2v_manifest_digest(const d2v_manifest *manifest);
+
+#endif

@@ -1,0 +1,34 @@
+// Reading one published shard: an immutable LMDB file, opened without a lock file, read by any number of threads.
+//
+// One d2v_shard per shard and process; one d2v_shard_view per worker and shard (an LMDB read transaction).
+// Life: open -> view_new (per thread) -> read ... -> view_free -> close after all views are gone.
+#ifndef D2V_SHARDS_SHARD_READER_H
+#define D2V_SHARDS_SHARD_READER_H
+
+#include "shards/record.h"
+#include "shards/shard_index.h"
+#include "shards/shard_writer.h"
+
+typedef struct d2v_shard d2v_shard;
+typedef struct d2v_shard_view d2v_shard_view;
+
+// A file that is no shard, truncated (SIGBUS is never met: sizes are checked against the file first), or of another schema: D2V_CORRUPT
+// or D2V_UNSUPPORTED with the file's name.
+d2v_status d2v_shard_open(d2v_shard **shard, const char *path, d2v_error *err);
+void d2v_shard_close(d2v_shard *shard);
+const char *d2v_shard_path(const d2v_shard *shard);
+uint64_t d2v_shard_records(const d2v_shard *shard);
+// The shard's meta as parsed JSON, owned by the caller.
+d2v_status d2v_shard_meta(d2v_shard *shard, json_t **meta, d2v_error *err);
+// All rows, checked against their digests. *rows: d2v_free.
+d2v_status d2v_shard_read_index(d2v_shard *shard, d2v_index_row **rows, uint64_t *count, d2v_error *err);
+
+d2v_status d2v_shard_view_new(d2v_shard_view **view, d2v_shard *shard, d2v_error *err);
+void d2v_shard_view_free(d2v_shard_view *view);
+// The record's parts are borrowed from the file's map until the shard is closed. With verify its XXH3 is computed.
+d2v_status d2v_shard_read(d2v_shard_view *view, uint64_t ordinal, bool verify, d2v_record *record, d2v_error *err);
+d2v_status d2v_shard_find(d2v_shard_view *view, const char *name, uint64_t *ordinal, d2v_error *err); // D2V_NOT_FOUND
+// Asks the kernel to read the record's pages soon (MADV_WILLNEED); returns at once. For look-ahead along a known order.
+void d2v_shard_will_need(d2v_shard_view *view, uint64_t ordinal);
+
+#endif

@@ -16,8 +16,7 @@ typedef struct d2v_progress d2v_progress;
 d2v_status d2v_progress_new(d2v_progress **progress, bool quiet, d2v_error *err);
 void d2v_progress_free(d2v_progress *progress); // ends the line; NULL is allowed
 
-// At most a few times a second is anything printed; calling often is cheap. done/total (total 0: unknown) give the time left;
-// the text is formatted only when it is printed.
+// At most a few times a second is anything printed; calling often is cheap. done/total (total 0: unknown) give the time left.
 void d2v_progress_update(d2v_progress *progress, double done, double total, const char *format, ...) __attribute__((format(printf, 4, 5)));
 // Prints the last state whatever the time.
 void d2v_progress_finish(d2v_progress *progress);

@@ -1,0 +1,158 @@
+#include "base/progress.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+#define TERMINAL_SECONDS 0.2 // between two drawings on a terminal
+#define PLAIN_SECONDS 10.0   // between two lines in a log
+#define SETTLE_SECONDS 1.0   // no guess of the time left before this: the first records tell little
+#define LINE_BYTES 512
+
+struct d2v_progress {
+	bool quiet, terminal;
+	bool line_open;
+	double started, printed;
+	double first_done; // where the count stood at the first update: a resumed run did not do that now
+	bool updated;
+	double done, total;
+	char text[LINE_BYTES]; // the last state
+	bool unprinted;        // text is newer than what was printed
+};
+
+double d2v_clock(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+d2v_status d2v_progress_new(d2v_progress **progress, bool quiet, d2v_error *err) {
+	D2V_TRY(d2v_alloc_zero(progress, 1, sizeof **progress, err));
+	(*progress)->quiet = quiet;
+	(*progress)->terminal = isatty(STDERR_FILENO);
+	(*progress)->started = (*progress)->printed = d2v_clock();
+	return D2V_OK;
+}
+
+// Room for the text in the terminal's line; a longer one would wrap and could not be rewritten in place.
+static size_t terminal_columns(void) {
+	struct winsize window;
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &window) < 0 || window.ws_col < 20)
+		return 79;
+	return window.ws_col - 1u;
+}
+
+static void append_time_left(const d2v_progress *progress, double now, char *line, size_t size) {
+	double elapsed = now - progress->started, advanced = progress->done - progress->first_done;
+	double missing = progress->total - progress->done;
+	if (!(elapsed >= SETTLE_SECONDS && advanced > 0 && progress->total > 0 && missing > 0))
+		return;
+	char duration[D2V_PROGRESS_TEXT];
+	size_t length = strlen(line);
+	snprintf(line + length, size - length, "  left %s", d2v_progress_duration(elapsed / advanced * missing, duration));
+}
+
+static void print(d2v_progress *progress, double now) {
+	char line[LINE_BYTES + D2V_PROGRESS_TEXT + 8], output[sizeof line + 16];
+	snprintf(line, sizeof line, "%s", progress->text);
+	append_time_left(progress, now, line, sizeof line);
+	if (progress->terminal)
+		snprintf(output, sizeof output, "\r%.*s\033[K", (int)terminal_columns(), line);
+	else
+		snprintf(output, sizeof output, "%s\n", line);
+	d2v_log_write_line(output, progress->terminal);
+	progress->line_open = progress->terminal;
+	progress->printed = now;
+	progress->unprinted = false;
+}
+
+void d2v_progress_update(d2v_progress *progress, double done, double total, const char *format, ...) {
+	if (progress->quiet)
+		return;
+	if (!progress->updated)
+		progress->first_done = done;
+	progress->updated = true;
+	progress->done = done;
+	progress->total = total;
+
+	// Formatted every time, since this may turn out to be the last state, which finish prints.
+	va_list args;
+	va_start(args, format);
+	vsnprintf(progress->text, sizeof progress->text, format, args);
+	va_end(args);
+	progress->unprinted = true;
+	double now = d2v_clock();
+	if (now - progress->printed >= (progress->terminal ? TERMINAL_SECONDS : PLAIN_SECONDS))
+		print(progress, now);
+}
+
+void d2v_progress_finish(d2v_progress *progress) {
+	if (progress->quiet || !progress->updated)
+		return;
+	if (progress->unprinted)
+		print(progress, d2v_clock());
+	if (progress->line_open)
+		d2v_log_write_line("\n", false);
+	progress->line_open = false;
+}
+
+void d2v_progress_free(d2v_progress *progress) {
+	if (!progress)
+		return;
+	if (progress->line_open)
+		d2v_log_write_line("\n", false);
+	d2v_free(progress);
+}
+
+const char *d2v_progress_duration(double seconds, char text[D2V_PROGRESS_TEXT]) {
+	if (!(seconds >= 0 && seconds < 1e9)) {
+		snprintf(text, D2V_PROGRESS_TEXT, "unknown");
+		return text;
+	}
+	uint64_t whole = (uint64_t)llround(seconds);
+	unsigned long long days = whole / 86400, hours = whole / 3600 % 24, minutes = whole / 60 % 60, rest = whole % 60;
+	if (whole >= 86400)
+		snprintf(text, D2V_PROGRESS_TEXT, "%llu d %02llu h", days, hours);
+	else if (whole >= 3600)
+		snprintf(text, D2V_PROGRESS_TEXT, "%llu h %02llu m", hours, minutes);
+	else if (whole >= 60)
+		snprintf(text, D2V_PROGRESS_TEXT, "%llu m %02llu s", minutes, rest);
+	else
+		snprintf(text, D2V_PROGRESS_TEXT, "%llu s", rest);
+	return text;
+}
+
+const char *d2v_progress_bytes(double bytes, char text[D2V_PROGRESS_TEXT]) {
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB", "PB" };
+	if (!(bytes >= 0 && bytes < 1e18)) {
+		snprintf(text, D2V_PROGRESS_TEXT, "unknown");
+		return text;
+	}
+	size_t unit = 0;
+	while (unit + 1 < sizeof units / sizeof *units && bytes >= (unit ? 999.5 : 1000)) {
+		bytes /= 1000;
+		unit++;
+	}
+	snprintf(text, D2V_PROGRESS_TEXT, unit && bytes < 9.95 ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+	return text;
+}
+
+const char *d2v_progress_count(uint64_t count, char text[D2V_PROGRESS_TEXT]) {
+	char digits[24];
+	int length = snprintf(digits, sizeof digits, "%llu", (unsigned long long)count);
+	size_t used = 0;
+	for (int i = 0; i < length; i++) {
+		if (i && (length - i) % 3 == 0)
+			text[used++] = ',';
+		text[used++] = digits[i];
+	}
+	text[used] = 0;
+	return text;
+}

@@ -23,7 +23,7 @@ d2v_status d2v_yaml_parse_value(const char *text, json_t **value, d2v_error *err
 d2v_status d2v_json_text(const json_t *root, char **text, d2v_error *err);
 // Published as d2v_file_replace does.
 d2v_status d2v_json_save(const json_t *root, const char *path, d2v_error *err);
-// YAML of a tree (for --print-config). d2v_free.
+// YAML of a tree in the order of its keys (for --print-config), which d2v_yaml_parse reads back as the same tree. d2v_free.
 d2v_status d2v_yaml_text(const json_t *root, char **text, d2v_error *err);
 
 d2v_status d2v_json_get_u64(const json_t *object, const char *key, const char *where, uint64_t max, uint64_t *value, d2v_error *err);

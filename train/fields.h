@@ -14,9 +14,10 @@ typedef enum d2v_field_kind {
 	D2V_FIELD_REAL,   // double
 	D2V_FIELD_REAL_OR_NULL, // double; null reads as NaN
 	D2V_FIELD_TEXT,   // char[D2V_FIELD_TEXT_MAX]
-	D2V_FIELD_CHOICE, // int, index into `choices`
+	D2V_FIELD_CHOICE, // int, index into `choices`; null is the choice "null"
 	D2V_FIELD_REALS,  // d2v_field_reals: [0.9, 0.98] or "(0.9,0.98)" or a single number, as fairseq's YAML mixes them
-	D2V_FIELD_FIXED,  // accepted only with the value in `choices` (or null): something d2v does not do otherwise. No member
+	D2V_FIELD_FIXED,  // accepted only with the value in `choices` (or null): something d2v does not do otherwise. "*": any value
+	                  // is taken and has no effect. No member; left out of d2v_fields_tree
 } d2v_field_kind;
 
 #define D2V_FIELD_TEXT_MAX 512
@@ -30,7 +31,7 @@ typedef struct d2v_field {
 	const char *path; // "model.ema_decay"; dots lead into nested mappings
 	d2v_field_kind kind;
 	size_t offset; // of the member in the struct
-	double min, max;
+	double min, max; // both 0: no bounds
 	const char *choices;  // "a|b|c", or the text of the only accepted value
 	const char *standard; // default, as YAML text
 	const char *help;

@@ -1,8 +1,9 @@
 # d2v: the only build file. `make help` lists what it can do, `make config` what it found.
 #
 # Layout of a build: build/<variant>/ holds objects, libd2v.a and tests; build/bin/ the programs of the plain variant.
-# Sources are found by wildcard: a new file under a part's folder is built, a new tools/NAME.c is a program, a new
-# tests/<part>/test_*.c is a test program that `make check` runs.
+# Sources are found by wildcard: a new file under a part's folder is built, a new tools/d2v-NAME.c is a program, a new
+# tests/<part>/test_*.c or .sh is a test that `make check` runs, a new tests/fuzz/fuzz_*.c a fuzzer, a new
+# tests/bench/bench_*.c a benchmark.
 
 MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
 .SUFFIXES:
@@ -11,97 +12,224 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := all
 
+# ---- what a user may set -------------------------------------------------------------------------------------------------
+
 VARIANT ?= plain
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
-WERROR  ?=
-CC      := $(if $(filter default undefined,$(origin CC)),gcc,$(CC))
+ARCH    ?= -march=native
 CFLAGS  ?=
 LDFLAGS ?=
+WERROR  ?=
+CASES   ?=
+ONLY    ?=
+MINUTES ?= 10
+DEMO_SPEECH ?=
+DEMO_DIR    ?= $(BUILD)/demo
+# Real samples to test with, when they lie beside the project; tests that want them skip otherwise.
+D2V_SHARED ?= $(abspath $(wildcard ../shared))
+ifneq ($(origin CC),environment)
+ifneq ($(origin CC),command line)
+CC := $(if $(filter fuzz,$(VARIANT)),clang,gcc)
+endif
+endif
 
 O   := $(BUILD)/$(VARIANT)
 BIN := $(if $(filter plain,$(VARIANT)),$(BUILD)/bin,$(O)/bin)
 
-# ---- what the machine must have ------------------------------------------------------------------------------------
+# ---- what the machine must have ------------------------------------------------------------------------------------------
 
-PACKAGES := gcc libc6-dev libgomp1 pkg-config liblmdb-dev libsndfile1-dev libsoxr-dev libarchive-dev libcurl4-openssl-dev \
-            libssl-dev libxxhash-dev libdnnl-dev libyaml-dev libjansson-dev
-CHECK_PACKAGES := $(PACKAGES) libcmocka-dev flac nginx-light xz-utils zstd zip
-DEMO_PACKAGES  := $(PACKAGES) espeak-ng
-SANITIZER_PACKAGES := $(CHECK_PACKAGES)
-FUZZ_PACKAGES  := $(PACKAGES) clang libclang-rt-dev
+PACKAGES := gcc libc6-dev liblmdb-dev libsndfile1-dev libsoxr-dev libarchive-dev libcurl4-openssl-dev libssl-dev \
+            libxxhash-dev libdnnl-dev libyaml-dev libjansson-dev
+CHECK_PACKAGES := $(PACKAGES) libcmocka-dev flac nginx-light zip zstd xz-utils
+DEMO_PACKAGES  := $(PACKAGES) espeak-ng flac
+FUZZ_PACKAGES  := $(PACKAGES) clang libclang-rt-14-dev
 
-# ---- flags ---------------------------------------------------------------------------------------------------------
+# $(call need,PACKAGES): nothing when all are there; otherwise installs them (as root or through sudo) or prints the line
+# that would and stops. Systems without dpkg are only told the names.
+define need
+command -v dpkg-query >/dev/null || { echo "d2v: not a Debian system: make sure that the counterparts of these are installed: $(1)"; exit 0; }; \
+missing=; for p in $(1); do \
+  dpkg-query -W -f='$${Status}' "$$p" 2>/dev/null | grep -q '^install ok installed' || missing="$$missing $$p"; done; \
+[ -n "$$missing" ] || exit 0; \
+if [ "$$(id -u)" = 0 ]; then as=; elif sudo -n true 2>/dev/null; then as="sudo -n"; \
+else echo "d2v: packages are missing. Run this, then make again:"; echo "    sudo apt-get install -y --no-install-recommends$$missing"; exit 1; fi; \
+echo "d2v: installing$$missing"; \
+$$as apt-get update -q >/dev/null || echo "d2v: apt-get update failed; trying with the package lists that are there"; \
+$$as env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing >/dev/null || { \
+  echo "d2v: installing failed. Run this, then make again:"; echo "    sudo apt-get install -y --no-install-recommends$$missing"; exit 1; }
+endef
 
-ARCH ?= -march=native
+# ---- flags -----------------------------------------------------------------------------------------------------------------
+
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings \
             -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral
-BASE_CFLAGS := -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) -fopenmp -fno-math-errno -fno-trapping-math -fvisibility=default \
-               $(WARNINGS) $(if $(WERROR),-Werror)
+OPENMP   := $(if $(filter fuzz,$(VARIANT)),-Wno-unknown-pragmas,-fopenmp)
 SANITIZE_plain :=
 SANITIZE_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
-SANITIZE_tsan  := -fsanitize=thread -O1
+SANITIZE_tsan  := -fsanitize=thread -fno-omit-frame-pointer -O1
+SANITIZE_fuzz  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 SANITIZE := $(SANITIZE_$(VARIANT))
-LIBS := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lxxhash -ldnnl -lyaml -ljansson -lpthread -lm
+# No fast-math: it would remove the guards against NaN. What is switched off here only concerns errno and FP traps.
+COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
+           $(if $(WERROR),-Werror) $(SANITIZE) $(CFLAGS)
+LINK    := $(CC) $(OPENMP) $(SANITIZE) $(LDFLAGS)
+LIBS    := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lxxhash $(if $(filter fuzz,$(VARIANT)),,-ldnnl) -lyaml -ljansson -lpthread -lm
 
-# ---- sources -------------------------------------------------------------------------------------------------------
+# ---- sources ---------------------------------------------------------------------------------------------------------------
 
-PARTS    := base shards ingest loaders kernels kernels/cpu train
-LIB_SRC  := $(foreach part,$(PARTS),$(wildcard $(part)/*.c))
-TOOL_SRC := $(wildcard tools/d2v-*.c)
-# tests/<part>/test_*.c are programs; every other tests/<part>/*.c and tests/ref/*.c is shared by them.
-TEST_SRC := $(wildcard tests/*/test_*.c)
+# The fuzzers' build leaves out the parts that read no foreign bytes (and need OpenMP).
+PARTS     := base shards ingest loaders train $(if $(filter fuzz,$(VARIANT)),,kernels kernels/cpu)
+LIB_SRC   := $(foreach part,$(PARTS),$(wildcard $(part)/*.c))
+TOOL_SRC  := $(wildcard tools/d2v-*.c)
+TEST_SRC  := $(wildcard tests/*/test_*.c)
 BENCH_SRC := $(wildcard tests/bench/bench_*.c)
-SUPPORT_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC) $(wildcard tests/fuzz/*.c),$(wildcard tests/*/*.c))
+FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
+HELPER_SRC := $(wildcard tests/e2e/helper_*.c)
+# What the tests of a folder share: every other C file under tests/.
+SUPPORT_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC) $(HELPER_SRC) tests/fuzz/%,$(wildcard tests/*/*.c))
 
-LIB_OBJ   := $(LIB_SRC:%.c=$(O)/%.o)
-LIB       := $(O)/libd2v.a
+LIB      := $(O)/libd2v.a
+LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
-TOOLS     := $(TOOL_SRC:tools/%.c=$(BIN)/%)
-TESTS     := $(TEST_SRC:%.c=$(O)/%)
-BENCHES   := $(BENCH_SRC:%.c=$(O)/%)
-
-# Recipes travel inside the library: a program needs no data files beside it.
-RECIPES    := $(sort $(wildcard train/recipes/*.yaml))
-RECIPE_OBJ := $(O)/train/recipes_embedded.o
+TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
+TESTS    := $(TEST_SRC:%.c=$(O)/%)
+BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
+FUZZERS  := $(FUZZ_SRC:%.c=$(O)/%)
+HELPERS  := $(HELPER_SRC:tests/e2e/%.c=$(O)/tests/e2e/%)
+RECIPES  := $(sort $(wildcard train/recipes/*.yaml))
 
 all: $(TOOLS) ## build the programs into build/bin/ (default)
 
-$(O)/%.o: %.c | deps
-	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) $(SANITIZE) $(CFLAGS) -MMD -MP -c -o $@ $<
+# ---- how things are made ---------------------------------------------------------------------------------------------------
 
+$(BUILD)/have-%: Makefile
+	@mkdir -p $(@D)
+	@$(call need,$($*_PACKAGES))
+	@touch $@
+BASE_PACKAGES := $(PACKAGES)
+
+# Changes only when the flags do: then everything is compiled anew.
+$(O)/flags: always
+	@mkdir -p $(@D)
+	@echo '$(COMPILE)' | cmp -s - $@ || echo '$(COMPILE)' > $@
+.PHONY: always
+always:
+
+$(O)/%.o: %.c $(O)/flags | $(BUILD)/have-BASE
+	@mkdir -p $(@D)
+	$(COMPILE) -MMD -MP -c -o $@ $<
+
+# Recipes travel inside the library: a program needs no data files beside it.
 $(O)/gen/recipes_embedded.c: $(RECIPES) Makefile
 	@mkdir -p $(@D)
-	@{ echo '// Generated from train/recipes/*.yaml by the Makefile.'; \
-	  echo '#include "train/recipes_embedded.h"'; \
-	  for f in $(RECIPES); do n=$$(basename $$f .yaml); echo "static const char text_$${n//-/_}[] ="; \
-	    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo ';'; done; \
+	@{ echo '// Made from train/recipes/*.yaml by the Makefile.'; echo '#include "train/recipes_embedded.h"'; \
 	  echo 'const d2v_recipe_text d2v_recipes_embedded[] = {'; \
-	  for f in $(RECIPES); do n=$$(basename $$f .yaml); echo "{ \"$$n\", text_$${n//-/_} },"; done; \
+	  for f in $(RECIPES); do echo "{ \"$$(basename $$f .yaml)\","; \
+	    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo '},'; done; \
 	  echo '{ 0, 0 } };'; } > $@
+$(O)/gen/recipes_embedded.o: $(O)/gen/recipes_embedded.c $(O)/flags | $(BUILD)/have-BASE
+	$(COMPILE) -Wno-overlength-strings -MMD -MP -c -o $@ $<
 
-$(RECIPE_OBJ): $(O)/gen/recipes_embedded.c
-	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) $(SANITIZE) $(CFLAGS) -MMD -MP -c -o $@ $<
-
-$(LIB): $(LIB_OBJ) $(if $(RECIPES),$(RECIPE_OBJ))
+$(LIB): $(LIB_OBJ) $(O)/gen/recipes_embedded.o
 	@rm -f $@
 	ar rcs $@ $^
 
-$(BIN)/%: $(O)/tools/%.o $(LIB)
+$(TOOLS): $(BIN)/%: $(O)/tools/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(CC) $(BASE_CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $< $(LIB) $(LIBS)
+	$(LINK) -o $@ $^ $(LIBS)
 
-$(TESTS): $(O)/%: $(O)/%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(BASE_CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS)
+$(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
+$(TESTS) $(BENCHES): %: %.o $(SUPPORT_OBJ) $(LIB)
+	$(LINK) -o $@ $^ -lcmocka $(LIBS)
+$(HELPERS): %: %.o $(LIB)
+	$(LINK) -o $@ $^ $(LIBS)
 
-$(BENCHES): $(O)/%: $(O)/%.o $(SUPPORT_OBJ) $(LIB)
-	$(CC) $(BASE_CFLAGS) $(SANITIZE) $(LDFLAGS) -o $@ $< $(SUPPORT_OBJ) $(LIB) -lcmocka $(LIBS)
+# A fuzzer's main is libFuzzer's in the fuzz variant; elsewhere it replays the corpus.
+$(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(LIB)
+	$(LINK) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TOOL_SRC:%.c=$(O)/%.d) $(TESTS:=.d) $(BENCHES:=.d)
-
+-include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TOOL_SRC:%.c=$(O)/%.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d))
 .PRECIOUS: $(O)/%.o
-.PHONY: all deps
-deps:
+
+# ---- checking --------------------------------------------------------------------------------------------------------------
+
+SHELL_TESTS = $(sort $(wildcard tests/*/test_*.sh))
+RUN_TESTS = BIN=$(abspath $(BIN)) OBJ=$(abspath $(O)) D2V_SHARED=$(D2V_SHARED) CC='$(CC)' tests/run.sh
+# ThreadSanitizer does not know libgomp, so it sees the parts whose threads are ours.
+TSAN_TESTS = $(filter $(foreach part,base shards ingest loaders,$(O)/tests/$(part)/%),$(TESTS))
+
+check: | $(BUILD)/have-CHECK ## build with warnings as errors and run all tests; ONLY=word runs those whose name has it
+	@$(MAKE) --no-print-directory WERROR=1 build-tests
+	@$(RUN_TESTS) --only='$(ONLY)' $(TESTS) $(FUZZERS) $(SHELL_TESTS)
+
+asan: | $(BUILD)/have-CHECK ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	@$(MAKE) --no-print-directory VARIANT=asan build-tests run-asan
+run-asan:
+	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
+	  $(RUN_TESTS) --only='$(ONLY)' $(TESTS) $(FUZZERS) $(SHELL_TESTS)
+
+tsan: | $(BUILD)/have-CHECK ## the tests of our own threads under ThreadSanitizer
+	@$(MAKE) --no-print-directory VARIANT=tsan build-tsan run-tsan
+run-tsan:
+	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(RUN_TESTS) --only='$(ONLY)' $(TSAN_TESTS)
+
+build-tests: $(TOOLS) $(TESTS) $(FUZZERS) $(HELPERS)
+build-tsan: $(TSAN_TESTS)
+
+golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*
+	@$(MAKE) --no-print-directory $(O)/tests/golden/test_golden
+	@GOLDEN_CASES='$(CASES)' $(O)/tests/golden/test_golden
+
+fuzz: | $(BUILD)/have-FUZZ ## run each fuzzer MINUTES (10) minutes with libFuzzer; ONLY=word chooses
+	@$(MAKE) --no-print-directory VARIANT=fuzz build-fuzz
+	@for f in $(FUZZ_SRC:tests/fuzz/%.c=%); do case $$f in *'$(ONLY)'*) ;; *) continue;; esac; \
+	  n=$${f#fuzz_}; mkdir -p $(BUILD)/fuzz/found/$$n $(BUILD)/fuzz/corpus/$$n; echo "== $$f, $(MINUTES) minutes"; \
+	  $(BUILD)/fuzz/tests/fuzz/$$f -max_total_time=$$(($(MINUTES)*60)) -timeout=20 -rss_limit_mb=2048 -print_final_stats=1 \
+	    -artifact_prefix=$(BUILD)/fuzz/found/$$n/ $(BUILD)/fuzz/corpus/$$n tests/fuzz/corpus/$$n 2>&1 | tee $(BUILD)/fuzz/$$f.log | \
+	    grep -E 'ERROR|SUMMARY|stat::|Test unit' || true; \
+	  [ -z "$$(ls $(BUILD)/fuzz/found/$$n)" ] || { echo "$$f found: $(BUILD)/fuzz/found/$$n; log $(BUILD)/fuzz/$$f.log"; exit 1; }; done
+build-fuzz: $(FUZZERS)
+
+bench: | $(BUILD)/have-CHECK ## print each benchmark as a ratio to a limit measured in the same run; ONLY=word chooses
+	@$(MAKE) --no-print-directory $(BENCHES) $(TOOLS)
+	@for b in $(BENCHES); do case $$b in *'$(ONLY)'*) ;; *) continue;; esac; \
+	  echo "== $${b##*/}"; BIN=$(abspath $(BIN)) D2V_SHARED=$(D2V_SHARED) $$b; done
+
+demo: | $(BUILD)/have-DEMO ## prepare a small speech corpus, look at it, train on it; DEMO_SPEECH=archive takes yours
+	@$(MAKE) --no-print-directory all
+	@BIN=$(BIN) DEMO_DIR=$(DEMO_DIR) DEMO_SPEECH='$(DEMO_SPEECH)' tools/demo.sh
+
+# ---- the rest --------------------------------------------------------------------------------------------------------------
+
+man: $(TOOLS) ## man pages, generated from the programs' option tables
+	@mkdir -p $(BUILD)/man
+	@for t in $(TOOLS); do $$t --man > $(BUILD)/man/$${t##*/}.1; done; ls $(BUILD)/man/*.1
+
+install: all man ## copy programs, library, headers and man pages below PREFIX (/usr/local)
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin/
+	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/
+	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
+	for h in $(wildcard base/*.h shards/*.h ingest/*.h loaders/*.h kernels/*.h train/*.h) d2v.h; do \
+	  install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/d2v/$$h; done
+
+config: ## say what was found on this machine
+	@echo "compiler    $$($(CC) --version 2>/dev/null | head -1 || echo 'none: make installs gcc')"
+	@echo "flags       $(ARCH), OpenMP"
+	@for p in $(sort $(CHECK_PACKAGES) $(DEMO_PACKAGES) $(FUZZ_PACKAGES)); do \
+	  printf '%-24s %s\n' $$p "$$(dpkg-query -W -f='$${Version}' $$p 2>/dev/null | grep . || echo 'not installed')"; done
+	@echo "CUDA        $$(command -v nvcc >/dev/null && nvcc --version | sed -n 's/.*release //p' || echo 'not found (not needed)')"
+	@echo "samples     $(if $(D2V_SHARED),$(D2V_SHARED),none beside the project: tests that want real data skip)"
+
+format: ## clang-format all sources
+	clang-format -i $(wildcard $(foreach p,base shards ingest loaders kernels kernels/cpu train tools tests/*,$(p)/*.[ch]))
+
+clean: ## remove the build folder
+	rm -rf $(BUILD)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+.PHONY: all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo man install config format clean help

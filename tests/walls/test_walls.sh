@@ -1,0 +1,68 @@
+#!/usr/bin/env bash
+# The walls of the house: who may include whom (docs/design.md), outside libraries in as few files as possible, every header
+# compiles alone, file names are unique in the tree.
+set -euo pipefail
+bad=0
+complain() { echo "$1"; bad=1; }
+
+# part: what its files may include from the project
+declare -A may=(
+	[base]="base"
+	[shards]="base shards"
+	[ingest]="base shards ingest"
+	[loaders]="base shards loaders"
+	[kernels]="base kernels"
+	[train]="base kernels train"
+	[tools]="base shards ingest loaders kernels train"
+)
+# the only headers the trainer sees of the loaders
+trainer_sees="loaders/batch.h loaders/source.h"
+
+check_include() { # FILE INCLUDED
+	local file=$1 included=$2 part=${1%%/*} from=${2%%/*} allowed
+	if [ "$part" = train ] && [ "$from" = loaders ]; then
+		[[ " $trainer_sees " == *" $included "* ]] || complain "$file includes $included: the trainer sees only $trainer_sees"
+		return
+	fi
+	for allowed in ${may[$part]}; do [ "$from" = "$allowed" ] && break; done
+	[ "$from" = "$allowed" ] || complain "$file includes $included: $part may include ${may[$part]}"
+	case $included in
+	kernels/cpu/* | kernels/cuda/*) [[ $file == "${included%/*}"/* ]] || complain "$file includes $included: only the backend itself may" ;;
+	kernels/backend.h) [ "$part" = kernels ] || complain "$file includes $included: only backends may" ;;
+	esac
+}
+
+files=$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' | grep -E '^(base|shards|ingest|loaders|kernels|train|tools)/')
+for file in $files; do
+	while read -r included; do check_include "$file" "$included"; done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
+done
+
+# An outside library is named where it is used and nowhere else.
+library() { # HEADER ALLOWED-FILES-REGEX
+	local file
+	for file in $(grep -lE "#include <$1" $files || true); do
+		[[ $file =~ ^($2)$ ]] || complain "$file includes <$1>: only $2 may"
+	done
+}
+library 'lmdb\.h' 'shards/shard_(writer|reader)\.c'
+library 'yaml\.h' 'base/yaml\.c'
+library 'sndfile\.h' 'shards/codec_audio\.c|ingest/[a-z_]+\.c'
+library 'curl/' 'ingest/[a-z_]+\.c'
+library 'archive' 'ingest/[a-z_]+\.c|shards/export\.c'
+library 'cuda' 'kernels/cuda/.*'
+library '(oneapi|dnnl)' 'kernels/cpu/.*'
+
+# Every header stands alone.
+for header in $(git ls-files -co --exclude-standard '*.h'); do
+	${CC:-gcc} -std=c17 -D_GNU_SOURCE -Wall -Wextra -Werror -I. -fsyntax-only -x c "$header" || complain "$header does not compile alone"
+done
+
+duplicates=$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.sh' | sed 's,.*/,,' | sort | uniq -d)
+[ -z "$duplicates" ] || complain "file names that are not unique in the tree: $duplicates"
+
+# The test can fail: an include across a wall is noticed.
+before=$bad
+check_include train/example.c shards/record.h >/dev/null
+[ "$bad" = 1 ] || { echo "the check itself found nothing wrong with train/ including shards/"; exit 1; }
+bad=$before
+exit $bad

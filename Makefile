@@ -22,6 +22,7 @@ ARCH    ?= -march=native
 CFLAGS  ?=
 LDFLAGS ?=
 WERROR  ?=
+V       ?=
 CASES   ?=
 ONLY    ?=
 MINUTES ?= 10
@@ -73,9 +74,13 @@ SANITIZE_fuzz  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-reco
 SANITIZE := $(SANITIZE_$(VARIANT))
 # No fast-math: it would remove the guards against NaN. What is switched off here only concerns errno and FP traps.
 COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
-           $(if $(WERROR),-Werror) $(SANITIZE) $(CFLAGS)
+           $(SANITIZE) $(CFLAGS)
 LINK    := $(CC) $(OPENMP) $(SANITIZE) $(LDFLAGS)
 LIBS    := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lxxhash $(if $(filter fuzz,$(VARIANT)),,-ldnnl) -lyaml -ljansson -lpthread -lm
+
+# Recipes say what they do in one word; V=1 shows the whole command.
+Q   := $(if $(V),,@)
+say  = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$@')
 
 # ---- sources ---------------------------------------------------------------------------------------------------------------
 
@@ -119,7 +124,8 @@ always:
 
 $(O)/%.o: %.c $(O)/flags | $(BUILD)/have-BASE
 	@mkdir -p $(@D)
-	$(COMPILE) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(COMPILE) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
 
 # Recipes travel inside the library: a program needs no data files beside it.
 $(O)/gen/recipes_embedded.c: $(RECIPES) Makefile
@@ -130,25 +136,30 @@ $(O)/gen/recipes_embedded.c: $(RECIPES) Makefile
 	    sed -e 's/\\/\\\\/g' -e 's/"/\\"/g' -e 's/.*/"&\\n"/' $$f; echo '},'; done; \
 	  echo '{ 0, 0 } };'; } > $@
 $(O)/gen/recipes_embedded.o: $(O)/gen/recipes_embedded.c $(O)/flags | $(BUILD)/have-BASE
-	$(COMPILE) -Wno-overlength-strings -MMD -MP -c -o $@ $<
+	$(Q)$(COMPILE) -Wno-overlength-strings -MMD -MP -c -o $@ $<
 
 $(LIB): $(LIB_OBJ) $(O)/gen/recipes_embedded.o
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)
+	$(Q)ar rcs $@ $^
 
 $(TOOLS): $(BIN)/%: $(O)/tools/%.o $(LIB)
 	@mkdir -p $(@D)
-	$(LINK) -o $@ $^ $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $^ $(LIBS)
 
 $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
 $(TESTS) $(BENCHES): %: %.o $(SUPPORT_OBJ) $(LIB)
-	$(LINK) -o $@ $^ -lcmocka $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS)
 $(HELPERS): %: %.o $(LIB)
-	$(LINK) -o $@ $^ $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $^ $(LIBS)
 
 # A fuzzer's main is libFuzzer's in the fuzz variant; elsewhere it replays the corpus.
 $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(LIB)
-	$(LINK) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(LIBS)
+	$(call say,LINK)
+	$(Q)$(LINK) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(LIBS)
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TOOL_SRC:%.c=$(O)/%.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d))
 .PRECIOUS: $(O)/%.o

@@ -176,14 +176,14 @@ check: | $(BUILD)/have-CHECK ## build with warnings as errors and run all tests;
 	@$(RUN_TESTS) --only='$(ONLY)' $(TESTS) $(FUZZERS) $(SHELL_TESTS)
 
 asan: | $(BUILD)/have-CHECK ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
-	@$(MAKE) --no-print-directory VARIANT=asan build-tests run-asan
-run-asan:
+	@$(MAKE) --no-print-directory VARIANT=asan run-asan
+run-asan: build-tests
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
 	  $(RUN_TESTS) --only='$(ONLY)' $(TESTS) $(FUZZERS) $(SHELL_TESTS)
 
 tsan: | $(BUILD)/have-CHECK ## the tests of our own threads under ThreadSanitizer
-	@$(MAKE) --no-print-directory VARIANT=tsan build-tsan run-tsan
-run-tsan:
+	@$(MAKE) --no-print-directory VARIANT=tsan run-tsan
+run-tsan: build-tsan
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(RUN_TESTS) --only='$(ONLY)' $(TSAN_TESTS)
 
 build-tests: $(TOOLS) $(TESTS) $(FUZZERS) $(HELPERS)

@@ -39,11 +39,13 @@ speak_corpus() { # FOLDER
 		: >"$out/$speaker/$chapter/$speaker-$chapter.trans.txt"
 		while read -r line; do
 			base=$speaker-$chapter-$(printf '%04d' $n)
-			espeak-ng -v "$voice" -p $pitch -s $speed --stdout "$line" | flac --silent --force -o "$out/$speaker/$chapter/$base.flac" -
+			espeak-ng -v "$voice" -p $pitch -s $speed -w "$1/spoken.wav" "$line"
+			flac --silent --force -o "$out/$speaker/$chapter/$base.flac" "$1/spoken.wav"
 			echo "$base ${line^^}" >>"$out/$speaker/$chapter/$speaker-$chapter.trans.txt"
 			n=$((n + 1))
 		done < <(sentences)
 	done
+	rm -f "$1/spoken.wav"
 }
 
 mkdir -p "$dir"

@@ -8,7 +8,7 @@
 //     static const d2v_command command = { .program = "d2v-ingest", .name = "librispeech", .operands = "--out DIR [SOURCE...]", ... };
 //
 // GNU conventions: --name=value, --name value, -j4, -j 4, bundled flags, "--" ends options, options and operands may mix.
-// `--help` is always there. "--workers 4x" is an error. Unknown options name the nearest known one.
+// `--help` (and `-h`, unless a row takes the letter) is always there. "--workers 4x" is an error. Unknown options name the nearest known one.
 #ifndef D2V_BASE_OPTIONS_H
 #define D2V_BASE_OPTIONS_H
 
@@ -37,7 +37,7 @@ typedef struct d2v_option {
 	char letter;      // short twin or 0
 	d2v_option_kind kind;
 	void *into; // its value before parsing is the default
-	double min, max;
+	double min, max; // both 0: no bounds
 	const char *choices;
 	const char *value; // placeholder in help: "N", "DIR"
 	const char *help;  // one sentence; what the default is
@@ -67,7 +67,7 @@ void d2v_options_release(d2v_operands *operands);
 void d2v_options_print_help(const d2v_command *command, FILE *out);
 
 // A program with subcommands: finds argv[1] in the table, prints the overview for --help or nothing, names the nearest one
-// for an unknown one. Returns the process's exit code. Also answers `--version` and `--man` (roff of everything, from the same tables).
+// for an unknown one. The table ends with a row whose command is NULL. Returns the process's exit code. Also answers `--version` and `--man` (roff of everything, from the same tables).
 typedef struct d2v_subcommand {
 	const d2v_command *command;
 	int (*run)(const d2v_command *command, int argc, char **argv);

@@ -37,7 +37,8 @@ void d2v_device_free(d2v_device *device, void *pointer);
 d2v_status d2v_device_alloc_host(d2v_device *device, void *out, size_t bytes, d2v_error *err);
 void d2v_device_free_host(d2v_device *device, void *pointer);
 
-// Ordered with the operations. download returns when the bytes are there.
+// Ordered with the operations. download returns when the bytes are there. Like operations, these and the conversions below do
+// nothing while the device is planning (d2v_ops_set_dry).
 void d2v_device_upload(d2v_device *device, void *to, const void *from_host, size_t bytes);
 void d2v_device_download(d2v_device *device, void *to_host, const void *from, size_t bytes);
 void d2v_device_copy(d2v_device *device, void *to, const void *from, size_t bytes);

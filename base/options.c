@@ -83,7 +83,10 @@ static d2v_status store_int(const parse_state *parse, const d2v_option *row, con
 	if (!number)
 		return fail_value(parse, row, text, "an integer");
 	if (errno || !within_bounds(row, (double)value)) {
-		snprintf(expected, sizeof expected, "an integer from %.0f to %.0f", row->min, row->max);
+		if (row->min == 0 && row->max == 0)
+			snprintf(expected, sizeof expected, "an integer of 64 bits");
+		else
+			snprintf(expected, sizeof expected, "an integer from %.0f to %.0f", row->min, row->max);
 		return fail_value(parse, row, text, expected);
 	}
 	*(int64_t *)row->into = value;

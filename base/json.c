@@ -8,9 +8,15 @@
 
 #define TEXT_FLAGS (JSON_SORT_KEYS | JSON_INDENT(2) | JSON_REAL_PRECISION(17) | JSON_ENCODE_ANY)
 
+// Set when memory ran out: jansson's parser does not always say so.
+static _Thread_local bool starved;
+
 static void *take_for_jansson(size_t size) {
 	void *block;
-	return d2v_alloc(&block, size, 1, NULL) == D2V_OK ? block : NULL;
+	if (d2v_alloc(&block, size, 1, NULL) == D2V_OK)
+		return block;
+	starved = true;
+	return NULL;
 }
 
 // Before main, so that no tree was made yet with other functions than will free it. Our blocks may be freed by free(),
@@ -22,10 +28,11 @@ __attribute__((constructor)) static void set_up_jansson(void) {
 
 d2v_status d2v_json_parse(const char *text, size_t size, const char *where, json_t **root, d2v_error *err) {
 	json_error_t about;
+	starved = false;
 	*root = json_loadb(text, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &about);
 	if (*root)
 		return D2V_OK;
-	if (json_error_code(&about) == json_error_out_of_memory)
+	if (starved || json_error_code(&about) == json_error_out_of_memory)
 		return d2v_fail(err, D2V_NO_MEMORY, "%s: no memory for its JSON", where);
 	return d2v_fail(
 		err, D2V_INVALID, "%s: line %d, column %d: not JSON: %s", where, about.line, about.column, about.text);

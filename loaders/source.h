@@ -25,7 +25,7 @@ typedef struct d2v_source_position {
 } d2v_source_position;
 
 // What waiting for data cost, since the source was opened.
-#define D2V_SOURCE_STAGES 4
+#define D2V_SOURCE_STAGES 6
 typedef struct d2v_source_stats {
 	double waited;                    // seconds the trainer waited in next()
 	double elapsed;                   // seconds since open
@@ -33,7 +33,7 @@ typedef struct d2v_source_stats {
 	double seconds_of_audio;
 	double padding;                            // share of what was read and then cropped or padded away
 	uint64_t damaged;                          // records replaced
-	const char *stage_name[D2V_SOURCE_STAGES]; // "read", "decode", "mask", "wait for slot"; NULL ends
+	const char *stage_name[D2V_SOURCE_STAGES]; // "read", "decode", "mask", "digest", "wait for slot"; NULL ends
 	double stage_seconds[D2V_SOURCE_STAGES];   // summed over threads
 } d2v_source_stats;
 

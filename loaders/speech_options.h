@@ -1,0 +1,16 @@
+// What the speech loader needs to know of its own options: defaults filled in, bounds checked, and a digest of what
+// decides the stream.
+#ifndef D2V_LOADERS_SPEECH_OPTIONS_H
+#define D2V_LOADERS_SPEECH_OPTIONS_H
+
+#include "loaders/speech_source.h"
+#include "shards/dataset.h"
+
+#define D2V_SPEECH_OUT 2 // batches that may be out at a time
+
+// Zeros that mean a default become that default.
+d2v_status d2v_speech_options_check(d2v_speech_options *options, d2v_error *err);
+// Lengths, order and content of the records, and every option that reaches the stream.
+uint64_t d2v_speech_options_digest(const d2v_speech_options *options, d2v_dataset *dataset);
+
+#endif

@@ -55,5 +55,7 @@ void d2v_file_names_free(char **names, size_t count);
 
 // Tests: the n-th write or fsync from now fails with ENOSPC; negative switches that off.
 void d2v_file_fail_after(long n);
+// For a write that another library does for us: counts as one. True when it is to fail; errno is set.
+bool d2v_file_must_fail(void);
 
 #endif

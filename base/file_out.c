@@ -34,7 +34,7 @@ void d2v_file_fail_after(long n) {
 }
 
 // True for the one write or fsync that a test wants to fail; errno is set.
-static bool must_fail(void) {
+bool d2v_file_must_fail(void) {
 	if (atomic_load_explicit(&until_failure, memory_order_relaxed) < 0 || atomic_fetch_sub(&until_failure, 1) != 0)
 		return false;
 	errno = ENOSPC;
@@ -42,7 +42,7 @@ static bool must_fail(void) {
 }
 
 static int sync_descriptor(int fd) {
-	if (must_fail())
+	if (d2v_file_must_fail())
 		return -1;
 	int result;
 	do
@@ -178,7 +178,7 @@ d2v_status d2v_file_begin(d2v_file_out **out, const char *path, d2v_error *err) 
 
 static d2v_status write_through(d2v_file_out *out, const unsigned char *bytes, size_t size, d2v_error *err) {
 	while (size) {
-		ssize_t done = must_fail() ? -1 : write(out->fd, bytes, size);
+		ssize_t done = d2v_file_must_fail() ? -1 : write(out->fd, bytes, size);
 		if (done < 0 && errno == EINTR)
 			continue;
 		if (done < 0) {

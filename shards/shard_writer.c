@@ -54,20 +54,37 @@ static d2v_status fail_lmdb(d2v_shard_writer *writer, int code, d2v_error *err) 
 	return d2v_fail(err, D2V_IO, "%s: cannot be written: %s", writer->temporary, mdb_strerror(code));
 }
 
-static d2v_status begin_txn(d2v_shard_writer *writer, d2v_error *err) {
-	int code = mdb_txn_begin(writer->env, NULL, 0, &writer->txn);
-	writer->waiting = 0;
-	return code ? fail_lmdb(writer, code, err) : D2V_OK;
-}
-
 static d2v_status commit_txn(d2v_shard_writer *writer, d2v_error *err) {
 	MDB_txn *txn = writer->txn;
 	writer->txn = NULL;
+	writer->waiting = 0;
 	if (d2v_file_must_fail()) {
 		mdb_txn_abort(txn);
 		return fail_lmdb(writer, errno, err);
 	}
 	int code = mdb_txn_commit(txn);
+	return code ? fail_lmdb(writer, code, err) : D2V_OK;
+}
+
+// A transaction that may write `size` bytes and what is still to fit in 16 MiB. Where transactions begin and end shows in the
+// file, so this depends on what was put and on nothing else; the map, which grows between transactions, does not show.
+static d2v_status need_txn(d2v_shard_writer *writer, size_t size, d2v_error *err) {
+	MDB_envinfo about;
+	if (writer->txn && writer->waiting && writer->waiting + size > COMMIT_BYTES)
+		D2V_TRY(commit_txn(writer, err));
+	if (writer->txn)
+		return D2V_OK;
+	int code = mdb_env_info(writer->env, &about);
+	if (code)
+		return fail_lmdb(writer, code, err);
+	size_t need = (about.me_last_pgno + 1) * writer->page_size + (size > COMMIT_BYTES ? size : COMMIT_BYTES) + MAP_SLACK;
+	if (need > writer->map_size) {
+		while (writer->map_size < need)
+			writer->map_size *= 2;
+		code = mdb_env_set_mapsize(writer->env, writer->map_size);
+	}
+	if (!code)
+		code = mdb_txn_begin(writer->env, NULL, 0, &writer->txn);
 	return code ? fail_lmdb(writer, code, err) : D2V_OK;
 }
 
@@ -100,8 +117,9 @@ static d2v_status open_environment(d2v_shard_writer *writer, d2v_error *err) {
 	if (code)
 		return fail_lmdb(writer, code, err);
 	writer->page_size = about.ms_psize;
-	D2V_TRY(begin_txn(writer, err));
-	return open_tables(writer, err);
+	D2V_TRY(need_txn(writer, 0, err));
+	D2V_TRY(open_tables(writer, err));
+	return commit_txn(writer, err); // from here on every transaction begins with a value
 }
 
 d2v_status d2v_shard_writer_begin(d2v_shard_writer **writer, const char *path, uint64_t size_hint, d2v_error *err) {
@@ -127,24 +145,6 @@ d2v_status d2v_shard_writer_begin(d2v_shard_writer **writer, const char *path, u
 	return D2V_OK;
 }
 
-// Makes the map large enough for `size` more bytes. LMDB moves it only between transactions.
-static d2v_status grow_map(d2v_shard_writer *writer, size_t size, d2v_error *err) {
-	MDB_envinfo about;
-	int code = mdb_env_info(writer->env, &about);
-	if (code)
-		return fail_lmdb(writer, code, err);
-	size_t need = (about.me_last_pgno + 1) * writer->page_size + writer->waiting + size + MAP_SLACK;
-	if (need <= writer->map_size)
-		return D2V_OK;
-	while (writer->map_size < need)
-		writer->map_size *= 2;
-	if (writer->txn)
-		D2V_TRY(commit_txn(writer, err));
-	if ((code = mdb_env_set_mapsize(writer->env, writer->map_size)))
-		return fail_lmdb(writer, code, err);
-	return begin_txn(writer, err);
-}
-
 // Room for a value of `size` bytes under `key`, on pages of its own whatever its size: up to *room bytes may be written there,
 // all are zero but the first `size`, which the caller fills.
 static d2v_status put(
@@ -156,11 +156,7 @@ static d2v_status put(
 	MDB_val value = { .mv_size = stored };
 	D2V_TRY(d2v_reserve(
 		&writer->extents, &writer->extents_capacity, writer->extent_count + 1, sizeof *writer->extents, err));
-	if (writer->waiting && writer->waiting + stored > COMMIT_BYTES) {
-		D2V_TRY(commit_txn(writer, err));
-		D2V_TRY(begin_txn(writer, err));
-	}
-	D2V_TRY(grow_map(writer, pages * writer->page_size, err));
+	D2V_TRY(need_txn(writer, pages * writer->page_size, err));
 	int code = mdb_put(writer->txn, table, &key, &value, MDB_APPEND | MDB_RESERVE);
 	if (code)
 		return fail_lmdb(writer, code, err);
@@ -182,7 +178,7 @@ static d2v_status put_numbered(
 
 d2v_status d2v_shard_writer_append(d2v_shard_writer *writer, d2v_record *record, d2v_error *err) {
 	size_t size;
-	unsigned char *at;
+	unsigned char *at = NULL;
 	uint64_t ordinal = writer->facts.records;
 	if (writer->failed)
 		return d2v_fail(err, D2V_IO, "%s: an earlier write failed", writer->temporary);
@@ -232,8 +228,10 @@ static d2v_status put_index(d2v_shard_writer *writer, d2v_error *err) {
 
 static d2v_status put_names(d2v_shard_writer *writer, d2v_error *err) {
 	d2v_shard_names *names = &writer->names;
-	D2V_TRY(grow_map(writer, 2 * (names->used + names->count * 64), err));
 	d2v_shard_names_sort(names);
+	if (writer->txn)
+		D2V_TRY(commit_txn(writer, err));
+	D2V_TRY(need_txn(writer, 2 * (names->used + names->count * 64), err)); // twice: pages are at least half full
 	for (size_t i = 0; i < names->count; i++) {
 		uint64_t ordinal = htobe64(names->names[i].ordinal);
 		MDB_val key = { names->names[i].size, names->bytes + names->names[i].offset };
@@ -343,7 +341,7 @@ static d2v_status complete(d2v_shard_writer *writer, uint64_t pages, d2v_error *
 
 d2v_status d2v_shard_writer_commit(
 	d2v_shard_writer *writer, const json_t *meta, d2v_shard_facts *facts, d2v_error *err) {
-	uint64_t pages;
+	uint64_t pages = 0;
 	d2v_status status = D2V_OK;
 	if (writer->failed)
 		status = d2v_fail(err, D2V_IO, "%s: an earlier write failed", writer->temporary);

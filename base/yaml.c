@@ -239,7 +239,8 @@ static d2v_status check_single_value(yaml_reader *reader, const yaml_event_t *ev
 	if (block)
 		return fail_at(reader, event, "one value was expected; put it into quotes if it is a text");
 	if (event->type == YAML_SCALAR_EVENT && event->data.scalar.style == YAML_PLAIN_SCALAR_STYLE &&
-		!event->data.scalar.tag && strcmp(text, (const char *)event->data.scalar.value) != 0) {
+		!event->data.scalar.tag && !event->data.scalar.anchor &&
+		strcmp(text, (const char *)event->data.scalar.value) != 0) {
 		*value = json_string(text);
 		return *value ? D2V_OK : fail_memory(reader);
 	}

@@ -1,0 +1,144 @@
+#include "base/log.h"
+#include "base/progress.h"
+#include "base/signals.h"
+
+#include "tests/base/scratch.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void test_numbers_for_people(void **state) {
+	(void)state;
+	char text[D2V_PROGRESS_TEXT];
+	assert_string_equal(d2v_progress_duration(0, text), "0 s");
+	assert_string_equal(d2v_progress_duration(59.6, text), "1 m 00 s");
+	assert_string_equal(d2v_progress_duration(88, text), "1 m 28 s");
+	assert_string_equal(d2v_progress_duration(3840, text), "1 h 04 m");
+	assert_string_equal(d2v_progress_duration(90000, text), "1 d 01 h");
+	assert_string_equal(d2v_progress_duration(-1, text), "unknown");
+	assert_string_equal(d2v_progress_duration(0.0 / 0.0, text), "unknown");
+	assert_string_equal(d2v_progress_bytes(0, text), "0 B");
+	assert_string_equal(d2v_progress_bytes(999, text), "999 B");
+	assert_string_equal(d2v_progress_bytes(1.9e9, text), "1.9 GB");
+	assert_string_equal(d2v_progress_bytes(999.9e6, text), "1.0 GB");
+	assert_string_equal(d2v_progress_bytes(123e6, text), "123 MB");
+	assert_string_equal(d2v_progress_bytes(9.97e6, text), "10 MB");
+	assert_string_equal(d2v_progress_count(0, text), "0");
+	assert_string_equal(d2v_progress_count(999, text), "999");
+	assert_string_equal(d2v_progress_count(12345, text), "12,345");
+	assert_string_equal(d2v_progress_count(UINT64_MAX, text), "18,446,744,073,709,551,615");
+}
+
+// Runs work with stderr going to a file and gives back what it wrote.
+static void captured(void (*work)(void), char *text, size_t size) {
+	FILE *file = tmpfile();
+	assert_non_null(file);
+	fflush(stderr);
+	int kept = dup(STDERR_FILENO);
+	dup2(fileno(file), STDERR_FILENO);
+	work();
+	fflush(stderr);
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	rewind(file);
+	text[fread(text, 1, size - 1, file)] = 0;
+	fclose(file);
+}
+
+static void count_to_ten(void) {
+	d2v_error err;
+	d2v_progress *progress;
+	assert_ok(d2v_progress_new(&progress, false, &err));
+	for (int i = 1; i <= 10; i++)
+		d2v_progress_update(progress, i, 0, "files %d", i);
+	d2v_progress_finish(progress);
+	d2v_progress_finish(progress);
+	d2v_progress_free(progress);
+}
+
+static void count_quietly(void) {
+	d2v_error err;
+	d2v_progress *progress;
+	assert_ok(d2v_progress_new(&progress, true, &err));
+	d2v_progress_update(progress, 1, 2, "files %d", 1);
+	d2v_progress_finish(progress);
+	d2v_progress_free(progress);
+	d2v_progress_free(NULL);
+}
+
+static void test_lines(void **state) {
+	(void)state;
+	char text[4096];
+	captured(count_to_ten, text, sizeof text);
+	assert_string_equal(text, "files 10\n"); // not on a terminal: the last state, once
+	captured(count_quietly, text, sizeof text);
+	assert_string_equal(text, "");
+}
+
+static void log_some(void) {
+	d2v_log_set_program("d2v-test");
+	d2v_debug("not %s", "shown");
+	d2v_info("plain %d", 1);
+	d2v_warn("careful");
+	d2v_log_set_level(D2V_LOG_ERROR);
+	d2v_warn("not shown");
+	d2v_log(D2V_LOG_ERROR, "bad");
+	d2v_log_set_level(D2V_LOG_INFO);
+	char endless[5000];
+	memset(endless, 'x', sizeof endless - 1);
+	endless[sizeof endless - 1] = 0;
+	d2v_info("%s", endless);
+}
+
+static void take_line(void *context, d2v_log_level level, const char *line) {
+	snprintf(context, 100, "%d %s", (int)level, line);
+}
+
+static void test_log(void **state) {
+	(void)state;
+	char text[8192], taken[100] = "";
+	captured(log_some, text, sizeof text);
+	static const char expected[] = "d2v-test: plain 1\nd2v-test: warning: careful\nd2v-test: error: bad\nd2v-test: xxx";
+	assert_int_equal(strncmp(text, expected, sizeof expected - 1), 0);
+	assert_string_equal(text + strlen(text) - 5, "x...\n");
+	d2v_log_set_sink(take_line, taken);
+	d2v_warn("to the sink");
+	d2v_log_set_sink(NULL, NULL);
+	assert_string_equal(taken, "2 to the sink");
+}
+
+// In a process of its own: the first signal is a wish, the second ends it with 130.
+static void test_signals(void **state) {
+	(void)state;
+	pid_t child = fork();
+	if (child == 0) {
+		d2v_signals_install();
+		if (d2v_signals_asked())
+			_exit(1);
+		raise(SIGTERM);
+		if (!d2v_signals_asked())
+			_exit(2);
+		raise(SIGINT);
+		_exit(3);
+	}
+	int status;
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 130);
+	assert_false(d2v_signals_asked());
+	d2v_signals_ask();
+	assert_true(d2v_signals_asked());
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_numbers_for_people),
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_log),
+		cmocka_unit_test(test_signals),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

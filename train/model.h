@@ -1,8 +1,9 @@
 // The data2vec 2.0 pretraining model: student, teacher, targets and losses, forward and backward (spec/model.md).
 //
-// Written once against kernels/ops.h. The forward pass records the operations it ran (tape.h); the backward pass walks the record
-// in reverse. All memory of a step is one arena on the device, planned per batch shape by running the same code with a measuring
-// arena while operations are dry. Nothing is cloned in memory: the masked copies are gathered on reading, targets are indexed by sample.
+// Written once against kernels/ops.h. The forward pass records the operations it ran (tape.h); the backward pass walks
+// the record in reverse. All memory of a step is one arena on the device, planned per batch shape by running the same
+// code with a measuring arena while operations are dry. Nothing is cloned in memory: the masked copies are gathered on
+// reading, targets are indexed by sample.
 //
 // Life: new -> init | load -> (step -> optimizer) ... -> free. One thread.
 #ifndef D2V_TRAIN_MODEL_H
@@ -25,10 +26,18 @@ d2v_device *d2v_model_device(const d2v_model *model);
 
 // Initial values from config.seed; the teacher becomes a copy of the student.
 d2v_status d2v_model_init(d2v_model *model, d2v_error *err);
-// Flat arrays in device memory (params.size floats; teacher: params.teacher_size). The optimizer and checkpoints work on these.
+// Flat arrays in device memory (params.size floats; teacher: params.teacher_size). The optimizer and checkpoints work
+// on these.
 float *d2v_model_weights(d2v_model *model);
 float *d2v_model_gradients(d2v_model *model);
 float *d2v_model_teacher(d2v_model *model);
+// Whether parameter i got a gradient since the gradients were last zeroed (layer drop leaves some out); what was not
+// touched the optimizer skips. (params.count)
+const bool *d2v_model_touched(const d2v_model *model);
+void d2v_model_zero_gradients(d2v_model *model);
+// Seconds by stage and operation of the steps to come are added to it; NULL: no profile. Borrowed.
+struct d2v_profile;
+void d2v_model_set_profile(d2v_model *model, struct d2v_profile *profile);
 // After weights or teacher were changed from outside (load, optimizer, EMA): refreshes the working copies.
 void d2v_model_refresh(d2v_model *model);
 
@@ -43,34 +52,43 @@ typedef struct d2v_step_result {
 	double flops;      // of this step, by the counts of spec/gpu.md 3
 } d2v_step_result;
 
-// Optional views of the inside of a step, for golden cases and collapse watch: device pointers valid until the next step.
+// Optional views of the inside of a step, for golden cases and collapse watch: device pointers valid until the next
+// step.
 typedef struct d2v_step_view {
 	const d2v_real *local_features; // (B, T, D)
 	const d2v_real *encoder_in;     // (R, E+K, D)
-	const d2v_real *block[64];      // (R, E+K, D) outputs of the trunk blocks; NULL beyond depth or when dropped
-	const d2v_real *encoder_out;    // (R, E+K, D)
-	const d2v_real *decoder_out;    // (R, T, D)
-	const d2v_real *teacher_in;     // (B, E+T, D)
+	const d2v_real *block[64]; // (R, E+K, D) outputs of the trunk blocks; NULL beyond depth or when dropped. The last
+							   // one and encoder_in are dropped in place when the recipe has such a dropout
+	const d2v_real *encoder_out;        // (R, E+K, D)
+	const d2v_real *decoder_out;        // (R, T, D)
+	const d2v_real *teacher_in;         // (B, E+T, D)
 	const d2v_real *teacher_target[64]; // (B, E+T, D) what teacher block i hands to the targets
+	const float *encoder_bias;          // (H, E+K, E+K) of row 0, only after d2v_model_watch_bias
 	const float *target;                // (B, T, D)
 	int64_t batch, clones, tokens, kept, extra;
 } d2v_step_view;
 
-// Forward, losses and backward of one batch; gradients are ADDED to the gradient array (d(loss)/d(parameter), not yet divided by the
-// sample size): zero it first unless accumulating. `update` is the number of updates done: it keys dropout, noise and layer drop together with config.seed.
-// Fails with D2V_INVALID for shapes the model cannot take, D2V_NO_MEMORY when the step's arena does not fit.
-d2v_status d2v_model_step(d2v_model *model, const d2v_batch *batch, uint64_t update, d2v_step_result *result, d2v_error *err);
+// Forward, losses and backward of one batch; gradients are ADDED to the gradient array (d(loss)/d(parameter), not yet
+// divided by the sample size): d2v_model_zero_gradients first unless accumulating. `update` is the number of updates
+// done: it keys dropout, noise and layer drop together with config.seed. Fails with D2V_INVALID for shapes the model
+// cannot take, D2V_NO_MEMORY when the step's arena does not fit.
+d2v_status d2v_model_step(
+	d2v_model *model, const d2v_batch *batch, uint64_t update, d2v_step_result *result, d2v_error *err);
 // The same without gradients and dropouts; for validation.
 d2v_status d2v_model_evaluate(d2v_model *model, const d2v_batch *batch, d2v_step_result *result, d2v_error *err);
 const d2v_step_view *d2v_model_view(const d2v_model *model);
+void d2v_model_watch_bias(d2v_model *model, bool on); // the attention's bias is worked out for the view, too
 
 // Bytes of device memory a step of this shape takes beyond parameters: what --plan prints.
-d2v_status d2v_model_step_memory(d2v_model *model, int64_t batch, int64_t clones, int64_t length, int64_t tokens, int64_t kept, size_t *bytes, d2v_error *err);
-// FLOPs of a step by the counts of spec/gpu.md 3 (a multiply-add is 2; trained parts three times forward, teacher once).
-double d2v_model_step_flops(const d2v_model_config *config, int64_t batch, int64_t clones, int64_t length, int64_t tokens, int64_t kept);
+d2v_status d2v_model_step_memory(d2v_model *model, int64_t batch, int64_t clones, int64_t length, int64_t tokens,
+	int64_t kept, size_t *bytes, d2v_error *err);
+// FLOPs of a step by the counts of spec/gpu.md 3 (a multiply-add is 2; trained parts three times forward, teacher
+// once).
+double d2v_model_step_flops(
+	const d2v_model_config *config, int64_t batch, int64_t clones, int64_t length, int64_t tokens, int64_t kept);
 
-// Moves the teacher (spec/model.md 8): called at the beginning of the step that performs update n+1, with n = updates done; nothing for n = 0
-// or decay 1. Returns the decay used.
+// Moves the teacher (spec/model.md 8): called at the beginning of the step that performs update n+1, with n = updates
+// done; nothing for n = 0 or decay 1. Returns the decay used.
 double d2v_model_move_teacher(d2v_model *model, uint64_t updates_done);
 double d2v_ema_decay(const d2v_model_config *config, uint64_t updates_done);
 

@@ -106,8 +106,7 @@ static SF_VIRTUAL_IO memory_io = {
 	.tell = memory_tell,
 };
 
-static d2v_status read_flac(
-	const d2v_record *record, uint64_t start, uint64_t count, int16_t *out, d2v_error *err) {
+static d2v_status read_flac(const d2v_record *record, uint64_t start, uint64_t count, int16_t *out, d2v_error *err) {
 	d2v_status status = D2V_OK;
 	SF_INFO info = { 0 };
 	// libsndfile only reads through `bytes`; its interface has no const.
@@ -121,10 +120,11 @@ static d2v_status read_flac(
 		return d2v_fail(err, D2V_CORRUPT, "its payload is no FLAC stream: %s", sf_strerror(NULL));
 	if ((info.format & SF_FORMAT_TYPEMASK) != SF_FORMAT_FLAC || info.channels != 1 || info.frames < 0 ||
 		(uint64_t)info.frames != record->units)
-		status = d2v_fail(err, D2V_CORRUPT, "its payload is no FLAC stream of %llu mono samples",
-			(unsigned long long)record->units);
+		status = d2v_fail(
+			err, D2V_CORRUPT, "its payload is no FLAC stream of %llu mono samples", (unsigned long long)record->units);
 	else if (start && sf_seek(sound, (sf_count_t)start, SEEK_SET) != (sf_count_t)start)
-		status = d2v_fail(err, D2V_CORRUPT, "sample %llu of its FLAC stream cannot be found", (unsigned long long)start);
+		status =
+			d2v_fail(err, D2V_CORRUPT, "sample %llu of its FLAC stream cannot be found", (unsigned long long)start);
 	else if (sf_read_short(sound, out, (sf_count_t)count) != (sf_count_t)count)
 		status = d2v_fail(err, D2V_CORRUPT, "its FLAC stream ends early: %s", sf_strerror(sound));
 	sf_close(sound);
@@ -142,8 +142,7 @@ d2v_status d2v_codec_audio_read(
 	}
 	if (record->codec == D2V_CODEC_FLAC)
 		return read_flac(record, start, count, out, err);
-	return d2v_fail(
-		err, D2V_UNSUPPORTED, "%s is not a codec of sound", d2v_codec_name((d2v_codec)record->codec));
+	return d2v_fail(err, D2V_UNSUPPORTED, "%s is not a codec of sound", d2v_codec_name((d2v_codec)record->codec));
 }
 
 d2v_status d2v_codec_flac_encode(
@@ -159,8 +158,9 @@ d2v_status d2v_codec_flac_encode(
 		return d2v_fail(err, D2V_INVALID, "%llu samples are not what a record can hold", (unsigned long long)count);
 	SNDFILE *sound = sf_open_virtual(&memory_io, SFM_WRITE, &info, &file);
 	if (!sound)
-		status = file.status != D2V_OK ? file.status
-									   : d2v_fail(err, D2V_UNSUPPORTED, "FLAC cannot be encoded: %s", sf_strerror(NULL));
+		status = file.status != D2V_OK
+					 ? file.status
+					 : d2v_fail(err, D2V_UNSUPPORTED, "FLAC cannot be encoded: %s", sf_strerror(NULL));
 	else if (sf_write_short(sound, samples, (sf_count_t)count) != (sf_count_t)count)
 		status = file.status != D2V_OK ? file.status
 									   : d2v_fail(err, D2V_IO, "FLAC cannot be encoded: %s", sf_strerror(sound));
@@ -184,7 +184,8 @@ static void put32(unsigned char *at, uint32_t value) {
 
 d2v_status d2v_codec_wav_encode(
 	const int16_t *samples, uint64_t count, uint32_t rate, void **bytes, size_t *size, d2v_error *err) {
-	static const unsigned char template[WAV_HEADER] = "RIFF\0\0\0\0WAVEfmt \20\0\0\0\1\0\1\0\0\0\0\0\0\0\0\0\2\0\20\0data";
+	static const unsigned char template[WAV_HEADER] =
+		"RIFF\0\0\0\0WAVEfmt \20\0\0\0\1\0\1\0\0\0\0\0\0\0\0\0\2\0\20\0data";
 	unsigned char *file;
 	*bytes = NULL;
 	*size = 0;

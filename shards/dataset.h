@@ -12,6 +12,13 @@ typedef struct d2v_dataset_view d2v_dataset_view;
 
 // split NULL: the only one, or "train"; otherwise an error lists the splits there are. Several splits may be joined: "train-clean-100,train-clean-360".
 d2v_status d2v_dataset_open(d2v_dataset **dataset, const char *path, const char *split, d2v_error *err);
+// The same, but goes on when up to max_damages shards are damaged outside of their records. What can still be read is read (a
+// single flipped bit loses no record); a shard that is gone or cut off keeps its records' places, with rows whose units are 0.
+d2v_status d2v_dataset_open_damaged(
+	d2v_dataset **dataset, const char *path, const char *split, uint64_t max_damages, d2v_error *err);
+// What was found so at opening, one message per damaged shard that names it; index < d2v_dataset_damages.
+uint64_t d2v_dataset_damages(const d2v_dataset *dataset);
+const char *d2v_dataset_damage(const d2v_dataset *dataset, uint64_t index);
 void d2v_dataset_close(d2v_dataset *dataset);
 const d2v_manifest *d2v_dataset_manifest(const d2v_dataset *dataset);
 uint64_t d2v_dataset_records(const d2v_dataset *dataset);
@@ -21,8 +28,8 @@ const char *d2v_dataset_where(const d2v_dataset *dataset, uint64_t record, char 
 
 d2v_status d2v_dataset_view_new(d2v_dataset_view **view, d2v_dataset *dataset, d2v_error *err);
 void d2v_dataset_view_free(d2v_dataset_view *view);
-// Borrowed until the data set is closed. A record's XXH3 is checked the first time this process reads it (a bitmap shared by all views), or
-// always with D2V_DATASET_VERIFY_ALWAYS. Errors name file and record.
+// Borrowed until the data set is closed. A record's XXH3 is checked the first time this process reads it (a bitmap shared by all views).
+// Errors name file and record.
 d2v_status d2v_dataset_read(d2v_dataset_view *view, uint64_t record, d2v_record *out, d2v_error *err);
 void d2v_dataset_will_need(d2v_dataset_view *view, uint64_t record);
 

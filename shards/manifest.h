@@ -1,4 +1,8 @@
 // dataset.json: what a data set is. Published last; a folder without one is not a data set yet. docs/format.md lists the keys.
+//
+// Its text is canonical (sorted keys, fixed layout) and carries its own digest, so that one changed bit anywhere in it is found; it is not to
+// be edited by hand. It also lists size and digest of every other file of the data set: shards, rejected.tsv, tokenizer.
+// Life: init -> (load | parse | add_* -> save) -> release. After a failed load or parse the manifest is as after init. One thread at a time.
 #ifndef D2V_SHARDS_MANIFEST_H
 #define D2V_SHARDS_MANIFEST_H
 
@@ -9,6 +13,7 @@
 
 #define D2V_MANIFEST_SCHEMA 1
 #define D2V_MANIFEST_NAME "dataset.json"
+#define D2V_MANIFEST_BYTES_MAX ((size_t)256 << 20) // about a million shards
 
 typedef struct d2v_manifest_shard {
 	char *file; // "train/00000.mdb", relative to the data set, checked to stay below it
@@ -21,7 +26,7 @@ typedef struct d2v_manifest_split {
 	size_t shard_count;
 	uint64_t records, units, bytes, rejected; // sums over shards; rejected: lines of rejected.tsv
 	uint64_t digest; // chain of the shards' digests
-	json_t *statistics; // object: hours, shortest, longest, length histogram ...; made from the index by manifest_stats
+	json_t *statistics; // shards/statistics.h; made from the index by manifest_stats
 } d2v_manifest_split;
 
 typedef struct d2v_manifest_source {
@@ -30,6 +35,11 @@ typedef struct d2v_manifest_source {
 	uint64_t bytes;
 } d2v_manifest_source;
 
+typedef struct d2v_manifest_file { // that is no shard
+	char *file; // "train/rejected.tsv", relative to the data set, checked to stay below it
+	uint64_t bytes, digest; // XXH3-64
+} d2v_manifest_file;
+
 typedef struct d2v_manifest {
 	d2v_modality modality;
 	uint32_t rate; // audio: samples per second
@@ -37,19 +47,24 @@ typedef struct d2v_manifest {
 	size_t split_count;
 	d2v_manifest_source *sources;
 	size_t source_count;
+	d2v_manifest_file *files; // filled by load; save looks at the files that are there
+	size_t file_count;
 	json_t *options; // the ingest options that decide the bytes
 } d2v_manifest;
 
 void d2v_manifest_init(d2v_manifest *manifest, d2v_modality modality);
 void d2v_manifest_release(d2v_manifest *manifest);
 d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_error *err);
+// Damage of any kind is D2V_CORRUPT, a newer schema D2V_UNSUPPORTED.
 d2v_status d2v_manifest_parse(d2v_manifest *manifest, const char *text, size_t size, const char *where, d2v_error *err); // fuzzed
+// Lists <split>/rejected.tsv of every split and the files in tokenizer/ where they are there, so they must be published before.
 d2v_status d2v_manifest_save(const d2v_manifest *manifest, const char *dataset, d2v_error *err);
+// *split is borrowed until the next split is added. D2V_EXISTS for a name used before, D2V_INVALID for one that is no folder's name.
 d2v_status d2v_manifest_add_split(d2v_manifest *manifest, const char *name, d2v_manifest_split **split, d2v_error *err);
 d2v_status d2v_manifest_add_shard(d2v_manifest_split *split, const char *file, const d2v_shard_facts *facts, d2v_error *err);
 d2v_status d2v_manifest_add_source(d2v_manifest *manifest, const char *name, const char *checksum, uint64_t bytes, d2v_error *err);
 const d2v_manifest_split *d2v_manifest_find_split(const d2v_manifest *manifest, const char *name); // NULL: not there
-// Fills split->statistics (and sums, digest) by reading the shards' indexes below `dataset`.
+// Fills split->statistics by reading the shards' indexes below `dataset`.
 d2v_status d2v_manifest_stats(d2v_manifest *manifest, d2v_manifest_split *split, const char *dataset, d2v_error *err);
 // The digest of the whole data set: splits and shards in order. What "one digest for any --jobs" means.
 uint64_t d2v_manifest_digest(const d2v_manifest *manifest);

@@ -97,7 +97,8 @@ d2v_status d2v_record_size(const d2v_record *record, size_t *size, d2v_error *er
 	if (record->name_size < 1 || record->name_size > D2V_RECORD_NAME_MAX)
 		return d2v_fail(err, D2V_INVALID, "the name has %u bytes, not 1 to %d", record->name_size, D2V_RECORD_NAME_MAX);
 	if (record->text_size > D2V_RECORD_TEXT_MAX)
-		return d2v_fail(err, D2V_INVALID, "the text has %u bytes, more than %u", record->text_size, D2V_RECORD_TEXT_MAX);
+		return d2v_fail(
+			err, D2V_INVALID, "the text has %u bytes, more than %u", record->text_size, D2V_RECORD_TEXT_MAX);
 	if (record->payload_size > D2V_RECORD_PAYLOAD_MAX)
 		return d2v_fail(err, D2V_INVALID, "the payload has %llu bytes, more than %u",
 			(unsigned long long)record->payload_size, D2V_RECORD_PAYLOAD_MAX);

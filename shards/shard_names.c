@@ -50,8 +50,8 @@ d2v_status d2v_shard_names_add(d2v_shard_names *names, const char *name, uint32_
 	D2V_TRY(grow_slots(names, err));
 	size_t slot = find_slot(names, name, size);
 	if (names->slots[slot])
-		return d2v_fail(err, D2V_EXISTS, "the name '%.*s' is used by record %u already", (int)size, name,
-			names->slots[slot] - 1);
+		return d2v_fail(
+			err, D2V_EXISTS, "the name '%.*s' is used by record %u already", (int)size, name, names->slots[slot] - 1);
 	D2V_TRY(d2v_reserve(&names->bytes, &names->bytes_capacity, names->used + size, 1, err));
 	D2V_TRY(d2v_reserve(&names->names, &names->names_capacity, names->count + 1, sizeof *names->names, err));
 	memcpy(names->bytes + names->used, name, size);

@@ -16,8 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-// Set at open and constant after, but for `env`, `records` and `names`, which `lock` guards until they are there (the first view
-// opens the environment) and which are constant then, and `damage`, which only opening and reading the index write.
+// Set at open and constant after, but for `env`, `records` and `names`, which `lock` guards until they are there (the
+// first view opens the environment) and which are constant then, and `damage`, which only opening and reading the index
+// write.
 struct d2v_shard {
 	char *path;
 	unsigned char *file; // our own map: trailer, index, meta, and records when the tables are damaged
@@ -278,8 +279,7 @@ static d2v_status open_environment(d2v_shard *shard, d2v_error *err) {
 	if (!code)
 		code = mdb_env_set_mapsize(env, shard->size);
 	if (!code)
-		code = mdb_env_open(
-			env, shard->path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD, 0666);
+		code = mdb_env_open(env, shard->path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS | MDB_NORDAHEAD, 0666);
 	if (!code)
 		code = open_tables(shard, env);
 	if (code) {
@@ -323,9 +323,10 @@ void d2v_shard_view_free(d2v_shard_view *view) {
 	d2v_free(view);
 }
 
-// Where a record's pages hold it: through LMDB, whose answer must be what the directory says, or through the directory alone.
-static d2v_status find_value(d2v_shard_view *view, uint64_t ordinal, bool verify, const unsigned char **value,
-	size_t *room, d2v_error *err) {
+// Where a record's pages hold it: through LMDB, whose answer must be what the directory says, or through the directory
+// alone.
+static d2v_status find_value(
+	d2v_shard_view *view, uint64_t ordinal, bool verify, const unsigned char **value, size_t *room, d2v_error *err) {
 	d2v_shard *shard = view->shard;
 	D2V_TRY(d2v_shard_trailer_value(shard->file, &shard->trailer, ordinal, verify, value, room, err));
 	if (!view->txn)
@@ -341,8 +342,7 @@ static d2v_status find_value(d2v_shard_view *view, uint64_t ordinal, bool verify
 	return D2V_OK;
 }
 
-d2v_status d2v_shard_read(
-	d2v_shard_view *view, uint64_t ordinal, bool verify, d2v_record *record, d2v_error *err) {
+d2v_status d2v_shard_read(d2v_shard_view *view, uint64_t ordinal, bool verify, d2v_record *record, d2v_error *err) {
 	const unsigned char *value;
 	size_t room;
 	if (ordinal >= d2v_shard_records(view->shard))
@@ -399,7 +399,8 @@ void d2v_shard_will_need(d2v_shard_view *view, uint64_t ordinal) {
 	if (ordinal >= d2v_shard_records(shard))
 		return;
 	d2v_shard_extent extent = shard->trailer.extents[ordinal];
-	// Advice through any map fills the same page cache. Starts and lengths are whole pages of the shard; the kernel wants its own.
+	// Advice through any map fills the same page cache. Starts and lengths are whole pages of the shard; the kernel
+	// wants its own.
 	uintptr_t start = (uintptr_t)(shard->file + (size_t)extent.page * shard->trailer.page_size);
 	uintptr_t end = start + (size_t)extent.pages * shard->trailer.page_size;
 	uintptr_t mask = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
@@ -452,8 +453,8 @@ static d2v_status walk_names(d2v_shard_view *view, MDB_cursor *cursor,
 	return D2V_OK;
 }
 
-d2v_status d2v_shard_check_tables(d2v_shard_view *view,
-	void (*found)(void *context, uint64_t record, const char *what), void *context, d2v_error *err) {
+d2v_status d2v_shard_check_tables(d2v_shard_view *view, void (*found)(void *context, uint64_t record, const char *what),
+	void *context, d2v_error *err) {
 	MDB_cursor *cursor;
 	if (!view->txn)
 		return D2V_OK; // what is damaged is not walked

@@ -42,7 +42,8 @@ static int by_page(const void *a, const void *b) {
 	return left < right ? -1 : left > right;
 }
 
-// Writes the ranges between `count` sorted extents to `ranges`, which has room for count + 1; returns how many there are.
+// Writes the ranges between `count` sorted extents to `ranges`, which has room for count + 1; returns how many there
+// are.
 static uint64_t complement(const d2v_shard_extent *sorted, uint64_t count, uint64_t pages, d2v_shard_extent *ranges) {
 	uint64_t found = 0, next = 0;
 	for (uint64_t i = 0; i <= count; i++) {
@@ -165,7 +166,8 @@ d2v_status d2v_shard_trailer_parse(
 
 	const unsigned char *first = file + whole->pages * whole->page_size, *second = first + directory;
 	bool first_good = d2v_hash64(first, directory) == whole->directory_digest;
-	bool second_good = memcmp(first, second, directory) == 0 || d2v_hash64(second, directory) == whole->directory_digest;
+	bool second_good =
+		memcmp(first, second, directory) == 0 || d2v_hash64(second, directory) == whole->directory_digest;
 	if (!first_good && !second_good)
 		return d2v_fail(err, D2V_CORRUPT, "both its directories are damaged");
 	if (!first_good || !second_good)

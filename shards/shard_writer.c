@@ -19,9 +19,9 @@
 
 #define COMMIT_BYTES ((size_t)16 << 20) // written records that wait in memory; where it falls shows in the file
 #define MAP_FIRST ((size_t)64 << 20)
-#define MAP_SLACK ((size_t)1 << 20)    // B-tree pages and free list of one transaction, generously
-#define LOW_SPACE ((uint64_t)4 << 20)  // below this a short write is taken for a full disk
-#define META_MAP_SIZE_AT 32            // of mm_mapsize in each of the two meta pages
+#define MAP_SLACK ((size_t)1 << 20)   // B-tree pages and free list of one transaction, generously
+#define LOW_SPACE ((uint64_t)4 << 20) // below this a short write is taken for a full disk
+#define META_MAP_SIZE_AT 32           // of mm_mapsize in each of the two meta pages
 
 struct d2v_shard_writer {
 	char *path, *temporary;
@@ -66,8 +66,9 @@ static d2v_status commit_txn(d2v_shard_writer *writer, d2v_error *err) {
 	return code ? fail_lmdb(writer, code, err) : D2V_OK;
 }
 
-// A transaction that may write `size` bytes and what is still to fit in 16 MiB. Where transactions begin and end shows in the
-// file, so this depends on what was put and on nothing else; the map, which grows between transactions, does not show.
+// A transaction that may write `size` bytes and what is still to fit in 16 MiB. Where transactions begin and end shows
+// in the file, so this depends on what was put and on nothing else; the map, which grows between transactions, does not
+// show.
 static d2v_status need_txn(d2v_shard_writer *writer, size_t size, d2v_error *err) {
 	MDB_envinfo about;
 	if (writer->txn && writer->waiting && writer->waiting + size > COMMIT_BYTES)
@@ -77,7 +78,8 @@ static d2v_status need_txn(d2v_shard_writer *writer, size_t size, d2v_error *err
 	int code = mdb_env_info(writer->env, &about);
 	if (code)
 		return fail_lmdb(writer, code, err);
-	size_t need = (about.me_last_pgno + 1) * writer->page_size + (size > COMMIT_BYTES ? size : COMMIT_BYTES) + MAP_SLACK;
+	size_t need =
+		(about.me_last_pgno + 1) * writer->page_size + (size > COMMIT_BYTES ? size : COMMIT_BYTES) + MAP_SLACK;
 	if (need > writer->map_size) {
 		while (writer->map_size < need)
 			writer->map_size *= 2;
@@ -145,8 +147,8 @@ d2v_status d2v_shard_writer_begin(d2v_shard_writer **writer, const char *path, u
 	return D2V_OK;
 }
 
-// Room for a value of `size` bytes under `key`, on pages of its own whatever its size: up to *room bytes may be written there,
-// all are zero but the first `size`, which the caller fills.
+// Room for a value of `size` bytes under `key`, on pages of its own whatever its size: up to *room bytes may be written
+// there, all are zero but the first `size`, which the caller fills.
 static d2v_status put(
 	d2v_shard_writer *writer, MDB_dbi table, MDB_val key, size_t size, unsigned char **at, d2v_error *err) {
 	// LMDB keeps values of up to half a page among its tree's pages. Ours are never that small.
@@ -165,8 +167,7 @@ static d2v_status put(
 	D2V_ASSERT((head.flags & D2V_SHARD_PAGE_OVERFLOW) && head.pages == pages);
 	memset(*at + size, 0, pages * writer->page_size - sizeof head - size);
 	writer->waiting += pages * writer->page_size;
-	writer->extents[writer->extent_count++] =
-		(d2v_shard_extent){ .page = (uint32_t)head.number, .pages = head.pages };
+	writer->extents[writer->extent_count++] = (d2v_shard_extent){ .page = (uint32_t)head.number, .pages = head.pages };
 	return D2V_OK;
 }
 

@@ -1,0 +1,40 @@
+// Driving the loader without a trainer: how fast it is, where its time goes, and the digest of what it hands out.
+#ifndef D2V_LOADERS_BENCH_H
+#define D2V_LOADERS_BENCH_H
+
+#include "loaders/speech_source.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+typedef struct d2v_bench_options {
+	d2v_speech_options loader;
+	uint64_t batches; // to take; 0: an epoch of this rank
+	uint64_t skip;    // batches taken before the clock starts (page cache, first digests); the digest is over all
+	// Called after each batch, may be NULL: batches so far and in all. Returning false ends the run early.
+	bool (*progress)(void *context, uint64_t batches, uint64_t total);
+	void *context;
+} d2v_bench_options;
+
+typedef struct d2v_bench_result {
+	uint64_t batches, samples, bytes, damaged; // while the clock ran; damaged: from the start
+	uint64_t epoch_batches;
+	double seconds, cpu_seconds; // cpu_seconds: of the whole process, all threads
+	double audio_seconds;        // handed out
+	double waited;               // by the consumer
+	double padding;              // share of what was read and then cropped away
+	uint64_t peak_rss;           // bytes, of the process
+	uint64_t digest;             // chain of the batches' digests
+	int threads;
+	const char *stage_name[D2V_SOURCE_STAGES];
+	double stage_seconds[D2V_SOURCE_STAGES];
+} d2v_bench_result;
+
+d2v_status d2v_bench_run(const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err);
+// Seconds of audio handed out per second of wall time, and per second of processor time.
+double d2v_bench_real_time(const d2v_bench_result *result);
+double d2v_bench_real_time_per_core(const d2v_bench_result *result);
+d2v_status d2v_bench_json(const d2v_bench_result *result, json_t **object, d2v_error *err); // owned by the caller
+void d2v_bench_print(const d2v_bench_result *result, FILE *out);
+
+#endif

@@ -1,0 +1,529 @@
+// The loader over shards: what is in a batch, one stream for any number of threads and ranks, going on from anywhere,
+// damage.
+#include "base/file.h"
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "loaders/bench.h"
+#include "loaders/speech_source.h"
+#include "tests/base/scratch.h"
+#include "tests/loaders/speech_data.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { UTTERANCES = 70, BATCHES_MAX = 256 };
+
+static d2v_error err;
+
+static speech_data data_in(void **state, const char *name, d2v_codec codec) {
+	return (speech_data){ .folder = scratch_path(state, name),
+		.seed = 11,
+		.utterances = UTTERANCES,
+		.shards = 3,
+		.shortest = 1600,
+		.longest = 8000,
+		.codec = codec };
+}
+
+static speech_data make_data(void **state) {
+	speech_data data = data_in(state, "speech", D2V_CODEC_PCM16);
+	if (!d2v_file_exists(scratch_path(state, "speech/dataset.json")))
+		assert_ok(speech_data_make(&data, &err));
+	return data;
+}
+
+static d2v_speech_options options_for(const speech_data *data) {
+	d2v_speech_options options;
+	d2v_speech_options_init(&options);
+	options.data = data->folder;
+	options.limits = (d2v_speech_limits){ .max_tokens = 20000, .min_sample_size = 2000, .max_sample_size = 6400 };
+	options.frames = (d2v_frames_spec){ { { 10, 5 }, { 3, 2 }, { 2, 2 } }, 3 };
+	options.clone_batch = 3;
+	options.seed = 5;
+	return options;
+}
+
+static d2v_source *open_source(const d2v_speech_options *options) {
+	d2v_source *source;
+	assert_ok(d2v_speech_source_open(&source, options, &err));
+	return source;
+}
+
+static const d2v_batch *next_of(d2v_source *source) {
+	const d2v_batch *batch;
+	assert_ok(d2v_source_next(source, &batch, &err));
+	return batch;
+}
+
+static void digests_of(const d2v_speech_options *options, uint64_t *digests, uint64_t count) {
+	d2v_source *source = open_source(options);
+	for (uint64_t i = 0; i < count; i++) {
+		const d2v_batch *batch = next_of(source);
+		assert_true(batch->index == i);
+		digests[i] = batch->digest;
+		d2v_source_give(source, batch);
+	}
+	d2v_source_close(source);
+}
+
+static uint64_t epoch_of(const d2v_speech_options *options) {
+	d2v_source *source = open_source(options);
+	uint64_t steps = d2v_source_epoch_steps(source, 1);
+	d2v_source_close(source);
+	assert_true(steps > 8 && 3 * steps < BATCHES_MAX);
+	return steps;
+}
+
+// One sample of a batch, worked out again from the sound and the keys that the headers promise.
+static void check_sample(const speech_data *data, const d2v_speech_options *o, const d2v_batch *batch, int32_t b) {
+	uint32_t id = (uint32_t)batch->ids[b], length = speech_data_length(data, id), target = (uint32_t)batch->length;
+	int16_t *sound = malloc(length * sizeof *sound);
+	speech_data_sound(data, id, sound, length);
+	long double sum = 0, squares = 0;
+	for (uint32_t i = 0; i < length; i++)
+		sum += sound[i] / 32768.0L;
+	for (uint32_t i = 0; i < length; i++)
+		squares += (sound[i] / 32768.0L - sum / length) * (sound[i] / 32768.0L - sum / length);
+	assert_true(fabsl(batch->audio_mean[b] - sum / length) <= 1e-7L * fabsl(sum / length) + 1e-12L);
+	long double rstd = 1 / sqrtl(squares / length + 1e-5L);
+	assert_true(fabsl(batch->audio_rstd[b] - rstd) <= 1e-7L * rstd);
+	d2v_random random;
+	d2v_random_start(&random, d2v_random_key_make(o->seed, D2V_RANDOM_CROP, batch->epoch, id));
+	uint32_t start = d2v_random_below(&random, length - target + 1);
+	assert_memory_equal(batch->audio + (size_t)b * target, sound + start, target * sizeof *sound);
+	free(sound);
+
+	int32_t frames = (int32_t)d2v_frames_count(&o->frames, length), tokens = batch->tokens;
+	uint8_t *mask = malloc((size_t)frames);
+	int32_t *scratch = malloc(d2v_masks_scratch(frames) * sizeof *scratch);
+	d2v_random_start(&random, d2v_random_key_make(o->seed, D2V_RANDOM_MASK_CROP, batch->epoch, id));
+	uint32_t mask_start = d2v_random_below(&random, (uint32_t)(frames - tokens + 1));
+	d2v_random_start(&random, d2v_random_key_make(o->seed, D2V_RANDOM_MASK, batch->epoch, id));
+	for (int32_t m = 0; m < batch->clones; m++) {
+		d2v_masks_block_1d(&o->masks, &random, frames, mask, scratch);
+		assert_int_equal(d2v_masks_count(mask, frames), frames / 2);
+		assert_memory_equal(
+			batch->mask + (size_t)(b * batch->clones + m) * (size_t)tokens, mask + mask_start, (size_t)tokens);
+	}
+	free(mask);
+	free(scratch);
+}
+
+static void test_batches_hold_what_they_should(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	d2v_source *source = open_source(&options);
+	const d2v_speech_plan *plan = d2v_speech_source_plan(source);
+	uint64_t steps = d2v_source_epoch_steps(source, 1), total = 0;
+	uint8_t seen[UTTERANCES] = { 0 };
+	assert_true(steps == plan->batches);
+	for (uint64_t i = 0; i < steps; i++) {
+		const d2v_batch *batch = next_of(source);
+		uint32_t shortest = UINT32_MAX;
+		for (int32_t b = 0; b < batch->samples; b++) {
+			uint32_t length = speech_data_length(&data, (uint32_t)batch->ids[b]);
+			assert_true(length >= 2000 && !seen[batch->ids[b]]);
+			seen[batch->ids[b]] = 1;
+			shortest = length < shortest ? length : shortest;
+			check_sample(&data, &options, batch, b);
+		}
+		total += (uint64_t)batch->samples;
+		assert_int_equal(batch->length, shortest < 6400 ? shortest : 6400);
+		assert_int_equal(batch->tokens, d2v_frames_count(&options.frames, batch->length));
+		assert_int_equal(batch->clones, 3);
+		assert_int_equal(batch->kept, batch->tokens - d2v_masks_count(batch->mask, batch->tokens));
+		assert_int_equal(
+			batch->masked_count, d2v_masks_count(batch->mask, (int64_t)batch->samples * batch->clones * batch->tokens));
+		assert_true(batch->epoch == 1 && !batch->valid && !batch->wave && !batch->noise);
+		assert_true((uintptr_t)batch->block % 64 == 0 && batch->block_size > (size_t)batch->samples * shortest * 2);
+		d2v_source_give(source, batch);
+	}
+	assert_true(total == plan->samples);
+	const d2v_batch *batch = next_of(source);
+	assert_true(batch->epoch == 2 && batch->index == steps);
+	d2v_source_give(source, batch);
+	d2v_source_close(source);
+}
+
+static void test_same_stream_for_any_threads(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	uint64_t count = 2 * epoch_of(&options) + 3, one[BATCHES_MAX], many[BATCHES_MAX];
+	digests_of(&options, one, count);
+	static const struct { int threads, slots; } cases[] = { { 2, 0 }, { 8, 0 }, { 8, 3 }, { 1, 16 } };
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		options.threads = cases[i].threads;
+		options.slots = cases[i].slots;
+		digests_of(&options, many, count);
+		assert_memory_equal(one, many, count * sizeof *one);
+	}
+	// The comparison can fail: every option that should reach the stream does.
+	d2v_speech_options other = options_for(&data);
+	other.seed++;
+	digests_of(&other, many, 4);
+	assert_memory_not_equal(one, many, 4 * sizeof *one);
+	other = options_for(&data), other.masks.mask_prob = .4;
+	digests_of(&other, many, 4);
+	for (int i = 0; i < 4; i++)
+		assert_true(one[i] != many[i]);
+}
+
+static void test_goes_on_from_anywhere(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	uint64_t steps = epoch_of(&options), count = 2 * steps + 3, digests[BATCHES_MAX];
+	d2v_source_position positions[BATCHES_MAX];
+	d2v_source *source = open_source(&options);
+	for (uint64_t i = 0; i < count; i++) {
+		positions[i] = d2v_source_tell(source);
+		const d2v_batch *batch = next_of(source);
+		digests[i] = batch->digest;
+		d2v_source_give(source, batch);
+	}
+	assert_true(positions[0].epoch == 1 && positions[0].step == 0 && positions[0].index == 0);
+	assert_true(positions[steps].epoch == 2 && positions[steps].step == 0 && positions[steps].index == steps);
+	for (uint64_t from = 0; from + 2 < count; from++) {
+		if (from % 3 == 0) { // another number of threads, and a fresh process's source
+			d2v_source_close(source);
+			options.threads = 1 + (int)(from / 3 % 3);
+			source = open_source(&options);
+		}
+		assert_ok(d2v_source_seek(source, &positions[from], &err));
+		for (uint64_t i = from; i < from + 2; i++) {
+			const d2v_batch *batch = next_of(source);
+			assert_true(batch->digest == digests[i] && batch->index == i);
+			d2v_source_give(source, batch);
+		}
+		d2v_source_position now = d2v_source_tell(source);
+		assert_memory_equal(&now, &positions[from + 2], sizeof now);
+	}
+	d2v_source_position wrong = positions[3];
+	wrong.plan ^= 1;
+	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
+	assert_non_null(strstr(err.text, "max_tokens"));
+	wrong = positions[3], wrong.epoch = 0;
+	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
+	wrong = positions[3], wrong.step = UINT64_MAX;
+	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
+	d2v_source_close(source);
+}
+
+// The batches of rank r's turns stand at places r, R + r, ... of the stream of one rank; the last turn may be empty.
+static void test_ranks_share_one_stream(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
+	digests_of(&options, all, 2 * steps);
+	for (uint32_t ranks = 2; ranks <= 5; ranks++) {
+		uint64_t turns = (steps + ranks - 1) / ranks, empty = 0;
+		for (uint32_t rank = 0; rank < ranks; rank++) {
+			options.world_size = ranks, options.rank = rank, options.threads = 2;
+			d2v_source *source = open_source(&options);
+			assert_true(d2v_source_epoch_steps(source, 1) == turns);
+			for (uint64_t i = 0; i < 2 * turns; i++) {
+				const d2v_batch *batch = next_of(source);
+				uint64_t place = i % turns * ranks + rank;
+				assert_true(batch->epoch == i / turns + 1);
+				if (place < steps)
+					assert_true(batch->digest == all[i / turns * steps + place]);
+				else {
+					assert_true(batch->samples == 0 && batch->kept == 0 && batch->masked_count == 0);
+					empty++;
+				}
+				d2v_source_give(source, batch);
+			}
+			d2v_source_close(source);
+		}
+		assert_true(empty == 2 * (turns * ranks - steps));
+	}
+}
+
+static void test_other_number_of_ranks_goes_on(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
+	options.imitated_world_size = 6;
+	options.world_size = 2, options.rank = 1;
+	d2v_source *source = open_source(&options);
+	assert_true(d2v_source_epoch_steps(source, 1) == (steps + 5) / 6 * 3);
+	for (int i = 0; i < 6; i++) // two updates of three turns
+		d2v_source_give(source, next_of(source));
+	d2v_source_position position = d2v_source_tell(source);
+	d2v_source_close(source);
+	options.world_size = 1, options.rank = 0;
+	digests_of(&options, all, 16);
+	options.world_size = 3, options.rank = 2;
+	source = open_source(&options);
+	assert_ok(d2v_source_seek(source, &position, &err));
+	const d2v_batch *batch = next_of(source);
+	assert_true(batch->digest == all[12 + 2]);
+	d2v_source_give(source, batch);
+	position.step = 13; // in the middle of an update
+	assert_int_equal(d2v_source_seek(source, &position, &err), D2V_INVALID);
+	d2v_source_close(source);
+}
+
+static void test_two_out_given_in_any_order(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	uint64_t digests[8];
+	digests_of(&options, digests, 8);
+	d2v_source *source = open_source(&options);
+	for (int i = 0; i < 8; i += 2) {
+		const d2v_batch *first = next_of(source), *second = next_of(source);
+		assert_true(first->digest == digests[i] && second->digest == digests[i + 1]);
+		d2v_source_give(source, i % 4 ? first : second);
+		d2v_source_give(source, i % 4 ? second : first);
+	}
+	d2v_source_close(source);
+}
+
+static void test_flac_gives_the_same_stream(void **state) {
+	speech_data data = make_data(state), flac = data_in(state, "flac", D2V_CODEC_FLAC);
+	assert_ok(speech_data_make(&flac, &err));
+	d2v_speech_options options = options_for(&data);
+	uint64_t plain[20], decoded[20];
+	digests_of(&options, plain, 20);
+	options = options_for(&flac), options.threads = 2;
+	digests_of(&options, decoded, 20);
+	assert_memory_equal(plain, decoded, sizeof plain);
+}
+
+// Flips one bit of the sound of some utterances, found in the shards by its bytes.
+static void damage(const speech_data *data, const uint32_t *utterances, size_t count) {
+	for (uint32_t shard = 0; shard < data->shards; shard++) {
+		char path[1024];
+		void *bytes;
+		size_t size;
+		snprintf(path, sizeof path, "%s/train/%05u.mdb", data->folder, shard);
+		assert_ok(d2v_file_read(path, 1u << 30, &bytes, &size, &err));
+		FILE *file = fopen(path, "r+b");
+		assert_non_null(file);
+		for (size_t i = 0; i < count; i++) {
+			uint32_t length = speech_data_length(data, utterances[i]);
+			int16_t *sound = malloc(length * sizeof *sound);
+			speech_data_sound(data, utterances[i], sound, length);
+			unsigned char *at = memmem(bytes, size, sound, length * sizeof *sound);
+			if (at) {
+				assert_int_equal(fseek(file, (long)(at + length - (unsigned char *)bytes), SEEK_SET), 0);
+				fputc(at[length] ^ 4, file);
+			}
+			free(sound);
+		}
+		fclose(file);
+		d2v_free(bytes);
+	}
+}
+
+static bool is_one_of(uint64_t id, const uint32_t *ids, size_t count) {
+	for (size_t i = 0; i < count; i++)
+		if (ids[i] == id)
+			return true;
+	return false;
+}
+
+// Takes batches until an error or `most`; digests and how many came.
+static uint64_t take(const d2v_speech_options *options, uint64_t most, uint64_t *digests, const uint32_t *absent,
+	size_t absent_count, uint64_t *damaged, d2v_status *status) {
+	d2v_source *source = open_source(options);
+	const d2v_batch *batch;
+	uint64_t taken = 0;
+	for (; taken < most && (*status = d2v_source_next(source, &batch, &err)) == D2V_OK; taken++) {
+		digests[taken] = batch->digest;
+		for (int32_t b = 0; b < batch->samples; b++)
+			assert_false(is_one_of(batch->ids[b], absent, absent_count));
+		d2v_source_give(source, batch);
+	}
+	if (*status != D2V_OK) // and again
+		assert_int_equal(d2v_source_next(source, &batch, NULL), *status);
+	*damaged = d2v_source_statistics(source).damaged;
+	d2v_source_close(source);
+	return taken;
+}
+
+static int warnings;
+static void count_warning(void *context, d2v_log_level level, const char *line) {
+	(void)context, (void)line;
+	warnings += level == D2V_LOG_WARNING;
+}
+
+static void test_damage(void **state) {
+	speech_data data = make_data(state), broken = data_in(state, "broken", D2V_CODEC_PCM16);
+	static const uint32_t bad[3] = { 7, 31, 64 };
+	assert_ok(speech_data_make(&broken, &err));
+	for (int i = 0; i < 3; i++) // all of them take part
+		assert_true(speech_data_length(&broken, bad[i]) >= 2000);
+	damage(&broken, bad, 3);
+	d2v_speech_options options = options_for(&data);
+	uint64_t steps = epoch_of(&options), whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
+	d2v_status status;
+	digests_of(&options, whole, 2 * steps);
+	d2v_log_set_sink(count_warning, NULL);
+	options = options_for(&broken);
+
+	// By default the first stops it, at the same batch for any number of threads, and is named.
+	uint64_t before = take(&options, 2 * steps, first, bad, 3, &damaged, &status);
+	assert_true(status == D2V_CORRUPT && before < steps && damaged == 0);
+	assert_non_null(strstr(err.text, ".mdb"));
+	assert_memory_equal(first, whole, before * sizeof *first);
+	options.threads = 4;
+	assert_true(take(&options, 2 * steps, other, bad, 3, &damaged, &status) == before && status == D2V_CORRUPT);
+
+	// Allowed: replaced, counted and named once, the rest of the stream untouched.
+	options.max_damaged = 3;
+	for (options.threads = 1; options.threads <= 4; options.threads += 3) {
+		uint64_t differ = 0;
+		warnings = 0;
+		assert_true(
+			take(&options, 2 * steps, options.threads == 1 ? first : other, bad, 3, &damaged, &status) == 2 * steps);
+		assert_true(status == D2V_OK && damaged == 3);
+		assert_int_equal(warnings, 3);
+		for (uint64_t i = 0; i < 2 * steps; i++)
+			differ += first[i] != whole[i];
+		assert_true(differ >= 2 && differ <= 6); // three an epoch, or fewer when two meet in one batch
+	}
+	assert_memory_equal(first, other, 2 * steps * sizeof *first);
+	options.max_damaged = 0, options.max_damaged_share = 3.5 / UTTERANCES;
+	assert_true(take(&options, steps, other, bad, 3, &damaged, &status) == steps && damaged == 3);
+
+	// One too many.
+	options.max_damaged = 2, options.max_damaged_share = 0;
+	options.threads = 1;
+	before = take(&options, 2 * steps, first, bad, 3, &damaged, &status);
+	assert_true(status == D2V_CORRUPT && before < steps);
+	assert_non_null(strstr(err.text, "allowed"));
+	options.threads = 4;
+	assert_true(take(&options, 2 * steps, other, bad, 3, &damaged, &status) == before);
+	d2v_log_set_sink(NULL, NULL);
+}
+
+static void test_statistics(void **state) {
+	speech_data data = make_data(state);
+	d2v_bench_options options = { .loader = options_for(&data), .skip = 2 };
+	d2v_bench_result result;
+	options.loader.threads = 2;
+	assert_ok(d2v_bench_run(&options, &result, &err));
+	uint64_t steps = epoch_of(&options.loader), digests[BATCHES_MAX], chain = 0, most = 0, used = 0;
+	digests_of(&options.loader, digests, steps + 2);
+	for (uint64_t i = 0; i < steps + 2; i++)
+		chain = d2v_hash64_chain(chain, digests[i]);
+	assert_true(result.digest == chain && result.batches == steps && result.epoch_batches == steps);
+	assert_true(result.samples <= UTTERANCES && result.seconds > 0 && result.peak_rss > 0);
+	for (uint32_t i = 0; i < UTTERANCES; i++)
+		most += speech_data_length(&data, i);
+	used = (uint64_t)(result.audio_seconds * 16000 + .5);
+	assert_true(used < most && used > most / 2);
+	assert_true(result.padding > 0 && result.padding < .5);
+	assert_true(result.bytes > 2 * used);
+	json_t *json;
+	assert_ok(d2v_bench_json(&result, &json, &err));
+	assert_true(json_number_value(json_object_get(json, "batches")) == (double)steps);
+	json_decref(json);
+}
+
+static void test_refusals(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options good = options_for(&data), bad[9];
+	for (int i = 0; i < 9; i++)
+		bad[i] = good;
+	bad[0].clone_batch = 0;
+	bad[1].threads = -1;
+	bad[2].slots = 2;
+	bad[3].world_size = 2, bad[3].rank = 2;
+	bad[4].masks.mask_prob = 2;
+	bad[5].rate = 8000;
+	bad[6].limits.max_tokens = 100;
+	bad[7].limits.min_sample_size = 0, bad[7].frames.layer[0].kernel = 3000; // gives no frame
+	bad[8].max_damaged_share = NAN;
+	for (int i = 0; i < 9; i++) {
+		d2v_source *source;
+		assert_int_equal(d2v_speech_source_open(&source, &bad[i], &err), D2V_INVALID);
+		assert_null(source);
+	}
+	d2v_source *source;
+	good.data = scratch_path(state, "nowhere");
+	assert_int_not_equal(d2v_speech_source_open(&source, &good, &err), D2V_OK);
+}
+
+static void test_failing_allocations(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	long live = d2v_memory_live();
+	for (long n = 0;; n++) {
+		d2v_source *source;
+		const d2v_batch *batch = NULL;
+		d2v_memory_fail_after(n);
+		d2v_status status = d2v_speech_source_open(&source, &options, NULL);
+		if (status == D2V_OK)
+			status = d2v_source_next(source, &batch, NULL);
+		d2v_memory_fail_after(-1);
+		if (batch)
+			d2v_source_give(source, batch);
+		d2v_source_close(source);
+		assert_int_equal(d2v_memory_live(), live);
+		if (status == D2V_OK)
+			break;
+		assert_int_equal(status, D2V_NO_MEMORY);
+		assert_true(n < 10000);
+	}
+}
+
+// An allocator of the caller's: counts, and fails when told to.
+typedef struct counting {
+	int live, left;
+} counting;
+
+static d2v_status counting_alloc(void *context, void *out, size_t bytes, d2v_error *e) {
+	counting *c = context;
+	if (!c->left--)
+		return d2v_fail(e, D2V_NO_MEMORY, "pinned memory is used up");
+	c->live++;
+	return d2v_alloc(out, bytes, 1, e);
+}
+
+static void counting_free(void *context, void *block) {
+	((counting *)context)->live--;
+	d2v_free(block);
+}
+
+static void test_given_allocator(void **state) {
+	speech_data data = make_data(state);
+	counting counts = { 0 };
+	d2v_speech_options options = options_for(&data);
+	options.allocator = (d2v_source_allocator){ counting_alloc, counting_free, &counts };
+	options.slots = 4;
+	for (int left = 0; left <= 4; left++) {
+		d2v_source *source;
+		counts.left = left;
+		d2v_status status = d2v_speech_source_open(&source, &options, &err);
+		assert_int_equal(status, left < 4 ? D2V_NO_MEMORY : D2V_OK);
+		if (status == D2V_OK) {
+			assert_int_equal(counts.live, 4);
+			for (int i = 0; i < 10; i++)
+				d2v_source_give(source, next_of(source)); // nothing more is asked for
+		}
+		d2v_source_close(source);
+		assert_int_equal(counts.live, 0);
+	}
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_batches_hold_what_they_should),
+		cmocka_unit_test(test_same_stream_for_any_threads),
+		cmocka_unit_test(test_goes_on_from_anywhere),
+		cmocka_unit_test(test_ranks_share_one_stream),
+		cmocka_unit_test(test_other_number_of_ranks_goes_on),
+		cmocka_unit_test(test_two_out_given_in_any_order),
+		cmocka_unit_test(test_flac_gives_the_same_stream),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_statistics),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_failing_allocations),
+		cmocka_unit_test(test_given_allocator),
+	};
+	return cmocka_run_group_tests(tests, scratch_set_up, scratch_tear_down);
+}

@@ -6,6 +6,7 @@
 #include <string.h>
 
 d2v_status d2v_fail_va(d2v_error *err, d2v_status status, const char *format, va_list args) {
+	D2V_ASSERT(status != D2V_OK);
 	if (!err)
 		return status;
 	// An argument may be err->text itself, so the text is made beside it.
@@ -20,7 +21,8 @@ d2v_status d2v_fail_va(d2v_error *err, d2v_status status, const char *format, va
 	return status;
 }
 
-d2v_status d2v_fail(d2v_error *err, d2v_status status, const char *format, ...) {
+// In brackets: the header's macros of these names are for callers.
+d2v_status (d2v_fail)(d2v_error *err, d2v_status status, const char *format, ...) {
 	va_list args;
 	va_start(args, format);
 	d2v_fail_va(err, status, format, args);
@@ -44,7 +46,7 @@ static d2v_status status_of_errno(int number) {
 	}
 }
 
-d2v_status d2v_fail_errno(d2v_error *err, const char *format, ...) {
+d2v_status (d2v_fail_errno)(d2v_error *err, const char *format, ...) {
 	int number = errno;
 	d2v_status status = status_of_errno(number);
 	va_list args;

@@ -51,6 +51,16 @@ d2v_status d2v_fail_errno(d2v_error *err, const char *format, ...) __attribute__
 // Puts "context: " before the text already in err; returns err's status. For adding a file or record name on the way up.
 d2v_status d2v_error_prefix(d2v_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+// Tells the compiler what d2v_fail and d2v_fail_errno promise, that they never return D2V_OK: it then sees that results are set wherever
+// a call succeeded, instead of warning of variables that "may be used uninitialized".
+static inline d2v_status d2v_is_failure(d2v_status status) {
+	if (status == D2V_OK)
+		__builtin_unreachable();
+	return status;
+}
+#define d2v_fail(...) d2v_is_failure(d2v_fail(__VA_ARGS__))
+#define d2v_fail_errno(...) d2v_is_failure(d2v_fail_errno(__VA_ARGS__))
+
 void d2v_error_clear(d2v_error *err);
 
 // "corrupt", "no space", ...

@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "base/memory.h"
 #include "base/progress.h"
-#include "loaders/block.h"
+#include "loaders/batch_block.h"
 
 #include <string.h>
 

@@ -5,7 +5,7 @@
 #ifndef D2V_LOADERS_SPEECH_FILLER_H
 #define D2V_LOADERS_SPEECH_FILLER_H
 
-#include "loaders/block.h"
+#include "loaders/batch_block.h"
 #include "loaders/speech_source.h"
 #include "shards/dataset.h"
 

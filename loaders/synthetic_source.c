@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "base/philox.h"
 #include "base/progress.h"
-#include "loaders/block.h"
+#include "loaders/batch_block.h"
 #include "loaders/moments.h"
 
 #define OUT 2        // batches that may be out at a time

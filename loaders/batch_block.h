@@ -3,8 +3,8 @@
 //
 // A source says what a batch is to hold (a shape), asks how many bytes that takes, and has the arrays placed in a block
 // that is at least as large. Threads: plain functions on plain values.
-#ifndef D2V_LOADERS_BLOCK_H
-#define D2V_LOADERS_BLOCK_H
+#ifndef D2V_LOADERS_BATCH_BLOCK_H
+#define D2V_LOADERS_BATCH_BLOCK_H
 
 #include "loaders/batch.h"
 #include "loaders/source.h"

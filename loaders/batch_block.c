@@ -1,4 +1,4 @@
-#include "loaders/block.h"
+#include "loaders/batch_block.h"
 
 #include "base/arena.h"
 #include "base/hash.h"

@@ -279,8 +279,8 @@ static d2v_status seek(
 }
 
 d2v_status d2v_dataset_read(d2v_dataset_view *view, uint64_t record, d2v_record *out, d2v_error *err) {
-	d2v_shard_view *found;
-	uint64_t ordinal;
+	d2v_shard_view *found = NULL;
+	uint64_t ordinal = 0;
 	memset(out, 0, sizeof *out);
 	D2V_TRY(seek(view, record, &found, &ordinal, err));
 	_Atomic uint64_t *word = &view->dataset->verified[record / 64];
@@ -293,8 +293,8 @@ d2v_status d2v_dataset_read(d2v_dataset_view *view, uint64_t record, d2v_record 
 }
 
 void d2v_dataset_will_need(d2v_dataset_view *view, uint64_t record) {
-	d2v_shard_view *found;
-	uint64_t ordinal;
+	d2v_shard_view *found = NULL;
+	uint64_t ordinal = 0;
 	if (seek(view, record, &found, &ordinal, NULL) == D2V_OK)
 		d2v_shard_will_need(found, ordinal);
 }

@@ -181,7 +181,7 @@ static d2v_status check_lengths(const header *head, size_t size, size_t *payload
 d2v_status d2v_record_parse(const void *bytes, size_t size, bool verify, d2v_record *record, d2v_error *err) {
 	const unsigned char *at = bytes;
 	header head;
-	size_t payload_at, used;
+	size_t payload_at = 0, used = 0;
 	memset(record, 0, sizeof *record);
 	if (size < sizeof head)
 		return d2v_fail(err, D2V_CORRUPT, "has %zu bytes, fewer than a header", size);

@@ -198,8 +198,7 @@ d2v_status d2v_shard_meta(d2v_shard *shard, json_t **meta, d2v_error *err) {
 	return head[1] ? d2v_json_parse((const char *)value + sizeof head, head[1], shard->path, meta, err) : D2V_OK;
 }
 
-// Block b of the index into rows; D2V_CORRUPT without the file's name.
-static d2v_status read_block(d2v_shard *shard, uint64_t block, d2v_index_row *rows, size_t count, d2v_error *err) {
+d2v_status d2v_shard_read_block(d2v_shard *shard, uint64_t block, d2v_index_row *rows, size_t count, d2v_error *err) {
 	const unsigned char *value;
 	size_t room, size = count * sizeof *rows;
 	uint64_t digest;
@@ -239,7 +238,7 @@ d2v_status d2v_shard_read_index(d2v_shard *shard, d2v_index_row **rows, uint64_t
 		d2v_error damage = { 0 };
 		uint64_t first = block * D2V_INDEX_BLOCK, left = records - first;
 		size_t size = left < D2V_INDEX_BLOCK ? left : D2V_INDEX_BLOCK;
-		if (read_block(shard, block, made + first, size, &damage) == D2V_OK)
+		if (d2v_shard_read_block(shard, block, made + first, size, &damage) == D2V_OK)
 			continue;
 		d2v_error_prefix(&damage, "block %llu of its index", (unsigned long long)block);
 		d2v_status status = meet_damage(shard, &damage, err);

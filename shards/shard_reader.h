@@ -46,7 +46,11 @@ void d2v_shard_will_need(d2v_shard_view *view, uint64_t ordinal);
 struct d2v_shard_trailer;
 const struct d2v_shard_trailer *d2v_shard_trailer_of(const d2v_shard *shard);
 const unsigned char *d2v_shard_bytes(const d2v_shard *shard); // facts.bytes of them
-// That LMDB's tables hold what the directory says: `records` and `names` in full. Calls found for each difference.
+// Rows of one block of the index (shards/shard_index.h), checked; count: the rows that block has. The message names neither.
+d2v_status d2v_shard_read_block(
+	d2v_shard *shard, uint64_t block, d2v_index_row *rows, size_t count, d2v_error *err);
+// That LMDB's tables hold what the directory says: `records` and `names` in full. Calls found for each difference, with UINT64_MAX
+// where no record is meant. Tables that are damaged are not walked.
 d2v_status d2v_shard_check_tables(d2v_shard_view *view,
 	void (*found)(void *context, uint64_t record, const char *what), void *context, d2v_error *err);
 

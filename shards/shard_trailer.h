@@ -47,8 +47,8 @@ d2v_status d2v_shard_trailer_check_structure(const unsigned char *file, const d2
 // Where the pages of an extent hold what was put there: a pointer to its bytes and how many they may be. With verify the page header is checked too.
 d2v_status d2v_shard_trailer_value(const unsigned char *file, const d2v_shard_trailer *trailer, uint64_t extent, bool verify,
 	const unsigned char **value, size_t *size, d2v_error *err);
-// The digest over all that lies before the footers, as in facts.file_digest.
-uint64_t d2v_shard_trailer_file_digest(const unsigned char *file, uint64_t size);
+// How many bytes from the start facts.file_digest is the digest of: all before the footers. size: of a file that was parsed.
+uint64_t d2v_shard_trailer_hashed(uint64_t size);
 
 // A page as LMDB 0.9 lays it out: what the first page of an extent begins with.
 typedef struct d2v_shard_page {

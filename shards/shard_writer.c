@@ -218,7 +218,7 @@ static d2v_status put_index(d2v_shard_writer *writer, d2v_error *err) {
 	for (uint64_t block = 0; block < d2v_shard_index_blocks(writer->facts.records); block++) {
 		uint64_t first = block * D2V_INDEX_BLOCK, left = writer->facts.records - first;
 		size_t rows = left < D2V_INDEX_BLOCK ? left : D2V_INDEX_BLOCK, size = rows * sizeof *writer->rows;
-		unsigned char *at;
+		unsigned char *at = NULL;
 		D2V_TRY(put_numbered(writer, writer->index, block, sizeof(uint64_t) + size, &at, err));
 		uint64_t digest = d2v_hash64(writer->rows + first, size);
 		memcpy(at, &digest, sizeof digest);
@@ -247,7 +247,7 @@ static d2v_status put_names(d2v_shard_writer *writer, d2v_error *err) {
 // digest of all that follows, bytes of text, text
 static d2v_status put_meta(d2v_shard_writer *writer, const json_t *meta, d2v_error *err) {
 	char *text = NULL, key[] = "json";
-	unsigned char *at;
+	unsigned char *at = NULL;
 	uint64_t size = 0;
 	if (meta)
 		D2V_TRY(d2v_json_text(meta, &text, err));

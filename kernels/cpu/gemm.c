@@ -3,6 +3,41 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <string.h>
 
+static bool product(const d2v_gemm *op) {
+	return dnnl_sgemm(op->trans_a ? 'T' : 'N', op->trans_b ? 'T' : 'N', op->m, op->n, op->k,
+			   op->alpha == 0 ? 1 : op->alpha, op->a, op->lda, op->b, op->ldb, op->accumulate ? 1 : 0, op->c,
+			   op->ldc) == dnnl_success;
+}
+
+// oneDNN takes no rows that overlap. Rows of a that are far enough apart do not: every q-th row, q times.
+static bool overlapping_a(const d2v_gemm *op) {
+	int64_t q = d2v_cpu_pieces(op->k, op->lda);
+	bool ok = true;
+	for (int64_t first = 0; first < d2v_cpu_min(q, op->m); first++) {
+		d2v_gemm part = *op;
+		part.m = d2v_cpu_pieces(op->m - first, q);
+		part.a = op->a + first * op->lda;
+		part.c = op->c + first * op->ldc;
+		part.lda = q * op->lda;
+		part.ldc = q * op->ldc;
+		ok = product(&part) && ok;
+	}
+	return ok;
+}
+
+// The same for b: as many columns at a time as do not overlap.
+static bool overlapping_b(const d2v_gemm *op) {
+	bool ok = true;
+	for (int64_t column = 0; column < op->n; column += op->ldb) {
+		d2v_gemm part = *op;
+		part.n = d2v_cpu_min(op->ldb, op->n - column);
+		part.b = op->b + column;
+		part.c = op->c + column;
+		ok = product(&part) && ok;
+	}
+	return ok;
+}
+
 bool d2v_cpu_gemm(const d2v_gemm *op) {
 	if (op->m == 0 || op->n == 0)
 		return true;
@@ -11,9 +46,11 @@ bool d2v_cpu_gemm(const d2v_gemm *op) {
 			memset(op->c + i * op->ldc, 0, (size_t)op->n * sizeof *op->c);
 		return true;
 	}
-	return dnnl_sgemm(op->trans_a ? 'T' : 'N', op->trans_b ? 'T' : 'N', op->m, op->n, op->k,
-			   op->alpha == 0 ? 1 : op->alpha, op->a, op->lda, op->b, op->ldb, op->accumulate ? 1 : 0, op->c,
-			   op->ldc) == dnnl_success;
+	if (!op->trans_a && op->lda < op->k)
+		return overlapping_a(op);
+	if (!op->trans_b && op->ldb < op->n)
+		return overlapping_b(op);
+	return product(op);
 }
 
 void d2v_cpu_gemm_failed(d2v_device *dev) {

@@ -1,0 +1,207 @@
+#include "tests/kernels/harness.h"
+
+#include "base/memory.h"
+#include "tests/ref/reference.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define GUARD 64 // bytes before and behind
+#define GUARD_BYTE 0xA5
+#define SAMPLES 24 // elements whose gradient is checked by differences
+
+void harness_open(harness *h) {
+	memset(h, 0, sizeof *h);
+	d2v_error err = { 0 };
+	if (ref_open(&h->devices[REFERENCE], &err) || d2v_device_open(&h->devices[ONE_THREAD], "cpu:1", &err) ||
+		d2v_device_open(&h->devices[MANY_THREADS], "cpu:3", &err))
+		fail_msg("%s", err.text);
+	h->seed = 1;
+	h->reduction = 1;
+	harness_side(h, REFERENCE);
+}
+
+void harness_side(harness *h, int side) {
+	h->side = side;
+	h->device = h->devices[side];
+}
+
+static unsigned char *elements(const harness_array *a) {
+	return a->block + GUARD;
+}
+
+static double get(const harness_array *a, int64_t i) {
+	return a->size == sizeof(double) ? ((double *)(void *)elements(a))[i] : (double)((float *)(void *)elements(a))[i];
+}
+
+static void set(const harness_array *a, int64_t i, double value) {
+	if (a->size == sizeof(double))
+		((double *)(void *)elements(a))[i] = value;
+	else
+		((float *)(void *)elements(a))[i] = (float)value;
+}
+
+static uint64_t hash_name(const char *name) {
+	uint64_t hash = 14695981039346656037u;
+	for (; *name; name++)
+		hash = (hash ^ (unsigned char)*name) * 1099511628211u;
+	return hash;
+}
+
+static void *make(harness *h, const char *name, harness_role role, int64_t count, size_t size) {
+	D2V_ASSERT(h->count < HARNESS_ARRAYS);
+	harness_array *a = &h->arrays[h->count++];
+	*a = (harness_array){ .name = name, .side = h->side, .role = role, .size = size, .count = count };
+	a->reduction = h->reduction;
+	size_t bytes = (size_t)count * size;
+	D2V_ASSERT(d2v_alloc(&a->block, bytes + 2 * GUARD, 1, NULL) == D2V_OK);
+	D2V_ASSERT(d2v_alloc(&a->initial, (size_t)count, sizeof(double), NULL) == D2V_OK);
+	memset(a->block, GUARD_BYTE, GUARD);
+	memset(a->block + GUARD + bytes, GUARD_BYTE, GUARD);
+	d2v_random random;
+	d2v_random_start(&random, d2v_random_key_make(h->seed, D2V_RANDOM_SYNTHETIC, hash_name(name), 0));
+	for (int64_t i = 0; i < count; i++) {
+		set(a, i, role == OUT ? (double)NAN : (double)(float)d2v_random_normal(&random));
+		a->initial[i] = get(a, i);
+	}
+	return elements(a);
+}
+
+d2v_real *harness_real(harness *h, const char *name, harness_role role, int64_t count) {
+	return make(h, name, role, count, d2v_device_real_size(h->device));
+}
+
+float *harness_float(harness *h, const char *name, harness_role role, int64_t count) {
+	return make(h, name, role, count, sizeof(float));
+}
+
+double *harness_double(harness *h, const char *name, harness_role role, int64_t count) {
+	return make(h, name, role, count, sizeof(double));
+}
+
+static const harness_array *find(const harness *h, int side, const char *name) {
+	for (int i = 0; i < h->count; i++)
+		if (h->arrays[i].side == side && strcmp(h->arrays[i].name, name) == 0)
+			return &h->arrays[i];
+	fail_msg("no array %s", name);
+	return NULL;
+}
+
+double harness_get(const harness *h, int side, const char *name, int64_t index) {
+	return get(find(h, side, name), index);
+}
+
+static double largest(const harness_array *a) {
+	double top = 0;
+	for (int64_t i = 0; i < a->count; i++)
+		top = isfinite(get(a, i)) ? fmax(top, fabs(get(a, i))) : top;
+	return top;
+}
+
+// Each of n additions errs by half an ulp of a partial sum; with signs that do not conspire that grows as sqrt(n). 8
+// covers the few operations around the sum.
+static double tolerance(const harness_array *want) {
+	return 8 * (double)FLT_EPSILON * (1 + sqrt((double)want->reduction)) * fmax(largest(want), (double)FLT_MIN);
+}
+
+// Writes what is wrong into text; false when something is.
+static bool arrays_agree(const harness_array *want, const harness_array *got, char text[HARNESS_TEXT]) {
+	double limit = tolerance(want);
+	for (int64_t i = 0; i < want->count; i++) {
+		double w = get(want, i), g = get(got, i);
+		bool fine =
+			isnan(w) || isnan(g) ? isnan(w) && isnan(g) : w == g || fabs(w - g) <= limit; // equal infinities too
+		if (fine)
+			continue;
+		snprintf(text, HARNESS_TEXT, "%s[%ld of %ld]: %.9g, the reference has %.9g, apart %.3g, allowed %.3g",
+			want->name, (long)i, (long)want->count, g, w, fabs(w - g), limit);
+		return false;
+	}
+	return true;
+}
+
+bool harness_agrees(const harness *h, char text[HARNESS_TEXT]) {
+	for (int i = 0; i < h->count; i++) {
+		const harness_array *want = &h->arrays[i];
+		if (want->side != REFERENCE || want->role == IN)
+			continue;
+		const harness_array *one = find(h, ONE_THREAD, want->name), *many = find(h, MANY_THREADS, want->name);
+		if (!arrays_agree(want, one, text))
+			return false;
+		if (one->count && memcmp(elements(one), elements(many), (size_t)one->count * one->size) != 0) {
+			snprintf(text, HARNESS_TEXT, "%s: the bytes depend on the number of threads", want->name);
+			return false;
+		}
+	}
+	return true;
+}
+
+void harness_compare(const harness *h) {
+	char text[HARNESS_TEXT];
+	for (int side = 0; side < SIDES; side++) {
+		d2v_error err = { 0 };
+		if (d2v_device_sync(h->devices[side], &err) != D2V_OK)
+			fail_msg("%s", err.text);
+	}
+	if (!harness_agrees(h, text))
+		fail_msg("%s", text);
+}
+
+static double loss_of(const harness_array *y, const harness_array *d_y) {
+	double sum = 0;
+	for (int64_t i = 0; i < y->count; i++)
+		sum += get(y, i) * d_y->initial[i];
+	return sum;
+}
+
+void harness_differences(harness *h, const char *x_name, const char *d_x_name, const char *y_name, const char *d_y_name,
+	void (*forward)(d2v_device *dev, const void *op), const void *op) {
+	const harness_array *x = find(h, REFERENCE, x_name), *d_x = find(h, REFERENCE, d_x_name);
+	const harness_array *y = find(h, REFERENCE, y_name), *d_y = find(h, REFERENCE, d_y_name);
+	double top = 0;
+	for (int64_t i = 0; i < d_x->count; i++)
+		top = fmax(top, fabs(get(d_x, i) - (d_x->role == SUM ? d_x->initial[i] : 0)));
+	for (int sample = 0; sample < SAMPLES && x->count; sample++) {
+		int64_t i = harness_draw(77, (uint64_t)sample, (uint32_t)x->count);
+		double middle = get(x, i), step = x->size == sizeof(double) ? 1e-5 : 1e-3;
+		set(x, i, middle + step);
+		double high = get(x, i);
+		forward(h->devices[REFERENCE], op);
+		double above = loss_of(y, d_y);
+		set(x, i, middle - step);
+		double low = get(x, i);
+		forward(h->devices[REFERENCE], op);
+		double slope = (above - loss_of(y, d_y)) / (high - low);
+		set(x, i, middle);
+		double said = get(d_x, i) - (d_x->role == SUM ? d_x->initial[i] : 0);
+		if (!(fabs(slope - said) <= 1e-5 * (1 + top)))
+			fail_msg("%s[%ld]: the backward pass says %.9g, differences say %.9g", d_x_name, (long)i, said, slope);
+	}
+	forward(h->devices[REFERENCE], op);
+}
+
+void harness_close(harness *h) {
+	for (int i = 0; i < h->count; i++) {
+		harness_array *a = &h->arrays[i];
+		const unsigned char *behind = elements(a) + (size_t)a->count * a->size;
+		for (int g = 0; g < GUARD; g++)
+			if (a->block[g] != GUARD_BYTE || behind[g] != GUARD_BYTE)
+				fail_msg("%s: bytes outside of the array were written", a->name);
+		d2v_free(a->block);
+		d2v_free(a->initial);
+	}
+	for (int side = 0; side < SIDES; side++) {
+		d2v_error err = { 0 };
+		if (d2v_device_sync(h->devices[side], &err) != D2V_OK)
+			fail_msg("%s", err.text);
+		d2v_device_close(h->devices[side]);
+	}
+}
+
+uint32_t harness_draw(uint64_t stream, uint64_t index, uint32_t below) {
+	uint32_t words[4];
+	d2v_random_block(d2v_random_key_make(stream, D2V_RANDOM_SYNTHETIC, 1, 2), index, 0, words);
+	return (uint32_t)((uint64_t)words[0] * below >> 32);
+}

@@ -1,0 +1,125 @@
+#include "tests/kernels/harness.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+typedef struct shape {
+	int64_t rows, tokens, extra, heads, width;
+	bool slope, scale, positions, padding;
+	float drop;
+} shape;
+
+// What every side reads: kept positions ascending with gaps, padding at the end of odd rows and everywhere in the last.
+typedef struct tables {
+	int32_t *positions;
+	uint8_t *padding;
+} tables;
+
+static void run(d2v_device *dev, const void *op) {
+	d2v_attention_forward(dev, op);
+}
+
+static tables make_tables(const shape *s) {
+	tables t;
+	int64_t frames = s->tokens - s->extra;
+	D2V_ASSERT(d2v_alloc(&t.positions, (size_t)(s->rows * frames), sizeof *t.positions, NULL) == D2V_OK);
+	D2V_ASSERT(d2v_alloc(&t.padding, (size_t)(s->rows * s->tokens), 1, NULL) == D2V_OK);
+	for (int64_t i = 0; i < s->rows * frames; i++)
+		t.positions[i] = (int32_t)(i % frames ? t.positions[i - 1] + 1 + (int32_t)harness_draw(5, (uint64_t)i, 3) : 0);
+	for (int64_t i = 0; i < s->rows * s->tokens; i++) {
+		int64_t row = i / s->tokens, token = i % s->tokens;
+		t.padding[i] = (row % 2 && token > s->tokens / 2) || (row == s->rows - 1 && s->rows > 2);
+	}
+	return t;
+}
+
+static d2v_attention make(harness *h, const shape *s, const tables *t) {
+	int64_t all = s->rows * s->tokens * s->width;
+	d2v_attention op = {
+		.rows = s->rows, .tokens = s->tokens, .extra = s->extra, .heads = s->heads, .width = s->width
+	};
+	op.drop = (d2v_dropout){ .p = s->drop, .key = { { 7, 8 } } };
+	op.positions = s->positions ? t->positions : NULL;
+	op.key_padding = s->padding ? t->padding : NULL;
+	op.slope = s->slope ? harness_float(h, "slope", IN, s->heads) : NULL;
+	op.scale = s->scale ? harness_float(h, "scale", IN, s->heads) : NULL;
+	op.qkv = harness_real(h, "qkv", IN, 3 * all);
+	op.d_out = harness_real(h, "d_out", IN, all);
+	h->reduction = s->tokens;
+	op.out = harness_real(h, "out", OUT, all);
+	op.lse = harness_float(h, "lse", OUT, s->rows * s->heads * s->tokens);
+	h->reduction = s->tokens + s->width;
+	op.d_qkv = harness_real(h, "d_qkv", OUT, 3 * all);
+	// Terms of either sign, each as large as the largest distance allows: the sum is small beside them.
+	h->reduction = s->tokens * s->tokens * s->rows * 16;
+	op.d_scale = s->slope ? harness_float(h, "d_scale", SUM, s->heads) : NULL;
+	return op;
+}
+
+static void check(const shape *s) {
+	harness h;
+	harness_open(&h);
+	tables t = make_tables(s);
+	d2v_attention reference = { 0 };
+	for (int side = 0; side < SIDES; side++) {
+		harness_side(&h, side);
+		d2v_attention op = make(&h, s, &t);
+		d2v_attention_forward(h.device, &op);
+		d2v_attention_backward(h.device, &op);
+		reference = side == REFERENCE ? op : reference;
+	}
+	harness_compare(&h);
+	if (s->tokens < 50) {
+		harness_differences(&h, "qkv", "d_qkv", "out", "d_out", run, &reference);
+		if (s->slope && s->scale)
+			harness_differences(&h, "scale", "d_scale", "out", "d_out", run, &reference);
+	}
+	d2v_free(t.positions);
+	d2v_free(t.padding);
+	harness_close(&h);
+}
+
+static void test_attention(void **state) {
+	(void)state;
+	static const shape shapes[] = {
+		// rows, tokens, extra, heads, width
+		{ 1, 1, 0, 1, 1, .slope = false }, { 0, 4, 0, 2, 4, .slope = false }, { 2, 5, 0, 1, 3, .slope = false },
+		{ 2, 7, 1, 2, 8, .slope = true }, { 2, 7, 1, 2, 8, .slope = true, .scale = true, .positions = true },
+		{ 3, 19, 2, 4, 24, .slope = true, .scale = true, .positions = true, .drop = .2f },
+		{ 3, 18, 1, 2, 24, .padding = true },
+		{ 4, 21, 1, 3, 36, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f },
+		{ 1, 33, 0, 2, 256, .slope = false },
+		{ 2, 300, 1, 2, 32, .slope = true, .scale = true, .positions = true,
+			.drop = .1f }, // more than a block of queries
+	};
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		check(&shapes[i]);
+}
+
+static void test_bias(void **state) {
+	(void)state;
+	harness h;
+	harness_open(&h);
+	shape s = { 2, 13, 2, 3, 12, .slope = true, .scale = true, .positions = true };
+	tables t = make_tables(&s);
+	for (int side = 0; side < SIDES; side++) {
+		harness_side(&h, side);
+		d2v_attention op = { .rows = 2, .tokens = 13, .extra = 2, .heads = 3, .width = 12, .positions = t.positions };
+		op.slope = harness_float(&h, "slope", IN, 3);
+		op.scale = harness_float(&h, "scale", IN, 3);
+		d2v_attention_bias(h.device, &op, harness_float(&h, "bias", OUT, 3 * 13 * 13));
+	}
+	harness_compare(&h);
+	d2v_free(t.positions);
+	d2v_free(t.padding);
+	harness_close(&h);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_attention),
+		cmocka_unit_test(test_bias),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

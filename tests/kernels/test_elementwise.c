@@ -1,0 +1,137 @@
+#include "tests/kernels/harness.h"
+
+#include "kernels/cpu/dropout.h"
+#include "kernels/cpu/gelu.h"
+#include "tests/ref/reference.h"
+
+#include <float.h>
+#include <math.h>
+
+static void test_drop(void **state) {
+	(void)state;
+	static const struct {
+		int64_t count, span;
+		float p;
+		bool accumulate;
+	} cases[] = {
+		{ 0, 0, .5f, false },
+		{ 1, 0, .5f, true },
+		{ 63, 1, .1f, false },
+		{ 10001, 0, .9f, true },
+		{ 10001, 77, .5f, false },
+		{ 4099, 0, 0, false },
+		{ 4099, 0, 0, true },
+		{ 100, 0, 1, false },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		harness h;
+		harness_open(&h);
+		for (int side = 0; side < SIDES; side++) {
+			harness_side(&h, side);
+			d2v_dropout drop = { .p = cases[i].p, .key = { { 11, 12 } }, .span = cases[i].span };
+			if (cases[i].p == 1 && side == REFERENCE)
+				drop.p = 0; // 1/(1-p) is no number: the formula does not cover p = 1, everything is dropped
+			d2v_real *y = harness_real(&h, "y", cases[i].accumulate ? SUM : OUT, cases[i].count);
+			const d2v_real *x = harness_real(&h, "x", IN, cases[i].count);
+			d2v_drop(h.device, y, x, drop, cases[i].accumulate, cases[i].count);
+		}
+		if (cases[i].p < 1)
+			harness_compare(&h);
+		for (int64_t k = 0; k < cases[i].count && cases[i].p == 1; k++)
+			assert_true(harness_get(&h, ONE_THREAD, "y", k) == 0);
+		harness_close(&h);
+	}
+}
+
+// Any piece of the sequence of factors is the same whatever piece was asked for, and as many are kept as should be.
+static void test_factors(void **state) {
+	(void)state;
+	float buffer[1000 + 128];
+	int64_t kept = 0, asked = 0;
+	for (int64_t span = 1; span < 40; span += 6)
+		for (int64_t first = 0; first < 300; first += 17) {
+			d2v_dropout drop = { .p = .25f, .key = { { 1, (uint32_t)span } }, .span = span };
+			int64_t count = first * 3 % 1000;
+			const float *factors = d2v_cpu_dropout_factors(buffer, &drop, first, count);
+			for (int64_t i = 0; i < count; i++) {
+				if ((double)factors[i] != (double)(float)ref_dropout_factor(&drop, first + i))
+					fail_msg("span %ld, element %ld", (long)span, (long)(first + i));
+				kept += factors[i] > 0;
+				asked++;
+			}
+		}
+	double share = (double)kept / (double)asked;
+	if (!(share > .7 && share < .8))
+		fail_msg("%g of the elements were kept", share);
+}
+
+static void test_add_and_wave(void **state) {
+	(void)state;
+	static int16_t samples[2 * 5003];
+	for (int i = 0; i < 2 * 5003; i++)
+		samples[i] = (int16_t)(i * 7919);
+	for (int64_t count = 0; count <= 5003; count = count * 3 + 1) {
+		harness h;
+		harness_open(&h);
+		for (int side = 0; side < SIDES; side++) {
+			harness_side(&h, side);
+			d2v_add(h.device, harness_real(&h, "sum", SUM, count), harness_real(&h, "x", IN, count), .3f, count);
+			d2v_wave op = { .x = samples, .batch = 2, .length = count };
+			op.mean = harness_float(&h, "mean", IN, 2);
+			op.rstd = harness_float(&h, "rstd", IN, 2);
+			op.y = harness_real(&h, "y", OUT, 2 * count);
+			d2v_wave_forward(h.device, &op);
+		}
+		harness_compare(&h);
+		harness_close(&h);
+	}
+}
+
+// Absolute error of one rounding or so where it matters, special values as the formulas have them.
+static void test_gelu_and_exp(void **state) {
+	(void)state;
+	for (double x = -25; x < 25; x += 3.1e-4) {
+		float v = (float)x;
+		double exact = (double)v, size = fmax(1, fabs(exact));
+		double gelu = fabs((double)d2v_gelu(v) - ref_gelu(exact));
+		double slope = fabs((double)d2v_gelu_derivative(v) - ref_gelu_derivative(exact));
+		double power = fabs((double)d2v_expf(v) - exp(exact)) / exp(exact);
+		if (!(gelu <= 2 * (double)FLT_EPSILON * size && slope <= 3 * (double)FLT_EPSILON &&
+				power <= 2 * (double)FLT_EPSILON))
+			fail_msg("at %.9g: gelu off by %g, its derivative by %g, exp by %g", exact, gelu, slope, power);
+	}
+	assert_true(d2v_expf(-INFINITY) == 0 && d2v_expf(INFINITY) == INFINITY && isnan(d2v_expf(NAN)) && d2v_expf(0) == 1);
+	assert_true(isnan(d2v_gelu(NAN)) && isnan(d2v_gelu_derivative(NAN)) && d2v_gelu(0) == 0 && d2v_gelu(40) == 40);
+}
+
+// The harness itself: a wrong element, a NaN and a stray byte are found.
+static void test_harness_can_fail(void **state) {
+	(void)state;
+	char text[HARNESS_TEXT];
+	for (int wrong = 0; wrong < 3; wrong++) {
+		harness h;
+		harness_open(&h);
+		for (int side = 0; side < SIDES; side++) {
+			harness_side(&h, side);
+			d2v_real *y = harness_real(&h, "y", SUM, 10);
+			d2v_add(h.device, y, harness_real(&h, "x", IN, 10), 1, 10);
+			if (side == ONE_THREAD && wrong == 1)
+				((float *)(void *)y)[7] += 1e-4f;
+			if (side == ONE_THREAD && wrong == 2)
+				((float *)(void *)y)[7] = NAN;
+		}
+		assert_int_equal(harness_agrees(&h, text), wrong == 0);
+		harness_close(&h);
+	}
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_drop),
+		cmocka_unit_test(test_factors),
+		cmocka_unit_test(test_add_and_wave),
+		cmocka_unit_test(test_gelu_and_exp),
+		cmocka_unit_test(test_harness_can_fail),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,127 @@
+#include "tests/kernels/harness.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+typedef struct shape {
+	int64_t rows, channels;
+	bool affine, gelu, residual, add, accumulate;
+	float drop, after;
+	int64_t span;
+	float eps;
+} shape;
+
+static void run(d2v_device *dev, const void *op) {
+	d2v_norm_forward(dev, op);
+}
+
+static d2v_norm make(harness *h, const shape *s) {
+	int64_t all = s->rows * s->channels;
+	d2v_norm op = { .rows = s->rows, .channels = s->channels, .gelu = s->gelu, .accumulate_d_sum = s->accumulate };
+	op.eps = s->eps > 0 ? s->eps : 1e-5f;
+	op.drop = (d2v_dropout){ .p = s->drop, .key = { { 3, 4 } }, .span = s->span };
+	op.after_drop = (d2v_dropout){ .p = s->after, .key = { { 5, 6 } } };
+	h->reduction = s->channels;
+	op.x = harness_real(h, "x", IN, all);
+	if (s->residual) {
+		op.residual = harness_real(h, "residual", IN, all);
+		op.sum = harness_real(h, "sum", OUT, all);
+		op.d_residual = harness_real(h, "d_residual", OUT, all);
+	}
+	if (s->affine) {
+		op.gain = harness_real(h, "gain", IN, s->channels);
+		op.bias = harness_real(h, "bias", IN, s->channels);
+	}
+	op.add = s->add ? harness_real(h, "add", IN, all) : NULL;
+	op.y = harness_real(h, "y", OUT, all);
+	op.mean = harness_float(h, "mean", OUT, s->rows);
+	op.rstd = harness_float(h, "rstd", OUT, s->rows);
+	op.d_y = harness_real(h, "d_y", IN, all);
+	op.d_sum = harness_real(h, "d_sum", s->accumulate ? SUM : OUT, all);
+	h->reduction = s->rows;
+	if (s->affine) {
+		op.d_gain = harness_float(h, "d_gain", SUM, s->channels);
+		op.d_bias = harness_float(h, "d_bias", SUM, s->channels);
+	}
+	return op;
+}
+
+static void check(const shape *s) {
+	harness h;
+	harness_open(&h);
+	d2v_norm reference = { 0 };
+	for (int side = 0; side < SIDES; side++) {
+		harness_side(&h, side);
+		d2v_norm op = make(&h, s);
+		d2v_norm_forward(h.device, &op);
+		d2v_norm_backward(h.device, &op);
+		reference = side == REFERENCE ? op : reference;
+	}
+	harness_compare(&h);
+	if (s->channels > 2) { // with one or two channels the output hardly depends on x, and its second derivative is wild
+		harness_differences(&h, "x", "d_sum", "y", "d_y", run, &reference);
+		if (s->residual)
+			harness_differences(&h, "residual", "d_residual", "y", "d_y", run, &reference);
+	}
+	if (s->affine) {
+		harness_differences(&h, "gain", "d_gain", "y", "d_y", run, &reference);
+		harness_differences(&h, "bias", "d_bias", "y", "d_y", run, &reference);
+	}
+	harness_close(&h);
+}
+
+static void test_norm(void **state) {
+	(void)state;
+	static const shape shapes[] = {
+		{ 0, 5, .affine = true },
+		{ 1, 1, .affine = true },
+		{ 3, 16, .affine = false },
+		{ 3, 17, .affine = true, .eps = 1e-6f },
+		{ 130, 33, .affine = true, .gelu = true },
+		{ 129, 256, .affine = true, .gelu = true },
+		{ 7, 48, .gelu = true },
+		{ 7, 45, .gelu = true, .add = true, .after = .3f },
+		{ 9, 31, .affine = true, .residual = true },
+		{ 9, 31, .affine = true, .residual = true, .drop = .2f, .accumulate = true },
+		{ 8, 30, .affine = true, .residual = true, .drop = .5f, .span = 60 }, // DropPath: two rows at a time
+		{ 11, 384, .affine = true, .after = .1f },
+		{ 5, 768, .affine = true, .residual = true, .drop = .1f, .after = .1f, .gelu = true, .add = true },
+	};
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		check(&shapes[i]);
+}
+
+// The aliases the contract allows give the same bytes as buffers of their own.
+static void test_aliases(void **state) {
+	(void)state;
+	harness h;
+	harness_open(&h);
+	harness_side(&h, MANY_THREADS);
+	shape s = { 140, 37, .affine = true, .residual = true, .add = true, .drop = .1f };
+	size_t bytes = (size_t)(s.rows * s.channels) * sizeof(float);
+	d2v_norm op = make(&h, &s), alias = make(&h, &s);
+	memcpy(alias.sum, op.x, bytes);
+	memcpy(alias.y, op.add, bytes);
+	memcpy(alias.d_sum, op.d_y, bytes);
+	alias.x = alias.sum;
+	alias.add = alias.y;
+	alias.d_y = alias.d_sum;
+	d2v_norm_forward(h.device, &op);
+	d2v_norm_forward(h.device, &alias);
+	d2v_norm_backward(h.device, &op);
+	d2v_norm_backward(h.device, &alias);
+	assert_memory_equal(op.sum, alias.sum, bytes);
+	assert_memory_equal(op.y, alias.y, bytes);
+	assert_memory_equal(op.d_sum, alias.d_sum, bytes);
+	assert_memory_equal(op.d_residual, alias.d_residual, bytes);
+	harness_close(&h);
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_norm),
+		cmocka_unit_test(test_aliases),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,102 @@
+// What fairseq's YAMLs write in another shape than the table of fields has it.
+#include "train/config.h"
+
+#include "base/memory.h"
+
+#include <string.h>
+
+// "lr_scheduler: cosine" chooses by name what "lr_scheduler: {_name: cosine}" does.
+static d2v_status name_to_mapping(json_t *tree, const char *section, d2v_error *err) {
+	json_t *value = json_object_get(tree, section);
+	if (!json_is_string(value))
+		return D2V_OK;
+	json_t *mapping = json_object();
+	d2v_status status = d2v_json_set(mapping, "_name", json_incref(value), err);
+	if (status == D2V_OK)
+		return d2v_json_set(tree, section, mapping, err);
+	json_decref(mapping);
+	return status;
+}
+
+static d2v_status copy_section(json_t *tree, const char *section, json_t *from, const char *where, d2v_error *err) {
+	if (!from)
+		return D2V_OK;
+	if (json_is_string(from)) // inside a group too, a bare name is allowed
+		return d2v_json_set(tree, section, json_incref(from), err);
+	if (!json_is_object(from))
+		return d2v_fail(err, D2V_INVALID, "%s: optimizer.groups: %s is no mapping", where, section);
+	return d2v_json_set(tree, section, json_incref(from), err);
+}
+
+// optimizer: {_name: composite, groups: {default: {lr_float, optimizer, lr_scheduler}}}
+static d2v_status flatten_group(json_t *tree, const char *where, d2v_error *err) {
+	json_t *groups = json_object_get(json_object_get(tree, "optimizer"), "groups");
+	if (!groups)
+		return D2V_OK;
+	if (!json_is_object(groups) || json_object_size(groups) != 1)
+		return d2v_fail(err, D2V_UNSUPPORTED, "%s: optimizer.groups: one group for all parameters is supported", where);
+	json_t *group = json_incref(json_object_iter_value(json_object_iter(groups)));
+	d2v_status status = D2V_OK;
+	const char *key;
+	json_t *value;
+	if (!json_is_object(group))
+		status = d2v_fail(err, D2V_INVALID, "%s: optimizer.groups: the group is no mapping", where);
+	else
+		json_object_foreach(group, key, value) if (strcmp(key, "lr_float") && strcmp(key, "lr") &&
+												   strcmp(key, "optimizer") && strcmp(key, "lr_scheduler")) status =
+			d2v_fail(err, D2V_INVALID,
+				"%s: optimizer.groups: unknown key %s; lr, lr_float, optimizer and lr_scheduler are known", where, key);
+	json_t *lr = json_object_get(group, "lr_float");
+	if (!lr || json_is_null(lr))
+		lr = json_object_get(group, "lr");
+	if (status == D2V_OK && lr) {
+		json_t *optimization = json_object_get(tree, "optimization");
+		if (!optimization) {
+			status = d2v_json_set(tree, "optimization", json_object(), err);
+			optimization = json_object_get(tree, "optimization");
+		}
+		if (status == D2V_OK && !json_is_object(optimization))
+			status = d2v_fail(err, D2V_INVALID, "%s: optimization: expected a mapping", where);
+		if (status == D2V_OK)
+			status = d2v_json_set(optimization, "lr", json_incref(lr), err);
+	}
+	if (status == D2V_OK)
+		status = copy_section(tree, "lr_scheduler", json_object_get(group, "lr_scheduler"), where, err);
+	if (status == D2V_OK)
+		status = copy_section(tree, "optimizer", json_object_get(group, "optimizer"), where, err);
+	json_decref(group);
+	return status;
+}
+
+// With a composite optimizer whose group has no schedule of its own there is nothing that pass_through could pass.
+static d2v_status check_pass_through(json_t *tree, const char *where, d2v_error *err) {
+	const char *name = json_string_value(json_object_get(json_object_get(tree, "lr_scheduler"), "_name"));
+	if (name && strcmp(name, "pass_through") == 0)
+		return d2v_fail(err, D2V_INVALID,
+			"%s: lr_scheduler._name: pass_through needs an lr_scheduler in the optimizer's group", where);
+	return D2V_OK;
+}
+
+// "No limit" is null there and 0 here.
+static void drop_null(json_t *tree, const char *section, const char *key) {
+	json_t *mapping = json_object_get(tree, section);
+	if (json_is_null(json_object_get(mapping, key)))
+		json_object_del(mapping, key);
+}
+
+d2v_status d2v_config_from_fairseq(json_t *tree, const char *where, d2v_error *err) {
+	if (!json_is_object(tree))
+		return d2v_fail(err, D2V_INVALID, "%s: expected a mapping of sections", where);
+	json_object_del(tree, "hydra"); // settings of the program that started fairseq
+	json_object_del(tree, "defaults");
+	drop_null(tree, "dataset", "max_tokens");
+	drop_null(tree, "dataset", "batch_size");
+	drop_null(tree, "task", "min_sample_size");
+	drop_null(tree, "task", "max_sample_size");
+	drop_null(tree, "common", "tensorboard_logdir");
+	D2V_TRY(flatten_group(tree, where, err));
+	static const char *const by_name[] = { "optimizer", "lr_scheduler", "criterion", "task", "model" };
+	for (size_t i = 0; i < sizeof by_name / sizeof by_name[0]; i++)
+		D2V_TRY(name_to_mapping(tree, by_name[i], err));
+	return check_pass_through(tree, where, err);
+}

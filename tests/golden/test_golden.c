@@ -1,0 +1,118 @@
+// The model against numbers of the original implementation. GOLDEN_CASES="DIR..." names the cases; default: all speech
+// cases of tests/golden/data/.
+#include "tests/golden/golden_run.h"
+
+#include "base/memory.h"
+
+#include <glob.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define CASES_MAX 256
+#define DATA "tests/golden/data/"
+
+static void test_case(void **folder) {
+	golden_report report;
+	d2v_error err = { 0 };
+	d2v_status status = golden_run(*folder, &(golden_options){ 0 }, &report, &err);
+	if (status != D2V_OK)
+		fail_msg("%s", err.text);
+	golden_report_print(&report, *folder);
+	if (report.out)
+		fail_msg("%s: a tensor is out of tolerance", (const char *)*folder);
+}
+
+// One weight that is off by a thousandth is seen; wherever it sits.
+static void test_nudged_weight_is_caught(void **state) {
+	(void)state;
+	static const char *const names[] = { "modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight",
+		"modality_encoders.AUDIO.relative_positional_encoder.3.0.weight", "modality_encoders.AUDIO.alibi_scale",
+		"modality_encoders.AUDIO.decoder.proj.bias", "blocks.1.mlp.fc2.bias" };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		golden_report report;
+		d2v_error err = { 0 };
+		if (golden_run(DATA "audio-tiny", &(golden_options){ .nudge = names[i] }, &report, &err) != D2V_OK)
+			fail_msg("%s", err.text);
+		if (!report.out)
+			fail_msg("a changed %s went unnoticed", names[i]);
+	}
+}
+
+static void test_comparison_can_fail(void **state) {
+	(void)state;
+	const float theirs[] = { 1, -2, 0.5f }, same[] = { 1, -2, 0.5f }, off[] = { 1, -2, 0.50003f };
+	const float not_finite[] = { 1, NAN, 0.5f };
+	golden_report report = { .count = 0 };
+	golden_compare(&report, "out", "same", 0, same, theirs, 3, 1e-5, NULL, 0, 0);
+	assert_false(report.out);
+	golden_compare(&report, "out", "left out", 0, off, theirs, 3, 1e-5, NULL, 2, 3);
+	assert_false(report.out);
+	golden_compare(&report, "out", "off", 0, off, theirs, 3, 1e-5, NULL, 0, 0);
+	assert_true(report.out);
+	report.out = false;
+	golden_compare(&report, "out", "not finite", 0, not_finite, theirs, 3, 1e-5, NULL, 0, 0);
+	assert_true(report.out);
+	report.out = false;
+	golden_compare_number(&report, "steps", "lr", 0, NAN, 1, 1);
+	assert_true(report.out);
+}
+
+static bool is_speech(const char *folder) {
+	char *path = NULL;
+	json_t *config = NULL;
+	bool speech = false;
+	if (d2v_asprintf(&path, NULL, "%s/config.json", folder) == D2V_OK &&
+		d2v_json_load(path, (size_t)1 << 26, &config, NULL) == D2V_OK) {
+		const char *modality = json_string_value(json_object_get(config, "modality"));
+		speech = modality && strcmp(modality, "AUDIO") == 0;
+	}
+	json_decref(config);
+	d2v_free(path);
+	return speech;
+}
+
+static struct CMUnitTest cases[CASES_MAX + 2];
+static size_t case_count;
+
+static void add_case(char *folder) {
+	size_t length = strlen(folder);
+	if (length > 1 && folder[length - 1] == '/')
+		folder[length - 1] = 0;
+	if (case_count < CASES_MAX)
+		cases[case_count++] = (struct CMUnitTest){ .name = folder, .test_func = test_case, .initial_state = folder };
+}
+
+int main(void) {
+	const char *named = getenv("GOLDEN_CASES");
+	char *list = NULL;
+	glob_t found = { 0 };
+	if (named && named[strspn(named, " \t\n")]) {
+		if (d2v_strdup(&list, named, NULL) != D2V_OK)
+			return 1;
+		for (char *folder = strtok(list, " \t\n"); folder; folder = strtok(NULL, " \t\n"))
+			add_case(folder);
+	} else if (glob(DATA "*", GLOB_ONLYDIR, NULL, &found) == 0) {
+		for (size_t i = 0; i < found.gl_pathc; i++)
+			if (is_speech(found.gl_pathv[i]))
+				add_case(found.gl_pathv[i]);
+	}
+	if (case_count == 0) {
+		fprintf(stderr, "no golden case found: run from the root of the project, or name some in GOLDEN_CASES\n");
+		return 1;
+	}
+	if (!list) {
+		cases[case_count++] = (struct CMUnitTest)cmocka_unit_test(test_nudged_weight_is_caught);
+		cases[case_count++] = (struct CMUnitTest)cmocka_unit_test(test_comparison_can_fail);
+	}
+	int failed = _cmocka_run_group_tests("golden", cases, case_count, NULL, NULL);
+	globfree(&found);
+	d2v_free(list);
+	return failed;
+}

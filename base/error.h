@@ -48,7 +48,8 @@ d2v_status d2v_fail_va(d2v_error *err, d2v_status status, const char *format, va
 // ENOMEM D2V_NO_MEMORY, EEXIST D2V_EXISTS, anything else D2V_IO. Reads errno first.
 d2v_status d2v_fail_errno(d2v_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-// Puts "context: " before the text already in err; returns err's status. For adding a file or record name on the way up.
+// Puts "context: " before the text already in err; returns err's status, D2V_OK for err NULL: where err may be NULL, return a
+// status of your own. For adding a file or record name on the way up.
 d2v_status d2v_error_prefix(d2v_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // Tells the compiler what d2v_fail and d2v_fail_errno promise, that they never return D2V_OK: it then sees that results are set wherever

@@ -90,20 +90,58 @@ static void will_need_structure(const d2v_shard *shard) {
 	}
 }
 
+// The value of an extent that is no record, found through the directory.
+static d2v_status value_of(
+	d2v_shard *shard, uint64_t extent, const unsigned char **value, size_t *size, d2v_error *err) {
+	return d2v_shard_trailer_value(shard->file, &shard->trailer, extent, true, value, size, err);
+}
+
+static bool zero_after(const unsigned char *value, size_t used, size_t size) {
+	for (size_t i = used; i < size; i++)
+		if (value[i])
+			return false;
+	return true;
+}
+
+// The meta's text inside the file, checked; the message does not name the file.
+static d2v_status meta_text(d2v_shard *shard, const char **text, size_t *size, d2v_error *err) {
+	const unsigned char *value;
+	size_t room;
+	uint64_t head[2]; // digest, size
+	d2v_status status = value_of(shard, shard->trailer.extent_count - 1, &value, &room, err);
+	if (status == D2V_OK) {
+		memcpy(head, value, sizeof head);
+		*text = (const char *)value + sizeof head;
+		*size = head[1];
+		if (head[1] > room - sizeof head || d2v_hash64(value + sizeof *head, sizeof *head + head[1]) != head[0] ||
+			!zero_after(value, sizeof head + head[1], room))
+			status = d2v_fail(err, D2V_CORRUPT, "its digest differs");
+	}
+	if (status != D2V_OK)
+		d2v_error_prefix(err, "its meta");
+	return status;
+}
+
 static d2v_status open_checked(d2v_shard *shard, d2v_error *err) {
 	d2v_error damage = { 0 };
 	D2V_TRY(map_file(shard, err));
 	madvise(shard->file, shard->size, MADV_RANDOM);
 	d2v_status status = d2v_shard_trailer_parse(shard->file, shard->size, &shard->trailer, &damage, err);
-	if (status != D2V_OK)
-		return d2v_error_prefix(err, "%s", shard->path);
+	if (status != D2V_OK) {
+		d2v_error_prefix(err, "%s", shard->path);
+		return status;
+	}
 	if (damage.status != D2V_OK)
 		D2V_TRY(meet_damage(shard, &damage, err));
 	will_need_structure(shard);
 	if (d2v_shard_trailer_check_structure(shard->file, &shard->trailer, &damage) != D2V_OK) {
 		shard->tables_damaged = true;
-		return meet_damage(shard, &damage, err);
+		D2V_TRY(meet_damage(shard, &damage, err));
 	}
+	const char *text;
+	size_t size;
+	if (meta_text(shard, &text, &size, &damage) != D2V_OK)
+		return meet_damage(shard, &damage, err);
 	return D2V_OK;
 }
 
@@ -168,34 +206,16 @@ const unsigned char *d2v_shard_bytes(const d2v_shard *shard) {
 	return shard->file;
 }
 
-// The value of an extent that is no record, found through the directory.
-static d2v_status value_of(
-	d2v_shard *shard, uint64_t extent, const unsigned char **value, size_t *size, d2v_error *err) {
-	return d2v_shard_trailer_value(shard->file, &shard->trailer, extent, true, value, size, err);
-}
-
-static bool zero_after(const unsigned char *value, size_t used, size_t size) {
-	for (size_t i = used; i < size; i++)
-		if (value[i])
-			return false;
-	return true;
-}
-
 d2v_status d2v_shard_meta(d2v_shard *shard, json_t **meta, d2v_error *err) {
-	const unsigned char *value;
-	size_t room;
-	uint64_t head[2]; // digest, size
+	const char *text = NULL;
+	size_t size = 0;
 	*meta = NULL;
-	d2v_status status = value_of(shard, shard->trailer.extent_count - 1, &value, &room, err);
-	if (status == D2V_OK) {
-		memcpy(head, value, sizeof head);
-		if (head[1] > room - sizeof head || d2v_hash64(value + sizeof *head, sizeof *head + head[1]) != head[0] ||
-			!zero_after(value, sizeof head + head[1], room))
-			status = d2v_fail(err, D2V_CORRUPT, "its digest differs");
+	d2v_status status = meta_text(shard, &text, &size, err);
+	if (status != D2V_OK) {
+		d2v_error_prefix(err, "%s", shard->path);
+		return status;
 	}
-	if (status != D2V_OK)
-		return d2v_error_prefix(err, "%s: meta", shard->path);
-	return head[1] ? d2v_json_parse((const char *)value + sizeof head, head[1], shard->path, meta, err) : D2V_OK;
+	return size ? d2v_json_parse(text, size, shard->path, meta, err) : D2V_OK;
 }
 
 d2v_status d2v_shard_read_block(d2v_shard *shard, uint64_t block, d2v_index_row *rows, size_t count, d2v_error *err) {
@@ -351,8 +371,8 @@ d2v_status d2v_shard_read(d2v_shard_view *view, uint64_t ordinal, bool verify, d
 	if (status == D2V_OK)
 		status = d2v_record_parse(value, room, verify, record, err);
 	if (status != D2V_OK)
-		return d2v_error_prefix(err, "%s: record %llu", view->shard->path, (unsigned long long)ordinal);
-	return D2V_OK;
+		d2v_error_prefix(err, "%s: record %llu", view->shard->path, (unsigned long long)ordinal);
+	return status;
 }
 
 // Without tables every record is asked for its name.

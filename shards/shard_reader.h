@@ -4,7 +4,7 @@
 // Life: open -> view_new (per thread) -> read ... -> view_free -> close after all views are gone.
 //
 // LMDB trusts its file, so its tables are checked against the trailer's digest before it sees them. Every byte of the file is checked
-// by somebody: trailer and tables at open, each record's pages at its (verified) read, index and meta when they are read.
+// by somebody: trailer, tables and meta at open, each record's pages at its (verified) read, the index when it is read.
 #ifndef D2V_SHARDS_SHARD_READER_H
 #define D2V_SHARDS_SHARD_READER_H
 

@@ -183,10 +183,14 @@ d2v_status d2v_shard_writer_append(d2v_shard_writer *writer, d2v_record *record,
 	uint64_t ordinal = writer->facts.records;
 	if (writer->failed)
 		return d2v_fail(err, D2V_IO, "%s: an earlier write failed", writer->temporary);
-	if (d2v_record_size(record, &size, err) != D2V_OK ||
-		d2v_shard_names_add(&writer->names, record->name, record->name_size, err) != D2V_OK)
-		return d2v_error_prefix(err, "%s: record %llu", writer->path, (unsigned long long)ordinal);
-	d2v_status status = d2v_reserve(&writer->rows, &writer->rows_capacity, ordinal + 1, sizeof *writer->rows, err);
+	d2v_status status = d2v_record_size(record, &size, err);
+	if (status == D2V_OK)
+		status = d2v_shard_names_add(&writer->names, record->name, record->name_size, err);
+	if (status != D2V_OK) {
+		d2v_error_prefix(err, "%s: record %llu", writer->path, (unsigned long long)ordinal);
+		return status;
+	}
+	status = d2v_reserve(&writer->rows, &writer->rows_capacity, ordinal + 1, sizeof *writer->rows, err);
 	if (status == D2V_OK)
 		status = put_numbered(writer, writer->records, ordinal, size, &at, err);
 	if (status != D2V_OK) {

@@ -125,7 +125,7 @@ void d2v_bench_print(const d2v_bench_result *result, FILE *out) {
 	char count[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], duration[D2V_PROGRESS_TEXT], digest[17];
 	double busy = 0;
 	d2v_hash64_hex(result->digest, digest);
-	fprintf(out, "batches        %s of %s utterances in %.2f s with %d thread%s (an epoch has %llu)\n",
+	fprintf(out, "batches        %s (%s utterances) in %.2f s with %d thread%s (an epoch has %llu)\n",
 		d2v_progress_count(result->batches, count), d2v_progress_count(result->samples, bytes), result->seconds,
 		result->threads, result->threads == 1 ? "" : "s", (unsigned long long)result->epoch_batches);
 	fprintf(out, "rate           %.1f batches/s, %.3f hours of speech/s, %.0f x real time, %.0f x per core\n",

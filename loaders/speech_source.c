@@ -268,9 +268,24 @@ const d2v_speech_plan *d2v_speech_source_plan(const d2v_source *source) {
 	return &((const speech_source *)source)->plan;
 }
 
+// Damage outside of the records costs no record, but it is damage: named, and counted against the same limit.
+static d2v_status open_dataset(speech_source *self, d2v_error *err) {
+	const d2v_speech_options *o = &self->options;
+	uint64_t most = o->max_damaged_share > 0 ? UINT64_MAX : o->max_damaged; // what the share is of is not known yet
+	D2V_TRY(d2v_dataset_open_damaged(&self->dataset, o->data, o->split, most, err));
+	for (uint64_t i = 0; i < d2v_dataset_damages(self->dataset); i++) {
+		if (++self->stats.damaged > damage_limit(self))
+			return d2v_fail(err, D2V_CORRUPT, "%s; more than the %llu damages allowed; run d2v-shard verify",
+				d2v_dataset_damage(self->dataset, i), (unsigned long long)damage_limit(self));
+		d2v_warn("%s (damaged so far: %llu of %llu allowed)", d2v_dataset_damage(self->dataset, i),
+			(unsigned long long)self->stats.damaged, (unsigned long long)damage_limit(self));
+	}
+	return D2V_OK;
+}
+
 static d2v_status open_data(speech_source *self, d2v_error *err) {
 	const d2v_speech_options *o = &self->options;
-	D2V_TRY(d2v_dataset_open(&self->dataset, o->data, o->split, err));
+	D2V_TRY(open_dataset(self, err));
 	const d2v_manifest *manifest = d2v_dataset_manifest(self->dataset);
 	if (manifest->modality != D2V_AUDIO)
 		return d2v_fail(err, D2V_INVALID, "%s holds %s, not audio", o->data, d2v_modality_name(manifest->modality));

@@ -33,6 +33,7 @@ typedef struct d2v_speech_options {
 	int slots;                 // batches being made or waiting; at least 3; 0: threads + 3
 	// A record found damaged stops the loader, unless so many different ones (or such a share of all records, whichever
 	// is more) may be replaced, each by an utterance of at least the needed length that seed, epoch and record choose.
+	// A shard damaged outside of its records counts as one.
 	uint64_t max_damaged;
 	double max_damaged_share;
 	d2v_source_allocator allocator; // all zero: the heap

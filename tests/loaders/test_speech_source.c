@@ -400,6 +400,68 @@ static void test_damage(void **state) {
 	d2v_log_set_sink(NULL, NULL);
 }
 
+// One bit anywhere in a shard whose records are all read: found, named, and the stream stops or, when allowed, goes on.
+// Never a wrong batch.
+static void test_any_flipped_bit(void **state) {
+	speech_data data = data_in(state, "flips", D2V_CODEC_PCM16);
+	data.utterances = 12, data.shards = 1;
+	assert_ok(speech_data_make(&data, &err));
+	d2v_speech_options options = options_for(&data);
+	options.limits.min_sample_size = 0; // no record stays unread
+	uint64_t whole[4], got[4], damaged, found = 0, size, steps;
+	d2v_status status;
+	d2v_source *source = open_source(&options);
+	steps = d2v_source_epoch_steps(source, 1);
+	d2v_source_close(source);
+	assert_in_range(steps, 2, 4);
+	digests_of(&options, whole, steps);
+	const char *path = scratch_path(state, "flips/train/00000.mdb");
+	assert_ok(d2v_file_size(path, &size, &err));
+	d2v_log_set_sink(count_warning, NULL);
+	enum { FLIPS = 400 };
+	d2v_random random;
+	d2v_random_start(&random, d2v_random_key_make(3, D2V_RANDOM_SYNTHETIC, 0, 0));
+	for (int i = 0; i < FLIPS; i++) {
+		// The first and last pages thoroughly (LMDB's own), the rest here and there.
+		long at = i < 150   ? (long)d2v_random_below(&random, 8192)
+				  : i < 300 ? (long)size - 1 - (long)d2v_random_below(&random, 16384)
+							: (long)d2v_random_below(&random, (uint32_t)size);
+		FILE *file = fopen(path, "r+b");
+		assert_non_null(file);
+		fseek(file, at, SEEK_SET);
+		int byte = fgetc(file), flipped = byte ^ 1 << d2v_random_below(&random, 8);
+		fseek(file, at, SEEK_SET);
+		fputc(flipped, file);
+		fclose(file);
+
+		options.max_damaged = 0;
+		uint64_t taken = 0;
+		status = d2v_speech_source_open(&source, &options, &err);
+		if (status == D2V_OK) {
+			d2v_source_close(source);
+			taken = take(&options, steps, got, NULL, 0, &damaged, &status);
+		}
+		assert_memory_equal(got, whole, taken * sizeof *got);
+		assert_true(status == D2V_OK || status == D2V_CORRUPT);
+		if (status != D2V_OK) {
+			found++;
+			assert_non_null(strstr(err.text, "00000.mdb"));
+			warnings = 0;
+			options.max_damaged = 1;
+			assert_true(take(&options, steps, got, NULL, 0, &damaged, &status) == steps);
+			assert_true(status == D2V_OK && damaged == 1 && warnings == 1);
+		}
+
+		file = fopen(path, "r+b");
+		assert_non_null(file);
+		fseek(file, at, SEEK_SET);
+		fputc(byte, file);
+		fclose(file);
+	}
+	d2v_log_set_sink(NULL, NULL);
+	assert_int_equal(found, FLIPS);
+}
+
 static void test_statistics(void **state) {
 	speech_data data = make_data(state);
 	d2v_bench_options options = { .loader = options_for(&data), .skip = 2 };
@@ -520,6 +582,7 @@ int main(void) {
 		cmocka_unit_test(test_two_out_given_in_any_order),
 		cmocka_unit_test(test_flac_gives_the_same_stream),
 		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_any_flipped_bit),
 		cmocka_unit_test(test_statistics),
 		cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_failing_allocations),

@@ -185,7 +185,8 @@ static void compare_facts(check *self, const d2v_shard_facts *expected) {
 
 static d2v_status check_all(check *self, const d2v_shard_facts *expected, int fd, d2v_error *err) {
 	D2V_TRY(d2v_hasher_new(&self->hasher, err));
-	D2V_TRY(d2v_alloc(&self->buffer, STEP, 1, err));
+	uint64_t bytes = d2v_shard_facts_read(self->shard).bytes;
+	D2V_TRY(d2v_alloc(&self->buffer, bytes < STEP ? (size_t)bytes : STEP, 1, err));
 	compare_facts(self, expected);
 	D2V_TRY(check_trailer(self, err));
 	D2V_TRY(check_index(self, err));

@@ -153,12 +153,35 @@ static d2v_status load_weights(const d2v_safetensors *file, d2v_model *model, d2
 	return d2v_device_sync(d2v_model_device(model), err);
 }
 
+// A case that starts in the midst of a run has a teacher of its own.
+static d2v_status load_teacher(const golden_case *golden, d2v_model *model, d2v_error *err) {
+	d2v_safetensors *file = NULL;
+	d2v_status status = golden_case_tensors(golden, "teacher", -1, &file, err);
+	if (status == D2V_NOT_FOUND)
+		return D2V_OK;
+	const d2v_params *params = d2v_model_params(model);
+	for (int i = 0; status == D2V_OK && i < d2v_safetensors_count(file); i++) {
+		const d2v_tensor_info *tensor = d2v_safetensors_at(file, i);
+		const d2v_param *param = d2v_params_find(params, tensor->name);
+		if (!param || param->teacher_offset < 0 || (uint64_t)param->count != tensor->count)
+			status = d2v_fail(err, D2V_INVALID, "%s: not a parameter of the teacher", tensor->name);
+		else
+			d2v_device_upload(d2v_model_device(model), d2v_model_teacher(model) + param->teacher_offset, tensor->data,
+				(size_t)tensor->size);
+	}
+	d2v_model_refresh(model);
+	if (status == D2V_OK)
+		status = d2v_device_sync(d2v_model_device(model), err);
+	d2v_safetensors_close(file);
+	return status;
+}
+
 d2v_status golden_case_load(const golden_case *golden, d2v_model *model, d2v_error *err) {
 	d2v_safetensors *file = NULL;
 	D2V_TRY(golden_case_tensors(golden, "init", -1, &file, err));
 	d2v_status status = load_weights(file, model, err);
 	d2v_safetensors_close(file);
-	return status;
+	return status == D2V_OK ? load_teacher(golden, model, err) : status;
 }
 
 // ---- batches

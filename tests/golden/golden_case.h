@@ -23,7 +23,8 @@ void golden_case_release(golden_case *golden);
 // "<folder>/<kind>_<update>.safetensors", or "<folder>/<kind>.safetensors" for a negative update.
 d2v_status golden_case_tensors(
 	const golden_case *golden, const char *kind, int64_t update, d2v_safetensors **file, d2v_error *err);
-// Puts init.safetensors into the model; the teacher becomes a copy. Names that do not match are an error.
+// Puts init.safetensors into the model; the teacher becomes a copy, or what teacher.safetensors says where there is
+// one. Names that do not match are an error.
 d2v_status golden_case_load(const golden_case *golden, d2v_model *model, d2v_error *err);
 
 typedef struct golden_batch {

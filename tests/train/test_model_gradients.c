@@ -1,0 +1,303 @@
+// The gradient of a whole step against finite differences of its loss, parameter by parameter, on models that between
+// them take every branch.
+//
+// The loss is f32 arithmetic summed in double, so its own noise is about FLOAT_NOISE of its value; a central difference
+// with step h along a unit direction is good to noise/h plus a term of h^2. The step is chosen so that the loss is
+// expected to move by MOVE of its value, but by no more than a share of the parameter's own size.
+#include "tests/train/tiny_model.h"
+
+#include "base/memory.h"
+#include "base/random.h"
+#include "train/context.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define FLOAT_NOISE (16 * FLT_EPSILON)
+#define MOVE 1e-3
+#define SHARE 0.02     // of the parameter's norm that it is moved at most
+#define CURVATURE 0.03 // of the derivative: what the h^2 term may make
+#define UPDATE 3       // any: it keys the dropouts
+
+typedef struct variant {
+	const char *name;
+	void (*change)(d2v_model_config *config);
+	bool padded;
+	double extractor_factor; // gradients of the extractor over the loss's derivative (local_grad_mult)
+	const char *untouched;   // parameters with this in their name have no gradient; NULL: all have
+} variant;
+
+typedef struct bench {
+	d2v_device *device;
+	d2v_model *model;
+	tiny_batch batch;
+	const d2v_params *params;
+	float *gradient, *saved, *direction; // host
+} bench;
+
+static void check(d2v_status status, const d2v_error *err) {
+	if (status != D2V_OK)
+		fail_msg("%s", err->text);
+}
+
+static double loss_of(bench *b) {
+	d2v_step_result result;
+	d2v_error err = { 0 };
+	d2v_model_zero_gradients(b->model);
+	check(d2v_model_step(b->model, &b->batch.batch, UPDATE, &result, &err), &err);
+	return result.loss;
+}
+
+static void put(bench *b, const d2v_param *param, double step) {
+	float *moved;
+	size_t bytes = (size_t)param->count * sizeof *moved;
+	check(d2v_alloc(&moved, (size_t)param->count, sizeof *moved, NULL), &(d2v_error){ 0 });
+	for (int64_t i = 0; i < param->count; i++)
+		moved[i] = (float)((double)b->saved[i] + step * (double)b->direction[i]);
+	d2v_device_upload(b->device, d2v_model_weights(b->model) + param->offset, moved, bytes);
+	d2v_model_refresh(b->model);
+	assert_int_equal(d2v_device_sync(b->device, NULL), D2V_OK);
+	d2v_free(moved);
+}
+
+static double norm(const float *x, int64_t count) {
+	double sum = 0;
+	for (int64_t i = 0; i < count; i++)
+		sum += (double)x[i] * (double)x[i];
+	return sqrt(sum);
+}
+
+// Half along the gradient, half at random; a unit vector. Returns gradient . direction.
+static double choose_direction(bench *b, const d2v_param *param, const float *gradient, d2v_random *random) {
+	double length = norm(gradient, param->count), along = 0, size;
+	for (int64_t i = 0; i < param->count; i++) {
+		double mine = length > 0 ? (double)gradient[i] / length : 0;
+		b->direction[i] = (float)(mine + d2v_random_normal(random) / sqrt((double)param->count));
+	}
+	size = norm(b->direction, param->count);
+	for (int64_t i = 0; i < param->count; i++) {
+		b->direction[i] = (float)((double)b->direction[i] / size);
+		along += (double)gradient[i] * (double)b->direction[i];
+	}
+	return along;
+}
+
+static void check_parameter(bench *b, const variant *v, int index, double loss) {
+	const d2v_param *param = &b->params->list[index];
+	const float *gradient = b->gradient + param->offset;
+	d2v_random random;
+	d2v_random_start(&random, d2v_random_key_make(7, D2V_RANDOM_SYNTHETIC, (uint64_t)index, 3));
+	d2v_device_download(
+		b->device, b->saved, d2v_model_weights(b->model) + param->offset, (size_t)param->count * sizeof *b->saved);
+	double along = choose_direction(b, param, gradient, &random);
+	double largest = SHARE * fmax(norm(b->saved, param->count), 0.1);
+	double step = along != 0 ? fmin(MOVE * fabs(loss) / fabs(along), largest) : largest;
+	put(b, param, step);
+	double above = loss_of(b);
+	put(b, param, -step);
+	double below = loss_of(b);
+	put(b, param, 0);
+	double measured = (above - below) / (2 * step);
+	if (strstr(param->name, "local_encoder."))
+		measured *= v->extractor_factor;
+	double tolerance = CURVATURE * fabs(along) + FLOAT_NOISE * fabs(loss) / step;
+	if (!(fabs(measured - along) <= tolerance))
+		fail_msg("%s: %s: gradient %.6g, finite difference %.6g, tolerance %.2g (step %.2g, loss %.6g)", v->name,
+			param->name, along, measured, tolerance, step, loss);
+}
+
+static void run_variant(void **state) {
+	const variant *v = *state;
+	d2v_model_config config;
+	d2v_error err = { 0 };
+	bench b = { .device = NULL };
+	tiny_config(&config);
+	config.audio.ema_local_encoder = true; // else the targets would move with the student's features
+	v->change(&config);
+	check(d2v_device_open(&b.device, "cpu:1", &err), &err);
+	check(d2v_model_new(&b.model, b.device, &config, &err), &err);
+	b.params = d2v_model_params(b.model);
+	tiny_weights(b.model, 0.15, 11);
+	tiny_batch_make(&b.batch, &config, 2, 111, v->padded, 13);
+	check(d2v_alloc(&b.gradient, (size_t)b.params->size, sizeof *b.gradient, &err), &err);
+	check(d2v_alloc(&b.saved, (size_t)b.params->size, sizeof *b.saved, &err), &err);
+	check(d2v_alloc(&b.direction, (size_t)b.params->size, sizeof *b.direction, &err), &err);
+	double loss = loss_of(&b);
+	assert_true(loss > 0 && isfinite(loss));
+	d2v_device_download(
+		b.device, b.gradient, d2v_model_gradients(b.model), (size_t)b.params->size * sizeof *b.gradient);
+	const bool *touched = d2v_model_touched(b.model);
+	for (int i = 0; i < b.params->count; i++) {
+		const d2v_param *param = &b.params->list[i];
+		bool expected = !param->frozen && !(v->untouched && strstr(param->name, v->untouched));
+		if (touched[i] != expected)
+			fail_msg("%s: %s: %s", v->name, param->name, touched[i] ? "has a gradient" : "has no gradient");
+		if (!touched[i])
+			assert_true(norm(b.gradient + param->offset, param->count) == 0);
+		else
+			check_parameter(&b, v, i, loss);
+	}
+	d2v_free(b.gradient);
+	d2v_free(b.saved);
+	d2v_free(b.direction);
+	tiny_batch_release(&b.batch);
+	d2v_model_free(b.model);
+	d2v_device_close(b.device);
+}
+
+// ---- variants
+// ----------------------------------------------------------------------------------------------------------
+
+static void plain(d2v_model_config *config) {
+	(void)config;
+}
+
+static void norm_first(d2v_model_config *config) {
+	config->layer_norm_first = true;
+	config->audio.prenet_depth = 1;
+	config->audio.num_extra_tokens = 2;
+	config->cls_loss = 0.02;
+	config->end_of_block_targets = true;
+	config->layer_norm_targets = true;
+}
+
+static void prenet_and_cls(d2v_model_config *config) {
+	config->audio.prenet_depth = 2;
+	config->audio.num_extra_tokens = 1;
+	config->cls_loss = 0.05;
+	config->layer_norm_target_layer = true;
+	config->instance_norm_targets = true;
+	config->loss_scale = 0.7;
+}
+
+static void even_kernels(d2v_model_config *config) {
+	config->num_heads = 6;
+	config->loss_beta = 1.5;
+	config->audio.conv_pos_width = 13, config->audio.conv_pos_depth = 3; // kernel 4
+	config->audio.conv_pos_pre_ln = true;
+	config->audio.decoder.decoder_kernel = 4;
+	config->audio.decoder.decoder_layers = 3;
+	config->audio.decoder.projection_layers = 2;
+	config->mlp_ratio = 2.5;
+}
+
+static void all_dropouts(d2v_model_config *config) {
+	config->encoder_dropout = 0.1, config->post_mlp_drop = 0.2, config->attention_dropout = 0.15;
+	config->activation_dropout = 0.1, config->dropout_input = 0.1;
+	config->start_drop_path_rate = 0.1, config->end_drop_path_rate = 0.3;
+	config->audio.prenet_depth = 1, config->audio.prenet_dropout = 0.1;
+	config->audio.start_drop_path_rate = config->audio.end_drop_path_rate = 0.2;
+	config->audio.num_extra_tokens = 2, config->cls_loss = 0.1;
+	config->audio.decoder.input_dropout = 0.2;
+}
+
+static void recipe_dropouts(d2v_model_config *config) {
+	config->encoder_dropout = config->post_mlp_drop = config->attention_dropout = 0.1;
+	config->audio.prenet_dropout = config->audio.decoder.input_dropout = 0.1;
+}
+
+static void all_dropouts_norm_first(d2v_model_config *config) {
+	all_dropouts(config);
+	config->layer_norm_first = true;
+}
+
+static void drop_path_alone(d2v_model_config *config) {
+	config->start_drop_path_rate = config->end_drop_path_rate = 0.4;
+	config->clone_batch = 4;
+}
+
+static void uncommon(d2v_model_config *config) {
+	config->norm_affine = false;
+	config->d2v_loss = 0.5;
+	config->audio.learned_alibi_scale_per_head = false;
+	config->audio.local_grad_mult = 0.5;
+	config->audio.decoder.decoder_residual = false;
+	config->audio.decoder.decoder_dim = 24;
+	config->audio.decoder.projection_layers = 3, config->audio.decoder.projection_ratio = 1.5;
+}
+
+static void wide_decoder(d2v_model_config *config) { // a residual in the first layer too
+	config->audio.decoder.decoder_dim = 24;
+	config->audio.decoder.decoder_layers = 3;
+	config->clone_batch = 1;
+	config->audio.use_alibi_encoder = false;
+	config->audio.conv_pos_depth = 1;
+}
+
+static void frozen_scale(d2v_model_config *config) {
+	config->audio.learned_alibi_scale = false;
+	config->audio.alibi_scale = 0.5;
+}
+
+static void frozen_extractor(d2v_model_config *config) {
+	config->audio.local_grad_mult = 0;
+}
+
+static void cls_alone(d2v_model_config *config) {
+	config->d2v_loss = 0, config->cls_loss = 0.1;
+	config->audio.num_extra_tokens = 1;
+}
+
+// Layer drop at a rate that leaves out exactly one of three blocks.
+static int find_dropped(double *layerdrop) {
+	double draw[3];
+	for (int layer = 0; layer < 3; layer++) {
+		d2v_random random;
+		d2v_random_start(
+			&random, d2v_random_key_make(5, D2V_RANDOM_LAYER_DROP, UPDATE, (uint64_t)(D2V_BLOCKS_MAX + layer)));
+		draw[layer] = d2v_random_unit(&random);
+	}
+	int lowest = draw[0] < draw[1] ? (draw[0] < draw[2] ? 0 : 2) : (draw[1] < draw[2] ? 1 : 2);
+	*layerdrop = (draw[lowest] + fmin(draw[(lowest + 1) % 3], draw[(lowest + 2) % 3])) / 2;
+	return lowest;
+}
+
+static void dropped_layers(d2v_model_config *config) {
+	config->depth = 3;
+	find_dropped(&config->layerdrop);
+}
+
+static variant variants[] = {
+	{ "plain", plain, true, 1, NULL },
+	{ "layer_norm_first", norm_first, true, 1, NULL },
+	{ "prenet and cls", prenet_and_cls, true, 1, NULL },
+	{ "even kernels", even_kernels, true, 1, NULL },
+	{ "all dropouts", all_dropouts, false, 1, NULL },
+	{ "dropouts of the recipes", recipe_dropouts, false, 1, NULL },
+	{ "all dropouts, layer_norm_first", all_dropouts_norm_first, false, 1, NULL },
+	{ "stochastic depth alone", drop_path_alone, false, 1, NULL },
+	{ "uncommon settings", uncommon, false, 0.5, NULL },
+	{ "residual in every decoder layer", wide_decoder, false, 1, NULL },
+	{ "frozen ALiBi scale", frozen_scale, true, 1, NULL },
+	{ "frozen extractor", frozen_extractor, false, 1, "local_encoder." },
+	{ "cls alone", cls_alone, false, 1, ".decoder." },
+};
+
+// What layer drop leaves out has no gradient, and the rest has the right one.
+static void test_dropped_layers(void **state) {
+	(void)state;
+	static const char *const names[] = { "blocks.0.", "blocks.1.", "blocks.2." };
+	double layerdrop;
+	int which = find_dropped(&layerdrop);
+	variant v = { "layer drop", dropped_layers, false, 1, names[which] };
+	void *pointer = &v;
+	run_variant(&pointer);
+}
+
+int main(void) {
+	struct CMUnitTest tests[sizeof variants / sizeof *variants + 1];
+	size_t count = 0;
+	for (; count < sizeof variants / sizeof *variants; count++)
+		tests[count] = (struct CMUnitTest){
+			.name = variants[count].name, .test_func = run_variant, .initial_state = &variants[count]
+		};
+	tests[count++] = (struct CMUnitTest)cmocka_unit_test(test_dropped_layers);
+	return _cmocka_run_group_tests("gradients", tests, count, NULL, NULL);
+}

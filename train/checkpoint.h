@@ -3,9 +3,9 @@
 //
 // checkpoint_last.safetensors is the newest, checkpoint_<update>.safetensors are kept ones. Tensors: the weights under
 // fairseq's names, the teacher under `_ema.` + fairseq's teacher names, Adam's moments under `optimizer.m.` and
-// `optimizer.v.`, `optimizer.steps` (I64, one counter per parameter in model order). Metadata: `d2v.config` (JSON),
-// `d2v.state` (JSON: updates, place in the data, digest of all batches consumed, compute threads, collapse watch) and
-// `d2v.digest`, XXH3 over all of it. No times, no names of hosts or folders: equal runs give equal bytes.
+// `optimizer.v.`, `optimizer.steps` (I64, one counter per parameter in model order). Metadata: `d2v.config` (the text
+// handed in), `d2v.state` (JSON: updates, place in the data, digest of all batches consumed, compute threads, collapse
+// watch) and `d2v.digest`, XXH3 over all of it. No times, no names of hosts or folders: equal runs give equal bytes.
 // Written aside, synced, renamed: a kill or a full disk leaves the previous file as it was. One thread.
 #ifndef D2V_TRAIN_CHECKPOINT_H
 #define D2V_TRAIN_CHECKPOINT_H
@@ -30,7 +30,7 @@ typedef struct d2v_loop_state {
 
 // Published as d2v_file_replace does. D2V_NO_SPACE when the disk is full.
 d2v_status d2v_checkpoint_save(const char *path, d2v_model *model, d2v_optimizer *optimizer,
-	const d2v_loop_state *state, const json_t *config, d2v_error *err);
+	const d2v_loop_state *state, const char *config, d2v_error *err);
 
 typedef struct d2v_checkpoint d2v_checkpoint;
 // Checks structure and digest. D2V_CORRUPT when damaged; D2V_INVALID for safetensors files that are no checkpoint of
@@ -39,7 +39,7 @@ d2v_status d2v_checkpoint_open(d2v_checkpoint **checkpoint, const char *path, d2
 void d2v_checkpoint_close(d2v_checkpoint *checkpoint); // NULL is allowed
 const char *d2v_checkpoint_path(const d2v_checkpoint *checkpoint);
 const d2v_loop_state *d2v_checkpoint_state(const d2v_checkpoint *checkpoint);
-const json_t *d2v_checkpoint_config(const d2v_checkpoint *checkpoint);
+const char *d2v_checkpoint_config(const d2v_checkpoint *checkpoint);
 const d2v_safetensors *d2v_checkpoint_tensors(const d2v_checkpoint *checkpoint);
 // Puts weights, teacher and (unless NULL) the optimizer's state in place. Names the tensor that is missing or of
 // another shape.

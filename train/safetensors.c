@@ -37,6 +37,7 @@ static const struct {
 struct d2v_safetensors {
 	json_t *header; // owns the names and the metadata
 	d2v_tensor_info *tensors;
+	void **copies; // of the tensors that lie misaligned in the file; NULL where one does not
 	int count;
 	const unsigned char *data; // after the header
 	uint64_t data_size;
@@ -170,7 +171,22 @@ static d2v_status read_header(d2v_safetensors *file, const char *where, d2v_erro
 		else
 			D2V_TRY(read_tensor(file, where, name, entry, err));
 	}
-	return check_cover(file, where, err);
+	D2V_TRY(check_cover(file, where, err));
+	return align_tensors(file, err);
+}
+
+// The format puts tensors back to back, so one may lie where its type must not be read: such a one is copied.
+static d2v_status align_tensors(d2v_safetensors *file, d2v_error *err) {
+	D2V_TRY(d2v_alloc_zero(&file->copies, (size_t)file->count + 1, sizeof *file->copies, err));
+	for (int i = 0; i < file->count; i++) {
+		d2v_tensor_info *tensor = &file->tensors[i];
+		if ((uintptr_t)tensor->data % dtypes[tensor->dtype].size == 0)
+			continue;
+		D2V_TRY(d2v_alloc(&file->copies[i], tensor->size, 1, err));
+		memcpy(file->copies[i], tensor->data, tensor->size);
+		tensor->data = file->copies[i];
+	}
+	return D2V_OK;
 }
 
 static uint64_t little_u64(const unsigned char *bytes) {
@@ -257,7 +273,10 @@ void d2v_safetensors_close(d2v_safetensors *file) {
 		return;
 	if (file->map)
 		munmap(file->map, file->map_size);
+	for (int i = 0; file->copies && i < file->count; i++)
+		d2v_free(file->copies[i]);
 	json_decref(file->header);
+	d2v_free(file->copies);
 	d2v_free(file->tensors);
 	d2v_free(file);
 }

@@ -19,7 +19,7 @@ typedef struct d2v_tensor_info {
 	int rank;
 	int64_t shape[D2V_TENSOR_RANK];
 	uint64_t count; // elements
-	const void *data; // borrowed from the map; 8-byte aligned only as the file has it
+	const void *data; // borrowed from the file object; aligned for its type
 	uint64_t size;    // bytes
 } d2v_tensor_info;
 

@@ -192,6 +192,21 @@ static void failing_to_save_leaves_a_whole_file(void **state) {
 	d2v_free(before);
 }
 
+static void tensors_are_aligned_for_their_type(void **state) {
+	(void)state;
+	const d2v_safetensors_tensor odd[] = {
+		{ .name = "byte", .dtype = D2V_U8, .rank = 1, .shape = { 1 }, .data = "x" },
+		{ .name = "ids", .dtype = D2V_I64, .rank = 1, .shape = { 2 }, .data = ids },
+	};
+	d2v_safetensors *file;
+	assert_int_equal(d2v_safetensors_save(path, odd, 2, NULL, NULL), D2V_OK);
+	assert_int_equal(d2v_safetensors_open(&file, path, NULL), D2V_OK);
+	const d2v_tensor_info *tensor = d2v_safetensors_find(file, "ids");
+	assert_int_equal((uintptr_t)tensor->data % 8, 0);
+	assert_memory_equal(tensor->data, ids, sizeof ids);
+	d2v_safetensors_close(file);
+}
+
 static void failing_to_read_leaks_nothing(void **state) {
 	(void)state;
 	d2v_safetensors *file;
@@ -219,6 +234,7 @@ int main(void) {
 		cmocka_unit_test_setup_teardown(a_huge_header_length_is_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(odd_files_are_refused, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failing_to_save_leaves_a_whole_file, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(tensors_are_aligned_for_their_type, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(failing_to_read_leaks_nothing, set_up, tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

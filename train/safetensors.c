@@ -149,6 +149,20 @@ static d2v_status check_cover(const d2v_safetensors *file, const char *where, d2
 	return status;
 }
 
+// The format puts tensors back to back, so one may lie where its type must not be read: such a one is copied.
+static d2v_status align_tensors(d2v_safetensors *file, d2v_error *err) {
+	D2V_TRY(d2v_alloc_zero(&file->copies, (size_t)file->count + 1, sizeof *file->copies, err));
+	for (int i = 0; i < file->count; i++) {
+		d2v_tensor_info *tensor = &file->tensors[i];
+		if ((uintptr_t)tensor->data % dtypes[tensor->dtype].size == 0)
+			continue;
+		D2V_TRY(d2v_alloc(&file->copies[i], tensor->size, 1, err));
+		memcpy(file->copies[i], tensor->data, tensor->size);
+		tensor->data = file->copies[i];
+	}
+	return D2V_OK;
+}
+
 static d2v_status check_metadata(json_t *metadata, const char *where, d2v_error *err) {
 	const char *key;
 	json_t *value;
@@ -173,20 +187,6 @@ static d2v_status read_header(d2v_safetensors *file, const char *where, d2v_erro
 	}
 	D2V_TRY(check_cover(file, where, err));
 	return align_tensors(file, err);
-}
-
-// The format puts tensors back to back, so one may lie where its type must not be read: such a one is copied.
-static d2v_status align_tensors(d2v_safetensors *file, d2v_error *err) {
-	D2V_TRY(d2v_alloc_zero(&file->copies, (size_t)file->count + 1, sizeof *file->copies, err));
-	for (int i = 0; i < file->count; i++) {
-		d2v_tensor_info *tensor = &file->tensors[i];
-		if ((uintptr_t)tensor->data % dtypes[tensor->dtype].size == 0)
-			continue;
-		D2V_TRY(d2v_alloc(&file->copies[i], tensor->size, 1, err));
-		memcpy(file->copies[i], tensor->data, tensor->size);
-		tensor->data = file->copies[i];
-	}
-	return D2V_OK;
 }
 
 static uint64_t little_u64(const unsigned char *bytes) {

@@ -121,10 +121,10 @@ d2v_status d2v_config_print(const d2v_config *config, char **text, d2v_error *er
 	return status;
 }
 
-// Without what has no influence on the numbers or is about this machine.
 static d2v_status deciding_tree(const d2v_config *config, json_t **tree, d2v_error *err) {
 	D2V_TRY(d2v_fields_tree(d2v_config_fields(), config, tree, err));
 	json_object_del(*tree, "checkpoint");
+	// What has no influence on the numbers, or is about this machine.
 	static const char *const left_out[][2] = { { "common", "log_interval" }, { "common", "tensorboard_logdir" },
 		{ "task", "data" }, { "dataset", "num_workers" }, { "optimization", "stop_time_hours" }, { "d2v", "device" },
 		{ "d2v", "threads" } };
@@ -133,7 +133,7 @@ static d2v_status deciding_tree(const d2v_config *config, json_t **tree, d2v_err
 	return D2V_OK;
 }
 
-d2v_status d2v_config_text(const d2v_config *config, char **text, d2v_error *err) {
+d2v_status d2v_config_stored(const d2v_config *config, char **text, d2v_error *err) {
 	json_t *tree = NULL;
 	*text = NULL;
 	D2V_TRY(deciding_tree(config, &tree, err));
@@ -166,8 +166,8 @@ static void compare_trees(json_t *now, json_t *then, const char *prefix, d2v_con
 	}
 }
 
-d2v_status d2v_config_compare(
-	const d2v_config *config, const char *text, const char *where, d2v_config_difference *difference, d2v_error *err) {
+d2v_status d2v_config_compare(const d2v_config *config, const char *stored, const char *where,
+	d2v_config_difference *difference, d2v_error *err) {
 	json_t *now = NULL, *then = NULL;
 	d2v_config *earlier = NULL;
 	*difference = (d2v_config_difference){ 0 };
@@ -176,7 +176,7 @@ d2v_status d2v_config_compare(
 	if (status == D2V_OK)
 		status = d2v_config_defaults(earlier, err);
 	if (status == D2V_OK)
-		status = d2v_config_read_yaml(earlier, text, strlen(text), where, err);
+		status = d2v_config_read_yaml(earlier, stored, strlen(stored), where, err);
 	if (status == D2V_OK)
 		status = deciding_tree(earlier, &then, err);
 	if (status == D2V_OK)

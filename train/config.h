@@ -4,7 +4,7 @@
 // Life: defaults -> a YAML (or several) -> `key=value`s -> d2v_config_resolve -> read-only. A plain value; copy it
 // freely. fairseq's own speech YAMLs load as they are: keys that make no difference here are accepted (config_table.c),
 // the composite optimizer is understood when it has one group (config_fairseq.c). The device, the number of threads,
-// and where things lie on disk never reach a checkpoint: d2v_config_text leaves them out.
+// and where things lie on disk never reach a checkpoint: d2v_config_stored leaves them out.
 #ifndef D2V_TRAIN_CONFIG_H
 #define D2V_TRAIN_CONFIG_H
 
@@ -93,15 +93,15 @@ d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err);
 
 // YAML of everything, which reads back as the same (--print-config). d2v_free.
 d2v_status d2v_config_print(const d2v_config *config, char **text, d2v_error *err);
-// YAML of what decides a run: for checkpoints. d2v_free.
-d2v_status d2v_config_text(const d2v_config *config, char **text, d2v_error *err);
+// YAML of what decides a run, for checkpoints. d2v_free.
+d2v_status d2v_config_stored(const d2v_config *config, char **text, d2v_error *err);
 // What differs from such a text of an earlier run.
 typedef struct d2v_config_difference {
 	char model_key[256];  // the first of `model`, "" when none: weights cannot be carried over
 	char other_keys[512]; // all others, separated by commas
 } d2v_config_difference;
 d2v_status d2v_config_compare(
-	const d2v_config *config, const char *text, const char *where, d2v_config_difference *difference, d2v_error *err);
+	const d2v_config *config, const char *stored, const char *where, d2v_config_difference *difference, d2v_error *err);
 
 d2v_optimizer_config d2v_config_optimizer(const d2v_config *config);
 d2v_schedule_config d2v_config_schedule(const d2v_config *config);

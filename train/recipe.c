@@ -47,9 +47,8 @@ static d2v_status fail_unknown(const char *name, d2v_error *err) {
 	}
 	const char *nearest = d2v_options_nearest(name, names);
 	if (nearest)
-		return d2v_fail(
-			err, D2V_NOT_FOUND, "no recipe %s; did you mean %s? A file's name ends in .yaml", name, nearest);
-	return d2v_fail(err, D2V_NOT_FOUND, "no recipe %s; there are %s, or give the name of a .yaml file", name, all);
+		return d2v_fail(err, D2V_INVALID, "no recipe %s; did you mean %s? A file's name ends in .yaml", name, nearest);
+	return d2v_fail(err, D2V_INVALID, "no recipe %s; there are %s, or give the name of a .yaml file", name, all);
 }
 
 static d2v_status read_file(d2v_config *config, const char *path, d2v_error *err) {

@@ -6,7 +6,7 @@
 #include "train/recipes_embedded.h"
 
 // name: "audio-base", or the path of a YAML file (it has a slash or ends in .yaml or .yml). Defaults, the recipe, then
-// the `count` overrides "key=value"; resolved. An unknown name is D2V_NOT_FOUND and says which there are.
+// the `count` overrides "key=value"; resolved. An unknown name is D2V_INVALID and says which there are.
 d2v_status d2v_recipe_load(
 	d2v_config *config, const char *name, const char *const *overrides, int count, d2v_error *err);
 

@@ -187,33 +187,33 @@ static void test_print_reads_back(void **state) {
 	d2v_free(text_again);
 }
 
-static void test_text_leaves_the_machine_out(void **state) {
+static void test_stored_leaves_the_machine_out(void **state) {
 	(void)state;
 	d2v_error err;
-	char *text, *other;
+	char *stored, *other;
 	read_text("dataset: {max_tokens: 5, num_workers: 2}\noptimization: {max_update: 77}\ntask: {data: /here}");
 	assert_ok(d2v_config_resolve(&config, &err));
-	assert_ok(d2v_config_text(&config, &text, &err));
-	assert_null(strstr(text, "/here"));
-	assert_null(strstr(text, "save_dir"));
+	assert_ok(d2v_config_stored(&config, &stored, &err));
+	assert_null(strstr(stored, "/here"));
+	assert_null(strstr(stored, "save_dir"));
 	const char *const harmless[] = { "dataset.num_workers=7", "task.data=/there", "checkpoint.save_dir=/tmp/x",
 		"d2v.threads=3", "d2v.device=cpu", "common.log_interval=3", "checkpoint.save_interval_updates=9" };
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
 		assert_ok(d2v_config_override(&config, harmless[i], &err));
-	assert_ok(d2v_config_text(&config, &other, &err));
-	assert_string_equal(text, other);
+	assert_ok(d2v_config_stored(&config, &other, &err));
+	assert_string_equal(stored, other);
 	d2v_free(other);
 
 	d2v_config_difference difference;
-	assert_ok(d2v_config_compare(&config, text, "checkpoint", &difference, &err));
+	assert_ok(d2v_config_compare(&config, stored, "checkpoint", &difference, &err));
 	assert_string_equal(difference.model_key, "");
 	assert_string_equal(difference.other_keys, "");
 	assert_ok(d2v_config_override(&config, "model.modalities.audio.mask_length=7", &err));
 	assert_ok(d2v_config_override(&config, "optimization.lr=7e-3", &err));
-	assert_ok(d2v_config_compare(&config, text, "checkpoint", &difference, &err));
+	assert_ok(d2v_config_compare(&config, stored, "checkpoint", &difference, &err));
 	assert_string_equal(difference.model_key, "model.modalities.audio.mask_length");
 	assert_string_equal(difference.other_keys, "optimization.lr");
-	d2v_free(text);
+	d2v_free(stored);
 }
 
 int main(void) {
@@ -226,7 +226,7 @@ int main(void) {
 		cmocka_unit_test(test_fairseq_plain_adam),
 		cmocka_unit_test(test_fairseq_composite),
 		cmocka_unit_test(test_print_reads_back),
-		cmocka_unit_test(test_text_leaves_the_machine_out),
+		cmocka_unit_test(test_stored_leaves_the_machine_out),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -159,9 +159,9 @@ static void test_overrides_and_names(void **state) {
 	load("audio-small", overrides, 2);
 	assert_int_equal(config.model.depth, 3);
 	d2v_error err;
-	assert_int_equal(d2v_recipe_load(&config, "audio-bse", NULL, 0, &err), D2V_NOT_FOUND);
+	assert_int_equal(d2v_recipe_load(&config, "audio-bse", NULL, 0, &err), D2V_INVALID);
 	assert_non_null(strstr(err.text, "did you mean audio-base?"));
-	assert_int_equal(d2v_recipe_load(&config, "nonsense", NULL, 0, &err), D2V_NOT_FOUND);
+	assert_int_equal(d2v_recipe_load(&config, "nonsense", NULL, 0, &err), D2V_INVALID);
 	assert_non_null(strstr(err.text, "audio-tiny"));
 	assert_int_equal(d2v_recipe_load(&config, "./absent.yaml", NULL, 0, &err), D2V_NOT_FOUND);
 	const char *const bad[] = { "model.num_heads=7" };

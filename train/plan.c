@@ -1,0 +1,198 @@
+#include "train/plan.h"
+
+#include "base/memory.h"
+#include "base/progress.h"
+#include "kernels/ops.h"
+
+#include <math.h>
+
+#define PEAK_SIDE 1536
+#define PEAK_SECONDS 0.1
+
+static double time_products(d2v_device *device, const d2v_linear *op, d2v_status *status, d2v_error *err) {
+	double best = INFINITY, begun = d2v_clock();
+	for (int i = 0; (i < 3 || d2v_clock() - begun < PEAK_SECONDS) && *status == D2V_OK; i++) {
+		double start = d2v_clock();
+		d2v_linear_forward(device, op);
+		*status = d2v_device_sync(device, err);
+		double seconds = d2v_clock() - start;
+		if (i > 0 && seconds < best) // the first one compiles its kernel
+			best = seconds;
+	}
+	return best;
+}
+
+d2v_status d2v_plan_measure_peak(d2v_device *device, double *flops, d2v_error *err) {
+	const int64_t side = PEAK_SIDE;
+	size_t matrix = (size_t)(side * side) * d2v_device_real_size(device);
+	char *memory = NULL;
+	*flops = 0;
+	D2V_TRY(d2v_device_alloc(device, &memory, 3 * matrix, err));
+	d2v_device_zero(device, memory, 3 * matrix);
+	d2v_linear op = { .rows = side, .in = side, .out = side };
+	op.x = (d2v_real *)(void *)memory, op.w = (d2v_real *)(void *)(memory + matrix);
+	op.y = (d2v_real *)(void *)(memory + 2 * matrix);
+	d2v_status status = D2V_OK;
+	double seconds = time_products(device, &op, &status, err);
+	d2v_device_free(device, memory);
+	if (status == D2V_OK)
+		*flops = 2.0 * (double)side * (double)side * (double)side / seconds;
+	return status;
+}
+
+// Tokens of a row, and those of them that the student sees (recipes.md 5: int(T * mask_prob) are masked).
+static void tokens_of(
+	const d2v_config *config, const d2v_conv_spec *spec, int64_t length, int64_t *tokens, int64_t *kept) {
+	const d2v_modality_config *audio = &config->model.audio;
+	double share = audio->inverse_mask ? 1 - audio->mask_prob : audio->mask_prob;
+	*tokens = d2v_conv_spec_frames(spec, length);
+	int64_t masked = (int64_t)((double)*tokens * share);
+	*kept = audio->inverse_mask ? masked : *tokens - masked;
+	*kept = *kept > 0 ? *kept : 1;
+}
+
+// Means over the batches, and the memory of the largest one.
+static d2v_status add_shapes(
+	d2v_plan *plan, const d2v_config *config, d2v_model *model, const d2v_plan_data *data, d2v_error *err) {
+	d2v_conv_spec spec;
+	D2V_TRY(d2v_conv_spec_parse(config->model.audio.feature_encoder_spec, &spec, err));
+	double batches = 0, samples = 0, audio = 0, flops = 0;
+	for (int i = 0; i < data->count; i++) {
+		const d2v_plan_shape *shape = &data->shapes[i];
+		int64_t tokens, kept, clones = config->model.clone_batch;
+		size_t bytes;
+		tokens_of(config, &spec, shape->length, &tokens, &kept);
+		D2V_TRY(d2v_model_step_memory(model, shape->batch, clones, shape->length, tokens, kept, &bytes, err));
+		plan->step_bytes = fmax(plan->step_bytes, (double)bytes);
+		batches += shape->count;
+		samples += shape->count * (double)shape->batch;
+		audio += shape->count * (double)shape->batch * (double)shape->length;
+		flops += shape->count * d2v_model_step_flops(&config->model, shape->batch, clones, shape->length, tokens, kept);
+	}
+	double each = plan->batches_update / batches;
+	plan->samples_update = samples * each;
+	plan->audio_seconds_update = audio * each / (double)config->task.sample_rate;
+	plan->flops_update = flops * each;
+	return D2V_OK;
+}
+
+static void add_sizes(d2v_plan *plan, const d2v_params *params) {
+	plan->parameters = d2v_params_trainable(params);
+	for (int i = 0; i < params->count; i++)
+		if (params->list[i].teacher_offset >= 0)
+			plan->teacher_parameters += params->list[i].count;
+	double weights = 4.0 * (double)params->size, teacher = 4.0 * (double)params->teacher_size;
+	plan->weight_bytes = 2 * weights + teacher; // weights, gradients, teacher
+	plan->optimizer_bytes = 2 * weights;
+	plan->checkpoint_bytes = 4.0 * (3.0 * (double)plan->parameters + (double)plan->teacher_parameters);
+}
+
+static void add_times(d2v_plan *plan, const d2v_config *config, const d2v_plan_data *data, double peak_flops) {
+	double updates = (double)config->optimization.max_update;
+	plan->peak_flops = peak_flops;
+	plan->updates_epoch = data->updates_epoch;
+	plan->epochs = data->updates_epoch > 0 ? updates / data->updates_epoch : 0;
+	plan->audio_hours = updates * plan->audio_seconds_update / 3600;
+	double seconds = plan->flops_update / (peak_flops * D2V_PLAN_EFFICIENCY);
+	plan->updates_hour = 3600 / seconds;
+	plan->hours = updates / plan->updates_hour;
+	plan->loader_times_real = plan->audio_seconds_update / seconds;
+	if (data->updates_epoch > 0)
+		plan->loader_bytes_second = data->bytes_epoch / data->updates_epoch / seconds;
+}
+
+d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *device, const d2v_plan_data *data,
+	double peak_flops, d2v_error *err) {
+	d2v_model *model = NULL;
+	*plan = (d2v_plan){ .assumed = data->assumed };
+	plan->batches_update = (double)d2v_config_batches_per_update(config, 1);
+	D2V_TRY(d2v_model_new(&model, device, &config->model, err));
+	d2v_status status = add_shapes(plan, config, model, data, err);
+	if (status == D2V_OK) {
+		add_sizes(plan, d2v_model_params(model));
+		add_times(plan, config, data, peak_flops);
+	}
+	d2v_model_free(model);
+	return status;
+}
+
+// ---- saying it
+
+d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
+	const struct {
+		const char *key;
+		double value;
+	} rows[] = {
+		{ "parameters", (double)plan->parameters },
+		{ "teacher_parameters", (double)plan->teacher_parameters },
+		{ "batches_per_update", plan->batches_update },
+		{ "samples_per_update", plan->samples_update },
+		{ "audio_seconds_per_update", plan->audio_seconds_update },
+		{ "flops_per_update", plan->flops_update },
+		{ "weight_bytes", plan->weight_bytes },
+		{ "optimizer_bytes", plan->optimizer_bytes },
+		{ "step_bytes", plan->step_bytes },
+		{ "checkpoint_bytes", plan->checkpoint_bytes },
+		{ "updates_per_epoch", plan->updates_epoch },
+		{ "epochs", plan->epochs },
+		{ "audio_hours", plan->audio_hours },
+		{ "peak_flops", plan->peak_flops },
+		{ "assumed_efficiency", D2V_PLAN_EFFICIENCY },
+		{ "updates_per_hour", plan->updates_hour },
+		{ "expected_hours", plan->hours },
+		{ "loader_times_real_time", plan->loader_times_real },
+		{ "loader_bytes_per_second", plan->loader_bytes_second },
+	};
+	*tree = json_object();
+	d2v_status status = *tree ? D2V_OK : d2v_fail(err, D2V_NO_MEMORY, "out of memory for the plan");
+	for (size_t i = 0; i < sizeof rows / sizeof rows[0] && status == D2V_OK; i++) {
+		bool whole = floor(rows[i].value) == rows[i].value && fabs(rows[i].value) < 9e15;
+		status = d2v_json_set(
+			*tree, rows[i].key, whole ? json_integer((json_int_t)rows[i].value) : json_real(rows[i].value), err);
+	}
+	if (status == D2V_OK)
+		status = d2v_json_set(*tree, "assumed_batches", json_boolean(plan->assumed), err);
+	if (status != D2V_OK) {
+		json_decref(*tree);
+		*tree = NULL;
+	}
+	return status;
+}
+
+d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **text, d2v_error *err) {
+	char parameters[D2V_PROGRESS_TEXT], teacher[D2V_PROGRESS_TEXT], weights[D2V_PROGRESS_TEXT];
+	char optimizer[D2V_PROGRESS_TEXT], step[D2V_PROGRESS_TEXT], total[D2V_PROGRESS_TEXT], disk[D2V_PROGRESS_TEXT];
+	char duration[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], *epochs = NULL, *loader = NULL;
+	d2v_status status =
+		plan->updates_epoch > 0
+			? d2v_asprintf(&epochs, err, "%.1f updates an epoch, %.1f epochs", plan->updates_epoch, plan->epochs)
+			: d2v_asprintf(&epochs, err, "give task.data to count the updates of an epoch");
+	if (status == D2V_OK)
+		status = plan->loader_bytes_second > 0
+					 ? d2v_asprintf(&loader, err, "%.0fx real time, %s/s", plan->loader_times_real,
+						   d2v_progress_bytes(plan->loader_bytes_second, bytes))
+					 : d2v_asprintf(&loader, err, "%.0fx real time", plan->loader_times_real);
+	if (status == D2V_OK)
+		status = d2v_asprintf(text, err,
+			"parameters    %s trainable, %s in the teacher\n"
+			"an update     %.0f batches, %.1f utterances, %.1f s of speech%s, %.3f TFLOP\n"
+			"memory        %s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n"
+			"run           %lld updates, %.0f h of speech; %s\n"
+			"speed         %.0f GFLOP/s measured in matrix products, %.0f %% of it assumed: %.0f updates an hour\n"
+			"time          %s\n"
+			"loader        must deliver %s\n"
+			"disk          %s a checkpoint\n",
+			d2v_progress_count((uint64_t)plan->parameters, parameters),
+			d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update, plan->samples_update,
+			plan->audio_seconds_update, plan->assumed ? " (assumed: no data set was given)" : "",
+			plan->flops_update * 1e-12,
+			d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total),
+			d2v_progress_bytes(plan->weight_bytes, weights), d2v_progress_bytes(plan->optimizer_bytes, optimizer),
+			d2v_progress_bytes(plan->step_bytes, step), (long long)config->optimization.max_update, plan->audio_hours,
+			epochs, plan->peak_flops * 1e-9, 100 * D2V_PLAN_EFFICIENCY, plan->updates_hour,
+			d2v_progress_duration(plan->hours * 3600, duration), loader,
+			d2v_progress_bytes(plan->checkpoint_bytes, disk));
+	d2v_free(epochs);
+	d2v_free(loader);
+	return status;
+}

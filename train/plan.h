@@ -1,0 +1,50 @@
+// What a run would cost, before it is made: parameters, work, memory, disk, time.
+//
+// All numbers but the time are counted; the time is work divided by a measured speed of matrix products times an
+// assumed share of it that training reaches. The plan's data is what the caller knows of the batches; train/ does not
+// look at data sets.
+#ifndef D2V_TRAIN_PLAN_H
+#define D2V_TRAIN_PLAN_H
+
+#include "base/json.h"
+#include "train/config.h"
+#include "train/model.h"
+
+// A batch's shape, and how many batches of an epoch have it.
+typedef struct d2v_plan_shape {
+	int64_t batch, length; // utterances, audio samples of each
+	double count;
+} d2v_plan_shape;
+
+typedef struct d2v_plan_data {
+	const d2v_plan_shape *shapes; // at least one; borrowed
+	int count;
+	bool assumed;         // no data set was given: one shape stands for all, and there is no epoch
+	double updates_epoch; // 0: unknown
+	double bytes_epoch;   // read from the data set in an epoch; 0: unknown
+} d2v_plan_data;
+
+#define D2V_PLAN_EFFICIENCY 0.6 // of the measured peak; what the trainer is expected to reach (docs/performance.md)
+
+typedef struct d2v_plan {
+	int64_t parameters, teacher_parameters;
+	double batches_update, samples_update, audio_seconds_update; // means
+	double flops_update;
+	double weight_bytes, optimizer_bytes,
+		step_bytes; // weights, gradients and teacher; moments; the largest batch's activations
+	double checkpoint_bytes;
+	double updates_epoch, epochs, audio_hours; // 0: unknown; of the whole run
+	double peak_flops, updates_hour, hours;
+	double loader_times_real, loader_bytes_second; // what the loader must deliver for that; bytes 0: unknown
+	bool assumed;
+} d2v_plan;
+
+// Matrix products of the device at their best, in FLOP/s; about a tenth of a second.
+d2v_status d2v_plan_measure_peak(d2v_device *device, double *flops, d2v_error *err);
+d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *device, const d2v_plan_data *data,
+	double peak_flops, d2v_error *err);
+// The plan as a tree (--json) and in words. Owned by the caller; d2v_free.
+d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err);
+d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **text, d2v_error *err);
+
+#endif

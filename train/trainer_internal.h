@@ -1,0 +1,63 @@
+// What the files of the trainer share: trainer.c (life and loop), trainer_update.c, trainer_save.c, trainer_report.c.
+#ifndef D2V_TRAIN_TRAINER_INTERNAL_H
+#define D2V_TRAIN_TRAINER_INTERNAL_H
+
+#include "base/progress.h"
+#include "train/metrics.h"
+#include "train/tensorboard.h"
+#include "train/trainer.h"
+
+// What one update gave.
+typedef struct d2v_update {
+	uint64_t epoch;
+	double loss, loss_regression, loss_cls; // sums
+	double sample_size;
+	double pred_var, target_var, masked_pct; // mean over its batches
+	double lr, ema_decay, grad_norm, clip_coef;
+	double flops;
+	uint64_t samples, audio_samples;
+	double seconds, waited;
+	bool epoch_ended;
+} d2v_update;
+
+// Sums over the updates since the last line.
+typedef struct d2v_interval {
+	uint64_t updates, clipped;
+	d2v_update sum;
+} d2v_interval;
+
+struct d2v_trainer {
+	d2v_config config;
+	d2v_trainer_options options;
+	d2v_device *device;
+	d2v_source *source;
+	d2v_model *model;
+	d2v_optimizer *optimizer;
+	d2v_schedule_config schedule;
+	char *stored_config;
+	d2v_loop_state state;
+	int lock;
+	uint64_t saved; // updates of the newest checkpoint_last
+	bool has_saved;
+	double started; // of this process, d2v_clock
+	uint64_t first; // updates done then
+	d2v_metrics *metrics;
+	d2v_tensorboard *board;
+	d2v_progress *progress;
+	d2v_interval interval;
+	bool terminal;
+};
+
+// trainer_update.c: one update. On failure neither the weights nor the counters have moved.
+d2v_status d2v_trainer_update(d2v_trainer *trainer, d2v_update *update, d2v_error *err);
+
+// trainer_save.c
+d2v_status d2v_trainer_resume(d2v_trainer *trainer, d2v_error *err); // initial values, or those of save_dir
+d2v_status d2v_trainer_save_if_due(d2v_trainer *trainer, const d2v_update *update, d2v_error *err);
+d2v_status d2v_trainer_save_last(d2v_trainer *trainer, d2v_error *err); // unless it has been
+
+// trainer_report.c
+d2v_status d2v_trainer_open_reports(d2v_trainer *trainer, d2v_error *err);
+d2v_status d2v_trainer_report(d2v_trainer *trainer, const d2v_update *update, bool last, d2v_error *err);
+
+#endif

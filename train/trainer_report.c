@@ -1,0 +1,230 @@
+// What training says of itself: the live line, metrics.jsonl, TensorBoard events.
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "train/trainer_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_BYTES 400
+
+static d2v_status board_folder(const d2v_config *config, char **folder, d2v_error *err) {
+	const char *given = config->common.tensorboard_logdir;
+	if (given[0] == '/')
+		return d2v_strdup(folder, given, err);
+	return d2v_path_join(folder, config->checkpoint.save_dir, given, err);
+}
+
+d2v_status d2v_trainer_open_reports(d2v_trainer *trainer, d2v_error *err) {
+	const d2v_config *config = &trainer->config;
+	char *path = NULL;
+	D2V_TRY(d2v_path_join(&path, config->checkpoint.save_dir, "metrics.jsonl", err));
+	d2v_status status = d2v_metrics_open(&trainer->metrics, path, trainer->state.updates, err);
+	d2v_free(path);
+	D2V_TRY(status);
+	if (config->common.tensorboard_logdir[0]) {
+		D2V_TRY(board_folder(config, &path, err));
+		status = d2v_tensorboard_open(&trainer->board, path, trainer->state.updates, err);
+		d2v_free(path);
+		D2V_TRY(status);
+	}
+	trainer->terminal = isatty(STDERR_FILENO);
+	return d2v_progress_new(&trainer->progress, trainer->options.quiet || !trainer->terminal, err);
+}
+
+static void add_to_interval(d2v_interval *interval, const d2v_update *update) {
+	d2v_update *sum = &interval->sum;
+	interval->updates++;
+	interval->clipped += update->clip_coef < 1;
+	sum->loss += update->loss;
+	sum->loss_regression += update->loss_regression;
+	sum->loss_cls += update->loss_cls;
+	sum->sample_size += update->sample_size;
+	sum->pred_var += update->pred_var;
+	sum->target_var += update->target_var;
+	sum->masked_pct += update->masked_pct;
+	sum->grad_norm += update->grad_norm;
+	sum->flops += update->flops;
+	sum->samples += update->samples;
+	sum->audio_samples += update->audio_samples;
+	sum->seconds += update->seconds;
+	sum->waited += update->waited;
+	sum->lr = update->lr;
+	sum->ema_decay = update->ema_decay;
+	sum->epoch = update->epoch;
+}
+
+// The interval's numbers as they are shown.
+typedef struct shown {
+	double loss, regression, cls, pred_var, target_var, masked_pct, grad_norm, clip;
+	double step_seconds, wait_share, samples_per_second, times_real, gflops, mfu, hours;
+} shown;
+
+static double share(double part, double whole) {
+	return whole > 0 ? part / whole : 0;
+}
+
+static shown shown_of(const d2v_trainer *trainer) {
+	const d2v_interval *interval = &trainer->interval;
+	const d2v_update *sum = &interval->sum;
+	double updates = (double)interval->updates, rate = (double)trainer->config.task.sample_rate;
+	return (shown){
+		.loss = share(sum->loss, sum->sample_size),
+		.regression = share(sum->loss_regression, sum->sample_size),
+		.cls = share(sum->loss_cls, sum->sample_size),
+		.pred_var = share(sum->pred_var, updates),
+		.target_var = share(sum->target_var, updates),
+		.masked_pct = share(sum->masked_pct, updates),
+		.grad_norm = share(sum->grad_norm, updates),
+		.clip = share((double)interval->clipped, updates),
+		.step_seconds = share(sum->seconds, updates),
+		.wait_share = share(sum->waited, sum->seconds),
+		.samples_per_second = share((double)sum->samples, sum->seconds),
+		.times_real = share((double)sum->audio_samples / rate, sum->seconds),
+		.gflops = share(sum->flops, sum->seconds) * 1e-9,
+		.mfu = trainer->options.peak_flops > 0 ? share(sum->flops, sum->seconds) / trainer->options.peak_flops : 0,
+		.hours = (double)trainer->state.audio_samples / rate / 3600,
+	};
+}
+
+static const char *line_of(const d2v_trainer *trainer, const shown *now, char line[LINE_BYTES]) {
+	const d2v_update *sum = &trainer->interval.sum;
+	char of[32] = "", reached[32] = "";
+	if (trainer->config.optimization.max_update > 0)
+		snprintf(of, sizeof of, "/%lld", (long long)trainer->config.optimization.max_update);
+	if (now->mfu > 0)
+		snprintf(reached, sizeof reached, " (%.0f %%)", 100 * now->mfu);
+	snprintf(line, LINE_BYTES,
+		"update %llu%s  epoch %llu  loss %.4f  lr %.3g  %.1f samples/s  %.0fx real time  %.0f GFLOP/s%s  loader %.1f "
+		"%%",
+		(unsigned long long)trainer->state.updates, of, (unsigned long long)sum->epoch, now->loss, sum->lr,
+		now->samples_per_second, now->times_real, now->gflops, reached, 100 * now->wait_share);
+	return line;
+}
+
+static void append_time_left(const d2v_trainer *trainer, char line[LINE_BYTES]) {
+	uint64_t done = trainer->state.updates, end = (uint64_t)trainer->config.optimization.max_update;
+	char text[D2V_PROGRESS_TEXT];
+	if (done >= end || done == trainer->first)
+		return;
+	double each = (d2v_clock() - trainer->started) / (double)(done - trainer->first);
+	size_t used = strlen(line);
+	snprintf(line + used, LINE_BYTES - used, "  left %s", d2v_progress_duration(each * (double)(end - done), text));
+}
+
+// ---- metrics.jsonl and events
+
+static json_t *losses_tree(const d2v_trainer *trainer, const shown *now) {
+	json_t *losses = json_object();
+	if (!losses)
+		return NULL;
+	int failed = json_object_set_new(losses, "AUDIO_regression", d2v_metrics_real(now->regression));
+	if (trainer->config.model.cls_loss > 0)
+		failed |= json_object_set_new(losses, "cls", d2v_metrics_real(now->cls));
+	if (failed) {
+		json_decref(losses);
+		return NULL;
+	}
+	return losses;
+}
+
+static json_t *watched_tree(const d2v_collapse *collapse) {
+	static const char *const keys[D2V_WATCHED_COUNT] = { "features", "targets", "predictions" };
+	json_t *tree = json_object();
+	for (int i = 0; tree && i < D2V_WATCHED_COUNT; i++) {
+		const d2v_spread *average = &collapse->watched[i].average;
+		json_object_set_new(tree, keys[i],
+			json_pack(
+				"{s:o, s:o}", "spread", d2v_metrics_real(average->spread), "rank", d2v_metrics_real(average->rank)));
+	}
+	return tree;
+}
+
+static d2v_status write_metrics(d2v_trainer *trainer, const shown *now, d2v_error *err) {
+	const d2v_update *sum = &trainer->interval.sum;
+	const d2v_loop_state *state = &trainer->state;
+	json_t *line = json_object();
+	d2v_status status = line ? D2V_OK : d2v_fail(err, D2V_NO_MEMORY, "out of memory for a line of metrics");
+	const struct {
+		const char *key;
+		json_t *value;
+	} entries[] = {
+		{ "update", json_integer((json_int_t)state->updates) },
+		{ "epoch", json_integer((json_int_t)sum->epoch) },
+		{ "loss", d2v_metrics_real(now->loss) },
+		{ "losses", losses_tree(trainer, now) },
+		{ "lr", d2v_metrics_real(sum->lr) },
+		{ "grad_norm", d2v_metrics_real(now->grad_norm) },
+		{ "clip", d2v_metrics_real(now->clip) },
+		{ "pred_var", d2v_metrics_real(now->pred_var) },
+		{ "target_var", d2v_metrics_real(now->target_var) },
+		{ "ema_decay", d2v_metrics_real(sum->ema_decay) },
+		{ "masked_pct", d2v_metrics_real(now->masked_pct) },
+		{ "samples", json_integer((json_int_t)state->samples) },
+		{ "hours", d2v_metrics_real(now->hours) },
+		{ "step_seconds", d2v_metrics_real(now->step_seconds) },
+		{ "loader_wait", d2v_metrics_real(now->wait_share) },
+		{ "samples_per_second", d2v_metrics_real(now->samples_per_second) },
+		{ "times_real_time", d2v_metrics_real(now->times_real) },
+		{ "gflops", d2v_metrics_real(now->gflops) },
+		{ "mfu", trainer->options.peak_flops > 0 ? d2v_metrics_real(now->mfu) : json_null() },
+		{ "watched", state->collapse.looks ? watched_tree(&state->collapse) : json_null() },
+	};
+	for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
+		if (status == D2V_OK)
+			status = d2v_json_set(line, entries[i].key, entries[i].value, err);
+		else
+			json_decref(entries[i].value);
+	}
+	if (status == D2V_OK)
+		status = d2v_metrics_write(trainer->metrics, line, err);
+	json_decref(line);
+	return status;
+}
+
+static d2v_status write_events(d2v_trainer *trainer, const shown *now, d2v_error *err) {
+	const d2v_update *sum = &trainer->interval.sum;
+	if (!trainer->board)
+		return D2V_OK;
+	const d2v_tensorboard_scalar scalars[] = { { "train/loss", now->loss }, { "train/lr", sum->lr },
+		{ "train/grad_norm", now->grad_norm }, { "train/clip", now->clip }, { "train/pred_var", now->pred_var },
+		{ "train/target_var", now->target_var }, { "train/ema_decay", sum->ema_decay },
+		{ "train/masked_pct", now->masked_pct }, { "speed/step_seconds", now->step_seconds },
+		{ "speed/loader_wait", now->wait_share }, { "speed/samples_per_second", now->samples_per_second },
+		{ "speed/gflops", now->gflops } };
+	return d2v_tensorboard_add(
+		trainer->board, trainer->state.updates, scalars, (int)(sizeof scalars / sizeof scalars[0]), err);
+}
+
+// Metrics are not worth a run: a disk that is full for them is said, and the run goes on.
+static d2v_status forgive_full_disk(d2v_status status, d2v_error *err) {
+	if (status != D2V_NO_SPACE)
+		return status;
+	d2v_warn("%s; this line of metrics is lost", err->text);
+	return D2V_OK;
+}
+
+d2v_status d2v_trainer_report(d2v_trainer *trainer, const d2v_update *update, bool last, d2v_error *err) {
+	char line[LINE_BYTES];
+	d2v_error own;
+	err = err ? err : &own;
+	add_to_interval(&trainer->interval, update);
+	shown now = shown_of(trainer);
+	uint64_t updates = trainer->state.updates;
+	d2v_progress_update(trainer->progress, (double)updates, (double)trainer->config.optimization.max_update, "%s",
+		line_of(trainer, &now, line));
+	if (updates != 1 && updates % (uint64_t)trainer->config.common.log_interval != 0 && !last)
+		return D2V_OK;
+	if (!trainer->options.quiet && !trainer->terminal) {
+		append_time_left(trainer, line);
+		d2v_info("%s", line);
+	}
+	if (last)
+		d2v_progress_finish(trainer->progress);
+	D2V_TRY(forgive_full_disk(write_metrics(trainer, &now, err), err));
+	D2V_TRY(forgive_full_disk(write_events(trainer, &now, err), err));
+	trainer->interval = (d2v_interval){ 0 };
+	return D2V_OK;
+}

@@ -68,8 +68,8 @@ static d2v_status measure(const char *folder, d2v_error *err) {
 	double copy = copy_rate(err);
 	D2V_TRY(speech_data_make(&data, err));
 	D2V_TRY(run(folder, 1, 0, 1, &first, err));
-	D2V_TRY(run(folder, 1, 1, 8, &steady, err));
-	D2V_TRY(run(folder, 2, 1, 8, &two, err));
+	D2V_TRY(run(folder, 1, 1, 40, &steady, err));
+	D2V_TRY(run(folder, 2, 1, 40, &two, err));
 	report("first pass, every record's digest checked, 1 thread", &first);
 	report("after that, 1 thread", &steady);
 	report("after that, 2 threads", &two);

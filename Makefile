@@ -143,10 +143,12 @@ $(LIB): $(LIB_OBJ) $(O)/gen/recipes_embedded.o
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
 
+# tools/shard_*.c are subcommands of d2v-shard, and so for every program.
+$(foreach t,$(TOOL_SRC),$(eval $(t:tools/%.c=$(BIN)/%): $(patsubst %.c,$(O)/%.o,$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))))
 $(TOOLS): $(BIN)/%: $(O)/tools/%.o $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(LINK) -o $@ $^ $(LIBS)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(LIB) $(LIBS)
 
 $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
 $(TESTS) $(BENCHES): %: %.o $(SUPPORT_OBJ) $(LIB)
@@ -161,7 +163,7 @@ $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(L
 	$(call say,LINK)
 	$(Q)$(LINK) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(LIBS)
 
--include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(TOOL_SRC:%.c=$(O)/%.d) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d))
+-include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d))
 .PRECIOUS: $(O)/%.o
 
 # ---- checking --------------------------------------------------------------------------------------------------------------

@@ -19,6 +19,19 @@ static uint64_t peak_rss(void) {
 	return (uint64_t)usage.ru_maxrss * 1024;
 }
 
+// Anonymous memory: what the process itself needs, without the pages of files that the kernel takes back when it likes.
+static uint64_t own_memory(void) {
+	FILE *status = fopen("/proc/self/status", "r");
+	char line[256];
+	unsigned long long kibibytes = 0;
+	while (status && fgets(line, sizeof line, status))
+		if (sscanf(line, "RssAnon: %llu kB", &kibibytes) == 1)
+			break;
+	if (status)
+		fclose(status);
+	return kibibytes * 1024;
+}
+
 static d2v_status take_batches(d2v_source *source, const d2v_bench_options *options, uint64_t count, uint64_t before,
 	uint64_t total, uint64_t *digest, d2v_error *err) {
 	const d2v_batch *batch;
@@ -59,6 +72,7 @@ static d2v_status measure(
 	d2v_source_stats after = d2v_source_statistics(source);
 	subtract(result, &before, &after);
 	result->peak_rss = peak_rss();
+	result->own_memory = own_memory();
 	return D2V_OK;
 }
 
@@ -101,6 +115,7 @@ static d2v_status fill_json(const d2v_bench_result *r, json_t *object, d2v_error
 	D2V_TRY(d2v_json_set(object, "padding_share", json_real(r->padding), err));
 	D2V_TRY(d2v_json_set(object, "damaged", json_integer((json_int_t)r->damaged), err));
 	D2V_TRY(d2v_json_set(object, "peak_rss_bytes", json_integer((json_int_t)r->peak_rss), err));
+	D2V_TRY(d2v_json_set(object, "own_memory_bytes", json_integer((json_int_t)r->own_memory), err));
 	D2V_TRY(d2v_json_set_hex64(object, "digest", r->digest, err));
 	json_t *stages = json_object();
 	D2V_TRY(d2v_json_set(object, "stage_seconds", stages, err));
@@ -143,7 +158,8 @@ void d2v_bench_print(const d2v_bench_result *result, FILE *out) {
 			i + 1 < D2V_SOURCE_STAGES && result->stage_name[i + 1] ? "," : "");
 	fprintf(out, "\nconsumer       waited %.3f s\n", result->waited);
 	fprintf(out, "damaged        %llu records replaced\n", (unsigned long long)result->damaged);
-	fprintf(out, "memory         %s peak RSS (mapped shards included)\n",
-		d2v_progress_bytes((double)result->peak_rss, bytes));
+	fprintf(out, "memory         %s, and with the pages of the mapped shards %s at most\n",
+		result->own_memory ? d2v_progress_bytes((double)result->own_memory, bytes) : "unknown",
+		d2v_progress_bytes((double)result->peak_rss, count));
 	fprintf(out, "stream         digest %s\n", digest);
 }

@@ -23,7 +23,8 @@ typedef struct d2v_bench_result {
 	double audio_seconds;        // handed out
 	double waited;               // by the consumer
 	double padding;              // share of what was read and then cropped away
-	uint64_t peak_rss;           // bytes, of the process
+	uint64_t peak_rss;           // bytes, of the process, what it saw of the mapped shards included
+	uint64_t own_memory;         // bytes at the end without those; 0: not known here
 	uint64_t digest;             // chain of the batches' digests
 	int threads;
 	const char *stage_name[D2V_SOURCE_STAGES];

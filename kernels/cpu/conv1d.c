@@ -1,9 +1,11 @@
 // Channels are last, so the window of an output step is one run of memory, kernel * in floats from x[t * stride]: a
-// convolution is a matrix product whose rows overlap (lda = stride * in), with the weights repacked to (out, kernel,
-// in). Where there is padding or there are groups, the windows of a piece of steps are copied to a small buffer first.
+// convolution is a matrix product whose rows overlap (stride * in floats apart). Where there is padding or there are
+// groups, the windows of a piece of steps are copied to a small buffer first, once and not `kernel` times. Products
+// with few channels are ours (tile_gemm.h), the others oneDNN's, which takes overlapping rows in parts (gemm.h).
 #include "kernels/cpu/cpu.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/cpu/outer.h"
+#include "kernels/cpu/tile_gemm.h"
 
 #include <omp.h>
 #include <string.h>
@@ -11,20 +13,26 @@
 #define STEPS 512       // output steps of a piece
 #define WEIGHT_PARTS 32 // partial sums of the weights' gradient, shared by the groups
 
+#define FEW 128 // floats from one window to the next, below which oneDNN's parts would be small
+
 typedef struct shape {
 	int64_t in, out; // channels of one group
 	int64_t window;  // kernel * in
 	int64_t pieces;  // of a row's output steps
+	bool tiles;      // our own products
 	bool direct;     // windows are read where they are
 	int64_t packed;  // floats of the windows of a piece
+	int64_t weights; // floats of the repacked weights of a group
 } shape;
 
 static shape shape_of(const d2v_conv1d *op) {
 	shape s = { .in = op->in / op->groups, .out = op->out / op->groups };
 	s.window = op->kernel * s.in;
 	s.pieces = d2v_cpu_pieces(op->steps_out, STEPS);
-	s.direct = op->groups == 1 && op->pad == 0;
-	s.packed = s.direct ? 0 : d2v_cpu_round(((STEPS - 1) * op->stride + op->kernel) * s.in);
+	s.tiles = op->groups > 1 || op->stride * s.in < FEW;
+	s.direct = !s.tiles && op->pad == 0;
+	s.packed = s.direct ? 0 : d2v_cpu_round(((STEPS - 1) * op->stride + op->kernel) * s.in + D2V_TILE_LANES);
+	s.weights = s.tiles ? s.window * d2v_tile_round(s.out) : s.window * s.out;
 	return s;
 }
 
@@ -51,12 +59,19 @@ static const float *windows(
 	return buffer;
 }
 
-// (out, in, kernel) to (out, kernel, in).
+// From (out, in, kernel) to (out, kernel, in), for oneDNN; a group's part of it for tiles: (kernel, in, out rounded
+// up).
 static void repack_weights(float *to, const float *w, const d2v_conv1d *op, const shape *s) {
+	int64_t pitch = d2v_tile_round(s->out);
+#pragma omp parallel for schedule(static)
 	for (int64_t o = 0; o < op->out; o++)
 		for (int64_t k = 0; k < op->kernel; k++)
-			for (int64_t i = 0; i < s->in; i++)
-				to[(o * op->kernel + k) * s->in + i] = w[(o * s->in + i) * op->kernel + k];
+			for (int64_t i = 0; i < s->in; i++) {
+				float *group = to + o / s->out * s->weights;
+				int64_t place = k * s->in + i, local = o % s->out;
+				group[s->tiles ? place * pitch + local : local * s->window + place] =
+					w[(o * s->in + i) * op->kernel + k];
+			}
 }
 
 static void add_bias(float *y, const float *bias, int64_t steps, int64_t pitch, int64_t out) {
@@ -67,20 +82,41 @@ static void add_bias(float *y, const float *bias, int64_t steps, int64_t pitch, 
 	}
 }
 
+// c (count, out) = windows times weights; `step` floats from window to window, `length` in one, weights as repacked.
+static bool window_product(float *c, int64_t ldc, const float *window, int64_t step, int64_t length, int64_t count,
+	const float *w, int64_t out, bool tiles, bool accumulate) {
+	if (!tiles)
+		return d2v_cpu_gemm(&(d2v_gemm){ .m = count,
+			.n = out,
+			.k = length,
+			.a = window,
+			.lda = step,
+			.b = w,
+			.ldb = length,
+			.trans_b = true,
+			.c = c,
+			.ldc = ldc,
+			.accumulate = accumulate });
+	d2v_cpu_tile_gemm(&(d2v_tile_gemm){ .m = count,
+		.n = out,
+		.k = length,
+		.a = window,
+		.a_row = step,
+		.a_step = 1,
+		.b = w,
+		.b_step = d2v_tile_round(out),
+		.c = c,
+		.ldc = ldc,
+		.accumulate = accumulate });
+	return true;
+}
+
 static bool forward_piece(
 	const d2v_conv1d *op, const shape *s, const float *w, int64_t row, int64_t group, int64_t first, float *buffer) {
 	int64_t count = d2v_cpu_min(STEPS, op->steps_out - first);
 	float *y = d2v_cpu_out(op->y) + (row * op->steps_out + first) * op->out + group * s->out;
-	bool ok = d2v_cpu_gemm(&(d2v_gemm){ .m = count,
-		.n = s->out,
-		.k = s->window,
-		.a = windows(op, s, row, group, first, count, buffer),
-		.lda = op->stride * s->in,
-		.b = w + group * s->out * s->window,
-		.ldb = s->window,
-		.trans_b = true,
-		.c = y,
-		.ldc = op->out });
+	bool ok = window_product(y, op->out, windows(op, s, row, group, first, count, buffer), op->stride * s->in,
+		s->window, count, w + group * s->weights, s->out, s->tiles, false);
 	if (op->bias)
 		add_bias(y, d2v_cpu_in(op->bias) + group * s->out, count, op->out, s->out);
 	return ok;
@@ -90,7 +126,7 @@ void d2v_cpu_conv1d_forward(d2v_device *dev, const d2v_conv1d *op) {
 	if (op->rows * op->steps_out * op->out == 0)
 		return;
 	shape s = shape_of(op);
-	int64_t weights = d2v_cpu_round(op->out * s.window);
+	int64_t weights = d2v_cpu_round(op->groups * s.weights);
 	float *w = d2v_cpu_scratch(dev, weights + s.packed * dev->threads);
 	if (!w)
 		return;
@@ -109,6 +145,36 @@ void d2v_cpu_conv1d_forward(d2v_device *dev, const d2v_conv1d *op) {
 
 // ---- gradient of the weights ----
 
+// sum (out, window) (+)= the outer products of d_y and window over `count` steps.
+static bool outer_product(const d2v_conv1d *op, const shape *s, float *sum, const float *d_y, const float *window,
+	int64_t count, bool accumulate, float *buffer) {
+	if (!s->tiles)
+		return d2v_cpu_gemm(&(d2v_gemm){ .m = s->out,
+			.n = s->window,
+			.k = count,
+			.a = d_y,
+			.lda = op->out,
+			.trans_a = true,
+			.b = window,
+			.ldb = op->stride * s->in,
+			.c = sum,
+			.ldc = s->window,
+			.accumulate = accumulate });
+	pack(buffer, d_y, 0, count, count, op->out, 0, s->out);
+	d2v_cpu_tile_gemm(&(d2v_tile_gemm){ .m = s->out,
+		.n = s->window,
+		.k = count,
+		.a = buffer,
+		.a_row = 1,
+		.a_step = s->out,
+		.b = window,
+		.b_step = op->stride * s->in,
+		.c = sum,
+		.ldc = s->window,
+		.accumulate = accumulate });
+	return true;
+}
+
 // Items are (row, piece) pairs; each part takes a run of them for one group and sums into its own (out, kernel, in).
 static bool weight_part(
 	const d2v_conv1d *op, const shape *s, int64_t group, int64_t begin, int64_t end, float *sum, float *buffer) {
@@ -116,17 +182,10 @@ static bool weight_part(
 	for (int64_t item = begin; item < end; item++) {
 		int64_t row = item / s->pieces, first = item % s->pieces * STEPS;
 		int64_t count = d2v_cpu_min(STEPS, op->steps_out - first);
-		ok = d2v_cpu_gemm(&(d2v_gemm){ .m = s->out,
-				 .n = s->window,
-				 .k = count,
-				 .a = d2v_cpu_in(op->d_y) + (row * op->steps_out + first) * op->out + group * s->out,
-				 .lda = op->out,
-				 .trans_a = true,
-				 .b = windows(op, s, row, group, first, count, buffer),
-				 .ldb = op->stride * s->in,
-				 .c = sum + group * s->out * s->window,
-				 .ldc = s->window,
-				 .accumulate = item > begin }) &&
+		const float *d_y = d2v_cpu_in(op->d_y) + (row * op->steps_out + first) * op->out + group * s->out;
+		const float *window = windows(op, s, row, group, first, count, buffer);
+		ok = outer_product(
+				 op, s, sum + group * s->out * s->window, d_y, window, count, item > begin, buffer + s->packed) &&
 			 ok;
 	}
 	return ok;
@@ -152,7 +211,8 @@ static int64_t weight_parts(const d2v_conv1d *op, const shape *s) {
 static bool weight_gradient(d2v_device *dev, const d2v_conv1d *op) {
 	shape s = shape_of(op);
 	int64_t items = op->rows * s.pieces, parts = weight_parts(op, &s), stride = d2v_cpu_round(op->out * s.window);
-	float *partial = d2v_cpu_scratch(dev, parts * stride + s.packed * dev->threads);
+	int64_t room = s.packed + (s.tiles ? d2v_cpu_round(STEPS * s.out) : 0);
+	float *partial = d2v_cpu_scratch(dev, parts * stride + room * dev->threads);
 	if (!partial)
 		return true; // the device has the error
 	float *buffers = partial + parts * stride;
@@ -161,7 +221,7 @@ static bool weight_gradient(d2v_device *dev, const d2v_conv1d *op) {
 	for (int64_t part = 0; part < parts; part++)
 		for (int64_t group = 0; group < op->groups; group++)
 			ok = weight_part(op, &s, group, items * part / parts, items * (part + 1) / parts, partial + part * stride,
-					 buffers + s.packed * omp_get_thread_num()) &&
+					 buffers + room * omp_get_thread_num()) &&
 				 ok;
 	add_weights(op, &s, partial, parts, stride);
 	return ok;
@@ -170,49 +230,45 @@ static bool weight_gradient(d2v_device *dev, const d2v_conv1d *op) {
 // ---- gradient of the data ----
 
 // Stride 1: d_x[u] = sum over k of d_y[u + pad - k] w[:, k], a convolution of the padded d_y with the flipped,
-// transposed weights (in, kernel, out).
-static void flip_weights(float *to, const float *w, const d2v_conv1d *op, const shape *s) {
-	for (int64_t group = 0; group < op->groups; group++)
+// transposed weights: (in, kernel, out) for oneDNN, per group (kernel, out, in rounded up) for tiles.
+static void flip_weights(float *to, const float *w, const d2v_conv1d *op, const shape *s, bool tiles, int64_t size) {
+	int64_t window = op->kernel * s->out, pitch = d2v_tile_round(s->in);
+#pragma omp parallel for schedule(static)
+	for (int64_t o = 0; o < op->out; o++)
 		for (int64_t i = 0; i < s->in; i++)
-			for (int64_t k = 0; k < op->kernel; k++)
-				for (int64_t o = 0; o < s->out; o++)
-					to[((group * s->in + i) * op->kernel + op->kernel - 1 - k) * s->out + o] =
-						w[((group * s->out + o) * s->in + i) * op->kernel + k];
+			for (int64_t k = 0; k < op->kernel; k++) {
+				float *group = to + o / s->out * size;
+				int64_t place = (op->kernel - 1 - k) * s->out + o % s->out;
+				group[tiles ? place * pitch + i : i * window + place] = w[(o * s->in + i) * op->kernel + k];
+			}
 }
 
-static bool correlate_piece(
-	const d2v_conv1d *op, const shape *s, const float *w, int64_t row, int64_t group, int64_t first, float *buffer) {
+static bool correlate_piece(const d2v_conv1d *op, const shape *s, const float *w, bool tiles, int64_t row,
+	int64_t group, int64_t first, float *buffer) {
 	int64_t count = d2v_cpu_min(STEPS, op->steps_in - first), lead = op->kernel - 1 - op->pad;
 	pack(buffer, d2v_cpu_in(op->d_y) + row * op->steps_out * op->out, first - lead, count + op->kernel - 1,
 		op->steps_out, op->out, group * s->out, s->out);
-	return d2v_cpu_gemm(&(d2v_gemm){ .m = count,
-		.n = s->in,
-		.k = op->kernel * s->out,
-		.a = buffer,
-		.lda = s->out,
-		.b = w + group * s->in * op->kernel * s->out,
-		.ldb = op->kernel * s->out,
-		.trans_b = true,
-		.c = d2v_cpu_out(op->d_x) + (row * op->steps_in + first) * op->in + group * s->in,
-		.ldc = op->in,
-		.accumulate = op->accumulate_d_x });
+	float *d_x = d2v_cpu_out(op->d_x) + (row * op->steps_in + first) * op->in + group * s->in;
+	return window_product(d_x, op->in, buffer, s->out, op->kernel * s->out, count, w, s->in, tiles, op->accumulate_d_x);
 }
 
 static bool data_gradient_stride_1(d2v_device *dev, const d2v_conv1d *op) {
 	shape s = shape_of(op);
-	int64_t weights = d2v_cpu_round(op->out * s.window), packed = d2v_cpu_round((STEPS + op->kernel) * s.out);
-	int64_t pieces = d2v_cpu_pieces(op->steps_in, STEPS);
+	bool tiles = op->groups > 1 || s.out < FEW;
+	int64_t size = op->kernel * s.out * (tiles ? d2v_tile_round(s.in) : s.in),
+			weights = d2v_cpu_round(op->groups * size);
+	int64_t packed = d2v_cpu_round((STEPS + op->kernel) * s.out), pieces = d2v_cpu_pieces(op->steps_in, STEPS);
 	float *w = d2v_cpu_scratch(dev, weights + packed * dev->threads);
 	if (!w)
 		return true;
-	flip_weights(w, d2v_cpu_in(op->w), op, &s);
+	flip_weights(w, d2v_cpu_in(op->w), op, &s, tiles, size);
 	bool ok = true;
 #pragma omp parallel for collapse(3) schedule(dynamic) reduction(&& : ok)
 	for (int64_t row = 0; row < op->rows; row++)
 		for (int64_t group = 0; group < op->groups; group++)
 			for (int64_t piece = 0; piece < pieces; piece++)
-				ok = correlate_piece(
-						 op, &s, w, row, group, piece * STEPS, w + weights + packed * omp_get_thread_num()) &&
+				ok = correlate_piece(op, &s, w + group * size, tiles, row, group, piece * STEPS,
+						 w + weights + packed * omp_get_thread_num()) &&
 					 ok;
 	return ok;
 }
@@ -266,6 +322,9 @@ static bool scatter_padded(
 static bool data_gradient_scatter(d2v_device *dev, const d2v_conv1d *op) {
 	shape s = shape_of(op);
 	int64_t weights = d2v_cpu_round(op->out * s.window);
+	s.tiles = false; // these products are oneDNN's whatever their size
+	s.direct = op->groups == 1 && op->pad == 0;
+	s.weights = s.window * s.out;
 	int64_t room = s.direct ? 0 : d2v_cpu_round(((op->steps_out - 1) * op->stride + op->kernel) * s.in);
 	float *w = d2v_cpu_scratch(dev, weights + room * dev->threads);
 	if (!w)

@@ -1,0 +1,142 @@
+// Multiplications and additions of this file alone may fuse; elsewhere two roundings are two roundings.
+#pragma GCC optimize("fp-contract=fast")
+
+#include "kernels/cpu/tile_gemm.h"
+
+#include <string.h>
+
+#define LANES D2V_TILE_LANES
+#define ROWS 8
+#define MAX_VECTORS 3 // 8 x 3 sums, 3 of b, 1 of a: 28 of 32 registers
+
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+
+static inline vector load(const float *p) {
+	return *(const vector *)p;
+}
+
+// The sums of one tile, columns from j, rows from i; rows past m repeat the last one and are not stored.
+static inline __attribute__((always_inline)) void sum_tile(
+	const d2v_tile_gemm *op, int64_t i, int64_t j, int vectors, float sums[ROWS][MAX_VECTORS * LANES]) {
+	vector sum[ROWS][MAX_VECTORS];
+	const float *a[ROWS];
+	for (int r = 0; r < ROWS; r++) {
+		a[r] = op->a + (i + r < op->m ? i + r : op->m - 1) * op->a_row;
+		for (int v = 0; v < vectors; v++)
+			sum[r][v] = (vector){ 0 };
+	}
+	const float *b = op->b + j;
+	int64_t k = op->k, a_step = op->a_step, b_step = op->b_step;
+	for (int64_t t = 0; t < k; t++, b += b_step) {
+		vector row[MAX_VECTORS];
+		for (int v = 0; v < vectors; v++)
+			row[v] = load(b + v * LANES);
+		for (int r = 0; r < ROWS; r++)
+			for (int v = 0; v < vectors; v++)
+				sum[r][v] += a[r][t * a_step] * row[v];
+	}
+	for (int r = 0; r < ROWS; r++)
+		for (int v = 0; v < vectors; v++)
+			*(vector *)&sums[r][v * LANES] = sum[r][v];
+}
+
+// One function a width, so that the loops above unroll.
+static void sum_tile_1(const d2v_tile_gemm *op, int64_t i, int64_t j, float sums[ROWS][MAX_VECTORS * LANES]) {
+	sum_tile(op, i, j, 1, sums);
+}
+
+static void sum_tile_2(const d2v_tile_gemm *op, int64_t i, int64_t j, float sums[ROWS][MAX_VECTORS * LANES]) {
+	sum_tile(op, i, j, 2, sums);
+}
+
+static void sum_tile_3(const d2v_tile_gemm *op, int64_t i, int64_t j, float sums[ROWS][MAX_VECTORS * LANES]) {
+	sum_tile(op, i, j, 3, sums);
+}
+
+static void store_row(float *c, const float *sums, int64_t n, float alpha, bool accumulate) {
+	if (accumulate) {
+#pragma omp simd
+		for (int64_t j = 0; j < n; j++)
+			c[j] += alpha * sums[j];
+	} else {
+#pragma omp simd
+		for (int64_t j = 0; j < n; j++)
+			c[j] = alpha * sums[j];
+	}
+}
+
+// 64 columns are 2 + 2 vectors rather than 3 + 1: the fewer sums there are, the more the loads cost.
+static int next_vectors(int64_t columns) {
+	int64_t left = d2v_tile_round(columns) / LANES;
+	return left == 4 ? 2 : left < MAX_VECTORS ? (int)left : MAX_VECTORS;
+}
+
+void d2v_cpu_tile_gemm(const d2v_tile_gemm *op) {
+	static void (*const kernels[])(const d2v_tile_gemm *, int64_t, int64_t,
+		float[ROWS][MAX_VECTORS * LANES]) = { sum_tile_1, sum_tile_2, sum_tile_3 };
+	_Alignas(64) float sums[ROWS][MAX_VECTORS * LANES];
+	float alpha = op->alpha == 0 ? 1.0f : op->alpha;
+	for (int64_t j = 0; j < op->n;) {
+		int vectors = next_vectors(op->n - j);
+		int64_t columns = op->n - j < vectors * LANES ? op->n - j : vectors * LANES;
+		for (int64_t i = 0; i < op->m; i += ROWS) {
+			kernels[vectors - 1](op, i, j, sums);
+			for (int64_t r = i; r < op->m && r < i + ROWS; r++)
+				store_row(op->c + r * op->ldc + j, sums[r - i], columns, alpha, op->accumulate);
+		}
+		j += columns;
+	}
+}
+
+// ---- transposing ----
+
+typedef int32_t indices __attribute__((vector_size(4 * LANES)));
+
+// Swaps the off-diagonal blocks of `distance` rows and columns: done for 8, 4, 2 and 1 that transposes 16 x 16.
+static inline __attribute__((always_inline)) void swap_blocks(vector rows[LANES], int distance) {
+	indices low, high;
+	for (int i = 0; i < LANES; i++) {
+		low[i] = i & distance ? LANES + i - distance : i;
+		high[i] = i & distance ? LANES + i : i + distance;
+	}
+	for (int i = 0; i < LANES; i++)
+		if (!(i & distance)) {
+			vector top = rows[i], bottom = rows[i + distance];
+			rows[i] = __builtin_shuffle(top, bottom, low);
+			rows[i + distance] = __builtin_shuffle(top, bottom, high);
+		}
+}
+
+static void transpose_block(float *to, int64_t pitch, const float *from, int64_t ld) {
+	vector rows[LANES];
+	for (int i = 0; i < LANES; i++)
+		rows[i] = load(from + i * ld);
+	swap_blocks(rows, 8);
+	swap_blocks(rows, 4);
+	swap_blocks(rows, 2);
+	swap_blocks(rows, 1);
+	for (int i = 0; i < LANES; i++)
+		*(vector *)(to + i * pitch) = rows[i];
+}
+
+// A block at the edge, by way of a full one.
+static void transpose_edge(float *to, int64_t pitch, const float *from, int64_t ld, int64_t rows, int64_t columns) {
+	float whole[LANES * LANES] = { 0 }, turned[LANES * LANES];
+	for (int64_t i = 0; i < rows; i++)
+		memcpy(whole + i * LANES, from + i * ld, (size_t)columns * sizeof *whole);
+	transpose_block(turned, LANES, whole, LANES);
+	for (int64_t i = 0; i < columns; i++)
+		memcpy(to + i * pitch, turned + i * LANES, sizeof *turned * LANES);
+}
+
+void d2v_cpu_transpose(float *to, int64_t pitch, const float *from, int64_t ld, int64_t rows, int64_t columns) {
+	for (int64_t i = 0; i < rows; i += LANES)
+		for (int64_t j = 0; j < columns; j += LANES) {
+			float *block = to + j * pitch + i;
+			if (rows - i >= LANES && columns - j >= LANES)
+				transpose_block(block, pitch, from + i * ld + j, ld);
+			else
+				transpose_edge(block, pitch, from + i * ld + j, ld, rows - i < LANES ? rows - i : LANES,
+					columns - j < LANES ? columns - j : LANES);
+		}
+}

@@ -1,0 +1,36 @@
+// A small matrix product for operands that oneDNN does not take or would copy for longer than it computes: b's rows may
+// overlap (windows of a convolution), a may be read along either direction, n is a few dozen. Nothing is packed; a tile
+// of 8 x 48 results stays in registers while the sum runs. One thread.
+#ifndef D2V_KERNELS_CPU_TILE_GEMM_H
+#define D2V_KERNELS_CPU_TILE_GEMM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define D2V_TILE_LANES 16 // floats of a vector
+
+// c[i * ldc + j] (+)= alpha * sum over t < k of a[i * a_row + t * a_step] * b[t * b_step + j].
+// Each row of b must be readable (anything but a signalling trap may stand there) up to n rounded up to D2V_TILE_LANES.
+typedef struct d2v_tile_gemm {
+	int64_t m, n, k;
+	const float *a;
+	int64_t a_row, a_step;
+	const float *b;
+	int64_t b_step;
+	float *c;
+	int64_t ldc;
+	bool accumulate;
+	float alpha; // 0 means 1
+} d2v_tile_gemm;
+
+void d2v_cpu_tile_gemm(const d2v_tile_gemm *op);
+
+static inline int64_t d2v_tile_round(int64_t n) {
+	return (n + D2V_TILE_LANES - 1) / D2V_TILE_LANES * D2V_TILE_LANES;
+}
+
+// to (columns, pitch) = the transpose of from (rows, ld); pitch >= d2v_tile_round(rows), the excess is filled with
+// zeros up to there.
+void d2v_cpu_transpose(float *to, int64_t pitch, const float *from, int64_t ld, int64_t rows, int64_t columns);
+
+#endif

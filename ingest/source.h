@@ -1,0 +1,50 @@
+// Where files come from: the members of an archive in its order, or the files of a folder in sorted order. Nothing is
+// ever written from here: members are read into memory, one at a time, within bounds.
+//
+// Life: open -> next -> (read) -> next ... until D2V_END -> finish -> close. One thread at a time; another thread may
+// carry on. What is wrong with one member is told in member.rejection or by read and is no error; errors are about the
+// source itself: it is not there, no archive, cut off, or expands beyond measure (D2V_UNSAFE).
+#ifndef D2V_INGEST_SOURCE_H
+#define D2V_INGEST_SOURCE_H
+
+#include "base/error.h"
+#include "ingest/download.h"
+#include "ingest/rejection.h"
+
+#include <stdint.h>
+
+#define D2V_MEMBER_PATH_MAX 1024 // longer names are rejected
+#define D2V_CHECKSUM_TEXT 80     // "sha256:<64 digits>"
+
+typedef struct d2v_member {
+	uint64_t index;   // position among all members of the source, folders and links included
+	const char *path; // without "./" and doubled slashes; borrowed until next. When unsafe: escaped, only to be shown
+	bool is_file;     // false: a folder, to be passed over
+	d2v_rejection rejection; // why it must not be used; NONE: it may be read
+} d2v_member;
+
+typedef struct d2v_source_options {
+	const char
+		*md5; // what an archive's checksum must be in the end, or NULL: then a SHA-256 is taken, which costs less
+	d2v_download_options download;
+} d2v_source_options;
+
+typedef struct d2v_source d2v_source;
+
+// where: a folder, an archive (tar, also with gzip, bzip2, xz, zstd; zip), or an http(s) address of one, which is read
+// as it comes and not kept.
+d2v_status d2v_source_open(d2v_source **source, const char *where, const d2v_source_options *options, d2v_error *err);
+d2v_status d2v_source_next(d2v_source *source, d2v_member *member, d2v_error *err);
+// The current member's bytes into *bytes (d2v_reserve), at most max_bytes; more, or another size than stated:
+// rejection.
+d2v_status d2v_source_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
+	size_t *size, d2v_rejection *rejection, d2v_error *err);
+// Size the current member says it has; 0: it does not say.
+uint64_t d2v_source_stated_size(const d2v_source *source);
+// Bytes consumed and in all (0: unknown), of the archive file or download, for progress.
+void d2v_source_progress(const d2v_source *source, uint64_t *done, uint64_t *total);
+// After D2V_END: checksum ("" for a folder) and size of the whole. D2V_CORRUPT when the checksum is not options.md5.
+d2v_status d2v_source_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err);
+void d2v_source_close(d2v_source *source); // NULL is allowed
+
+#endif

@@ -1,0 +1,227 @@
+// libarchive is named in this file only.
+#include "base/hash.h"
+#include "base/memory.h"
+#include "ingest/source_kinds.h"
+#include "ingest/stream.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <locale.h>
+#include <string.h>
+
+#define EXPANSION_FREE ((uint64_t)4 << 30) // before this many bytes nobody asks how few they came from
+#define EXPANSION_MAX 200                  // times the size of the archive; speech does not compress like that
+#define GROW_BYTES ((size_t)256 << 10)
+
+typedef struct packed {
+	d2v_source source;
+	d2v_stream *stream;
+	struct archive *archive;
+	struct archive_entry *entry; // current
+	d2v_error stream_error;      // what the stream said when libarchive asked it
+	const char *md5;             // borrowed
+	uint64_t unpacked;           // bytes of members that were read
+	locale_t locale;             // names in zip and pax archives are UTF-8, whatever the user's locale
+	bool started;
+} packed;
+
+static ssize_t on_read(struct archive *archive, void *context, const void **bytes) {
+	packed *here = context;
+	size_t size;
+	if (d2v_stream_read(here->stream, bytes, &size, &here->stream_error) != D2V_OK) {
+		archive_set_error(archive, ARCHIVE_ERRNO_MISC, "reading failed");
+		return ARCHIVE_FATAL;
+	}
+	return (ssize_t)size;
+}
+
+static la_int64_t on_seek(struct archive *archive, void *context, la_int64_t offset, int whence) {
+	packed *here = context;
+	la_int64_t base = whence == SEEK_SET   ? 0
+					  : whence == SEEK_CUR ? (la_int64_t)d2v_stream_at(here->stream)
+										   : (la_int64_t)d2v_stream_total(here->stream);
+	la_int64_t to;
+	if (__builtin_add_overflow(base, offset, &to) || to < 0 ||
+		d2v_stream_seek(here->stream, (uint64_t)to, &here->stream_error) != D2V_OK) {
+		archive_set_error(archive, ARCHIVE_ERRNO_MISC, "there is no such place in the file");
+		return ARCHIVE_FATAL;
+	}
+	return to;
+}
+
+static d2v_status broken(packed *here, d2v_error *err) {
+	if (here->stream_error.status != D2V_OK) {
+		if (err)
+			*err = here->stream_error;
+		return here->stream_error.status;
+	}
+	const char *said = archive_error_string(here->archive), *name = d2v_stream_name(here->stream);
+	if (!here->started)
+		return d2v_fail(err, D2V_CORRUPT,
+			"%s: no archive that d2v reads (tar, tar.gz, tar.bz2, tar.xz, tar.zst, zip), or damaged at its start: %s",
+			name, said ? said : "unknown");
+	return d2v_fail(err, D2V_CORRUPT, "%s: the archive is damaged or cut off after %llu members: %s; fetch it again",
+		name, (unsigned long long)here->source.count, said ? said : "unknown");
+}
+
+static d2v_status check_expansion(packed *here, d2v_error *err) {
+	uint64_t out = here->unpacked, in = d2v_stream_at(here->stream);
+	la_int64_t filtered = archive_filter_bytes(here->archive, 0);
+	if (filtered > 0 && (uint64_t)filtered > out)
+		out = (uint64_t)filtered;
+	if (out > EXPANSION_FREE && out / EXPANSION_MAX > in)
+		return d2v_fail(err, D2V_UNSAFE, "%s: expands %llu bytes to %llu so far, more than %d times: not believed",
+			d2v_stream_name(here->stream), (unsigned long long)in, (unsigned long long)out, EXPANSION_MAX);
+	return D2V_OK;
+}
+
+static d2v_status packed_next(d2v_source *source, d2v_member *member, d2v_error *err) {
+	packed *here = (packed *)source;
+	locale_t before = uselocale(here->locale);
+	// Members passed over by libarchive are decompressed too: a bomb is noticed after the first one.
+	int result = archive_read_next_header(here->archive, &here->entry);
+	const char *name = result == ARCHIVE_OK || result == ARCHIVE_WARN ? archive_entry_pathname(here->entry) : NULL;
+	uselocale(before);
+	if (result == ARCHIVE_EOF)
+		return D2V_END;
+	if (result == ARCHIVE_FATAL)
+		return broken(here, err);
+	here->started = true;
+	D2V_TRY(check_expansion(here, err));
+	d2v_source_name_member(source, name, member);
+	if (result != ARCHIVE_OK && result != ARCHIVE_WARN) {
+		member->is_file = true;
+		d2v_reject(&member->rejection, D2V_REASON_UNREADABLE, "its header is damaged");
+		return D2V_OK;
+	}
+	mode_t type = archive_entry_filetype(here->entry);
+	member->is_file = type != AE_IFDIR;
+	if (member->rejection.reason != D2V_REASON_NONE)
+		return D2V_OK;
+	if (archive_entry_hardlink(here->entry) || archive_entry_symlink(here->entry))
+		d2v_reject(&member->rejection, D2V_REASON_NOT_A_FILE, "a link");
+	else if (member->is_file && type != AE_IFREG)
+		d2v_reject(&member->rejection, D2V_REASON_NOT_A_FILE, "a device, pipe or socket");
+	else if (member->is_file && archive_entry_is_encrypted(here->entry))
+		d2v_reject(&member->rejection, D2V_REASON_UNREADABLE, "encrypted");
+	return D2V_OK;
+}
+
+static uint64_t packed_stated_size(const d2v_source *source) {
+	const packed *here = (const packed *)source;
+	la_int64_t size = archive_entry_size_is_set(here->entry) ? archive_entry_size(here->entry) : 0;
+	return size > 0 ? (uint64_t)size : 0;
+}
+
+static d2v_status packed_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
+	size_t *size, d2v_rejection *rejection, d2v_error *err) {
+	packed *here = (packed *)source;
+	uint64_t stated = packed_stated_size(source);
+	bool is_stated = archive_entry_size_is_set(here->entry);
+	if (stated > max_bytes) {
+		d2v_reject(rejection, D2V_REASON_TOO_LARGE, "%llu bytes; --max-member is %llu", (unsigned long long)stated,
+			(unsigned long long)max_bytes);
+		return D2V_OK;
+	}
+	size_t room = is_stated ? (size_t)stated + 1 : GROW_BYTES;
+	for (;;) {
+		D2V_TRY(d2v_reserve(bytes, capacity, room, 1, err));
+		la_ssize_t got = archive_read_data(here->archive, *bytes + *size, room - *size);
+		if (got == ARCHIVE_FATAL)
+			return broken(here, err);
+		if (got < 0) {
+			d2v_reject(rejection, D2V_REASON_UNREADABLE, "damaged inside the archive");
+			return D2V_OK;
+		}
+		if (got == 0)
+			break;
+		*size += (size_t)got;
+		here->unpacked += (uint64_t)got;
+		if (is_stated && *size > stated) {
+			d2v_reject(rejection, D2V_REASON_WRONG_SIZE, "more bytes than the %llu the archive states",
+				(unsigned long long)stated);
+			return D2V_OK;
+		}
+		if (*size > max_bytes) {
+			d2v_reject(
+				rejection, D2V_REASON_TOO_LARGE, "more bytes than --max-member %llu", (unsigned long long)max_bytes);
+			return D2V_OK;
+		}
+		if (*size == room)
+			room = room * 2 <= max_bytes + 1 ? room * 2 : (size_t)max_bytes + 1;
+	}
+	if (is_stated && *size != stated)
+		d2v_reject(rejection, D2V_REASON_WRONG_SIZE, "%zu bytes where the archive states %llu", *size,
+			(unsigned long long)stated);
+	return D2V_OK;
+}
+
+static void packed_progress(const d2v_source *source, uint64_t *done, uint64_t *total) {
+	const packed *here = (const packed *)source;
+	*done = d2v_stream_at(here->stream);
+	*total = d2v_stream_total(here->stream);
+}
+
+static d2v_status packed_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
+	packed *here = (packed *)source;
+	D2V_TRY(d2v_stream_finish(here->stream, checksum, bytes, err));
+	if (here->md5 && strcmp(checksum + strlen("md5:"), here->md5) != 0)
+		return d2v_fail(err, D2V_CORRUPT,
+			"%s: its MD5 is %s, expected %s: not the file it should be, or damaged; fetch it again",
+			d2v_stream_name(here->stream), checksum + strlen("md5:"), here->md5);
+	return D2V_OK;
+}
+
+static void packed_close(d2v_source *source) {
+	packed *here = (packed *)source;
+	if (here->archive)
+		archive_read_free(here->archive);
+	if (here->locale)
+		freelocale(here->locale);
+	d2v_stream_close(here->stream);
+	d2v_free(here);
+}
+
+static const d2v_source_kind kind = {
+	.next = packed_next,
+	.read = packed_read,
+	.stated_size = packed_stated_size,
+	.progress = packed_progress,
+	.finish = packed_finish,
+	.close = packed_close,
+};
+
+static d2v_status start(packed *here, const char *where, const d2v_source_options *options, d2v_error *err) {
+	d2v_checksum_kind sum = options->md5 ? D2V_MD5 : D2V_SHA256;
+	here->md5 = options->md5;
+	here->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
+	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&here->stream, where, &options->download, sum, err)
+									   : d2v_stream_open_file(&here->stream, where, sum, err));
+	here->archive = archive_read_new();
+	if (!here->archive)
+		return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory", where);
+	archive_read_support_filter_gzip(here->archive);
+	archive_read_support_filter_bzip2(here->archive);
+	archive_read_support_filter_xz(here->archive);
+	archive_read_support_filter_zstd(here->archive);
+	archive_read_support_format_tar(here->archive);
+	archive_read_support_format_zip(here->archive);
+	archive_read_set_read_callback(here->archive, on_read);
+	if (d2v_stream_can_seek(here->stream))
+		archive_read_set_seek_callback(here->archive, on_seek);
+	archive_read_set_callback_data(here->archive, here);
+	return archive_read_open1(here->archive) == ARCHIVE_OK ? D2V_OK : broken(here, err);
+}
+
+d2v_status d2v_source_open_archive(
+	d2v_source **source, const char *where, const d2v_source_options *options, d2v_error *err) {
+	packed *opened;
+	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
+	opened->source.kind = &kind;
+	d2v_status status = start(opened, where, options, err);
+	if (status != D2V_OK)
+		packed_close(&opened->source);
+	else
+		*source = &opened->source;
+	return status;
+}

@@ -6,6 +6,7 @@
 
 #include <archive.h>
 #include <archive_entry.h>
+#include <errno.h>
 #include <locale.h>
 #include <string.h>
 
@@ -25,11 +26,24 @@ typedef struct packed {
 	bool started;
 } packed;
 
+// A bomb is noticed here, while libarchive passes over a member that nobody wanted.
+static d2v_status check_expansion(packed *here, d2v_error *err) {
+	uint64_t out = here->unpacked, in = d2v_stream_at(here->stream);
+	la_int64_t filtered = here->started ? archive_filter_bytes(here->archive, 0) : 0;
+	if (filtered > 0 && (uint64_t)filtered > out)
+		out = (uint64_t)filtered;
+	if (out > EXPANSION_FREE && out / EXPANSION_MAX > in)
+		return d2v_fail(err, D2V_UNSAFE, "%s: expands %llu bytes to %llu so far, more than %d times: not believed",
+			d2v_stream_name(here->stream), (unsigned long long)in, (unsigned long long)out, EXPANSION_MAX);
+	return D2V_OK;
+}
+
 static ssize_t on_read(struct archive *archive, void *context, const void **bytes) {
 	packed *here = context;
 	size_t size;
-	if (d2v_stream_read(here->stream, bytes, &size, &here->stream_error) != D2V_OK) {
-		archive_set_error(archive, ARCHIVE_ERRNO_MISC, "reading failed");
+	if (check_expansion(here, &here->stream_error) != D2V_OK ||
+		d2v_stream_read(here->stream, bytes, &size, &here->stream_error) != D2V_OK) {
+		archive_set_error(archive, EIO, "reading failed");
 		return ARCHIVE_FATAL;
 	}
 	return (ssize_t)size;
@@ -43,7 +57,7 @@ static la_int64_t on_seek(struct archive *archive, void *context, la_int64_t off
 	la_int64_t to;
 	if (__builtin_add_overflow(base, offset, &to) || to < 0 ||
 		d2v_stream_seek(here->stream, (uint64_t)to, &here->stream_error) != D2V_OK) {
-		archive_set_error(archive, ARCHIVE_ERRNO_MISC, "there is no such place in the file");
+		archive_set_error(archive, EIO, "there is no such place in the file");
 		return ARCHIVE_FATAL;
 	}
 	return to;
@@ -64,21 +78,9 @@ static d2v_status broken(packed *here, d2v_error *err) {
 		name, (unsigned long long)here->source.count, said ? said : "unknown");
 }
 
-static d2v_status check_expansion(packed *here, d2v_error *err) {
-	uint64_t out = here->unpacked, in = d2v_stream_at(here->stream);
-	la_int64_t filtered = archive_filter_bytes(here->archive, 0);
-	if (filtered > 0 && (uint64_t)filtered > out)
-		out = (uint64_t)filtered;
-	if (out > EXPANSION_FREE && out / EXPANSION_MAX > in)
-		return d2v_fail(err, D2V_UNSAFE, "%s: expands %llu bytes to %llu so far, more than %d times: not believed",
-			d2v_stream_name(here->stream), (unsigned long long)in, (unsigned long long)out, EXPANSION_MAX);
-	return D2V_OK;
-}
-
 static d2v_status packed_next(d2v_source *source, d2v_member *member, d2v_error *err) {
 	packed *here = (packed *)source;
 	locale_t before = uselocale(here->locale);
-	// Members passed over by libarchive are decompressed too: a bomb is noticed after the first one.
 	int result = archive_read_next_header(here->archive, &here->entry);
 	const char *name = result == ARCHIVE_OK || result == ARCHIVE_WARN ? archive_entry_pathname(here->entry) : NULL;
 	uselocale(before);
@@ -87,7 +89,6 @@ static d2v_status packed_next(d2v_source *source, d2v_member *member, d2v_error 
 	if (result == ARCHIVE_FATAL)
 		return broken(here, err);
 	here->started = true;
-	D2V_TRY(check_expansion(here, err));
 	d2v_source_name_member(source, name, member);
 	if (result != ARCHIVE_OK && result != ARCHIVE_WARN) {
 		member->is_file = true;

@@ -19,7 +19,7 @@ typedef struct level {
 	size_t path_size; // of the part of `path` that leads here
 } level;
 
-typedef struct folder {
+typedef struct tree {
 	d2v_source source;
 	char *root;
 	char path[D2V_MEMBER_PATH_MAX * 2]; // of the current member, relative
@@ -27,63 +27,63 @@ typedef struct folder {
 	int depth; // levels in use
 	struct stat facts;
 	uint64_t bytes; // of files met
-} folder;
+} tree;
 
-static d2v_status full_path(const folder *folder, char **path, d2v_error *err) {
-	return folder->path[0] ? d2v_path_join(path, folder->root, folder->path, err) : d2v_strdup(path, folder->root, err);
+static d2v_status full_path(const tree *here, char **path, d2v_error *err) {
+	return here->path[0] ? d2v_path_join(path, here->root, here->path, err) : d2v_strdup(path, here->root, err);
 }
 
-static d2v_status enter(folder *folder, d2v_error *err) {
-	if (folder->depth == DEPTH_MAX)
+static d2v_status enter(tree *here, d2v_error *err) {
+	if (here->depth == DEPTH_MAX)
 		return d2v_fail(
-			err, D2V_UNSAFE, "%s/%s: folders within folders more than %d deep", folder->root, folder->path, DEPTH_MAX);
-	level *level = &folder->levels[folder->depth];
+			err, D2V_UNSAFE, "%s/%s: folders within folders more than %d deep", here->root, here->path, DEPTH_MAX);
+	level *top = &here->levels[here->depth];
 	char *path;
-	D2V_TRY(full_path(folder, &path, err));
-	d2v_status status = d2v_file_list(path, &level->names, &level->count, err);
+	D2V_TRY(full_path(here, &path, err));
+	d2v_status status = d2v_file_list(path, &top->names, &top->count, err);
 	d2v_free(path);
 	if (status != D2V_OK)
 		return status;
-	level->next = 0;
-	level->path_size = strlen(folder->path);
-	folder->depth++;
+	top->next = 0;
+	top->path_size = strlen(here->path);
+	here->depth++;
 	return D2V_OK;
 }
 
-static void leave(folder *folder) {
-	level *level = &folder->levels[--folder->depth];
-	d2v_file_names_free(level->names, level->count);
-	level->names = NULL;
+static void leave(tree *here) {
+	level *top = &here->levels[--here->depth];
+	d2v_file_names_free(top->names, top->count);
+	top->names = NULL;
 }
 
-static d2v_status look_at(folder *folder, d2v_member *member, d2v_error *err) {
+static d2v_status look_at(tree *here, d2v_member *member, d2v_error *err) {
 	char *path;
-	D2V_TRY(full_path(folder, &path, err));
-	bool is_link = lstat(path, &folder->facts) == 0 && S_ISLNK(folder->facts.st_mode);
-	int result = stat(path, &folder->facts); // a link to a file is followed: the folder is the user's own
+	D2V_TRY(full_path(here, &path, err));
+	bool is_link = lstat(path, &here->facts) == 0 && S_ISLNK(here->facts.st_mode);
+	int result = stat(path, &here->facts); // a link to a file is followed: the folder is the user's own
 	d2v_free(path);
 	if (result < 0)
 		d2v_reject(&member->rejection, D2V_REASON_UNREADABLE, "%s", is_link ? "a link to nothing" : strerror(errno));
-	else if (S_ISDIR(folder->facts.st_mode))
-		return is_link ? D2V_OK : enter(folder, err); // links to folders could go in circles
-	else if (!S_ISREG(folder->facts.st_mode))
+	else if (S_ISDIR(here->facts.st_mode))
+		return is_link ? D2V_OK : enter(here, err); // links to folders could go in circles
+	else if (!S_ISREG(here->facts.st_mode))
 		d2v_reject(&member->rejection, D2V_REASON_NOT_A_FILE, "neither a file nor a folder");
 	else
-		folder->bytes += (uint64_t)folder->facts.st_size;
+		here->bytes += (uint64_t)here->facts.st_size;
 	member->is_file = true;
 	return D2V_OK;
 }
 
 static d2v_status folder_next(d2v_source *source, d2v_member *member, d2v_error *err) {
-	folder *here = (folder *)source;
+	tree *here = (tree *)source;
 	while (here->depth && here->levels[here->depth - 1].next == here->levels[here->depth - 1].count)
 		leave(here);
 	if (!here->depth)
 		return D2V_END;
-	level *level = &here->levels[here->depth - 1];
-	const char *name = level->names[level->next++];
-	size_t room = sizeof here->path - level->path_size;
-	int length = snprintf(here->path + level->path_size, room, "%s%s", level->path_size ? "/" : "", name);
+	level *top = &here->levels[here->depth - 1];
+	const char *name = top->names[top->next++];
+	size_t room = sizeof here->path - top->path_size;
+	int length = snprintf(here->path + top->path_size, room, "%s%s", top->path_size ? "/" : "", name);
 	if ((size_t)length >= room)
 		return d2v_fail(err, D2V_UNSAFE, "%s/%s: the path is too long", here->root, here->path);
 	d2v_source_name_member(source, here->path, member);
@@ -111,7 +111,7 @@ static d2v_status read_open(const char *path, int fd, unsigned char *bytes, size
 
 static d2v_status folder_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
 	size_t *size, d2v_rejection *rejection, d2v_error *err) {
-	folder *here = (folder *)source;
+	tree *here = (tree *)source;
 	uint64_t expected = (uint64_t)here->facts.st_size;
 	if (expected > max_bytes) {
 		d2v_reject(rejection, D2V_REASON_TOO_LARGE, "%llu bytes; --max-member is %llu", (unsigned long long)expected,
@@ -133,23 +133,23 @@ static d2v_status folder_read(d2v_source *source, uint64_t max_bytes, unsigned c
 }
 
 static uint64_t folder_stated_size(const d2v_source *source) {
-	return (uint64_t)((const folder *)source)->facts.st_size;
+	return (uint64_t)((const tree *)source)->facts.st_size;
 }
 
 static void folder_progress(const d2v_source *source, uint64_t *done, uint64_t *total) {
-	*done = ((const folder *)source)->bytes;
+	*done = ((const tree *)source)->bytes;
 	*total = 0;
 }
 
 static d2v_status folder_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
 	(void)err;
 	checksum[0] = '\0';
-	*bytes = ((folder *)source)->bytes;
+	*bytes = ((tree *)source)->bytes;
 	return D2V_OK;
 }
 
 static void folder_close(d2v_source *source) {
-	folder *here = (folder *)source;
+	tree *here = (tree *)source;
 	while (here->depth)
 		leave(here);
 	d2v_free(here->root);
@@ -166,7 +166,7 @@ static const d2v_source_kind kind = {
 };
 
 d2v_status d2v_source_open_folder(d2v_source **source, const char *path, d2v_error *err) {
-	folder *opened;
+	tree *opened;
 	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
 	opened->source.kind = &kind;
 	d2v_status status = d2v_strdup(&opened->root, path, err);

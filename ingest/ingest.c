@@ -1,0 +1,313 @@
+#include "ingest/ingest.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "ingest/journal.h"
+#include "ingest/pipeline.h"
+#include "shards/manifest.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define STATE ".ingest"
+#define SPACE_SPARE ((double)((uint64_t)64 << 20))
+
+typedef struct ingest_run {
+	const d2v_ingest_options *options;
+	char *state, *journal_path;
+	int lock;
+	json_t *wanted; // the options that decide the bytes
+	d2v_journal journal;
+} ingest_run;
+
+// ---- what decides the bytes
+// ------------------------------------------------------------------------------------------
+
+// A source as the manifest knows it: without what belongs to this machine.
+static d2v_status source_name(const d2v_ingest_source *source, char **name, d2v_error *err) {
+	char shown[1024];
+	if (source->name)
+		return d2v_strdup(name, source->name, err);
+	if (d2v_download_is_url(source->where))
+		return d2v_strdup(name, d2v_download_public_url(source->where, shown, sizeof shown), err);
+	snprintf(shown, sizeof shown, "%s", source->where);
+	for (size_t end = strlen(shown); end > 1 && shown[end - 1] == '/'; end--)
+		shown[end - 1] = '\0';
+	const char *last = d2v_path_name(shown);
+	if (strcmp(last, ".") == 0 || strcmp(last, "..") == 0 || !last[0])
+		last = "folder";
+	return d2v_strdup(name, last, err);
+}
+
+static d2v_status describe_source(const d2v_ingest_options *options, size_t index, json_t *array, d2v_error *err) {
+	const d2v_ingest_source *source = &options->sources[index];
+	json_t *object = json_object();
+	char *name = NULL;
+	uint64_t bytes = 0;
+	d2v_status status = source_name(source, &name, err);
+	if (status == D2V_OK)
+		status = d2v_json_set(object, "name", json_string(name), err);
+	// The size of a local archive: a changed one is not to be gone on from.
+	if (status == D2V_OK && !d2v_download_is_url(source->where) && !d2v_file_is_directory(source->where)) {
+		status = d2v_file_size(source->where, &bytes, err);
+		if (status == D2V_OK)
+			status = d2v_json_set(object, "bytes", json_integer((json_int_t)bytes), err);
+	}
+	if (status == D2V_OK && source->md5)
+		status = d2v_json_set(object, "md5", json_string(source->md5), err);
+	if (status == D2V_OK && source->split)
+		status = d2v_json_set(object, "split", json_string(source->split), err);
+	if (json_array_append_new(array, object) < 0 && status == D2V_OK)
+		status = d2v_fail(err, D2V_NO_MEMORY, "the options: out of memory");
+	d2v_free(name);
+	return status;
+}
+
+static d2v_status describe(const d2v_ingest_options *options, json_t **described, d2v_error *err) {
+	json_t *sources = json_array();
+	*described = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:f, s:I, s:b, s:o}", "layout", options->layout->name,
+		"split", options->places.split, "texts", options->places.texts, "store", d2v_codec_name(options->store), "rate",
+		(json_int_t)options->rate, "shard_size", (json_int_t)options->shard_size, "max_member",
+		(json_int_t)options->max_member, "max_seconds", options->max_seconds, "max_files",
+		(json_int_t)options->max_files, "check_md5", options->check_md5, "sources", sources);
+	if (!*described)
+		return d2v_fail(err, D2V_NO_MEMORY, "the options: out of memory");
+	for (size_t i = 0; i < options->source_count; i++)
+		D2V_TRY(describe_source(options, i, sources, err));
+	return D2V_OK;
+}
+
+static d2v_status compare_options(const ingest_run *ingest, const json_t *found, d2v_error *err) {
+	const char *key;
+	json_t *value;
+	if (json_equal(ingest->wanted, found))
+		return D2V_OK;
+	json_object_foreach(ingest->wanted, key, value) {
+		const json_t *other = json_object_get(found, key);
+		if (json_equal(value, other))
+			continue;
+		char *had = other ? json_dumps(other, JSON_ENCODE_ANY | JSON_COMPACT) : NULL,
+			 *have = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
+		d2v_fail(err, D2V_INVALID,
+			"%s: was begun with other options (%s: %.300s, now %.300s); use those, or another --out",
+			ingest->options->out, key, had ? had : "?", have ? have : "?");
+		free(had);
+		free(have);
+		return D2V_INVALID;
+	}
+	return d2v_fail(
+		err, D2V_INVALID, "%s: was begun with other options; use those, or another --out", ingest->options->out);
+}
+
+// ---- beginning and end
+// -----------------------------------------------------------------------------------------------
+
+static uint64_t units_of_splits(const d2v_manifest *manifest) {
+	uint64_t units = 0;
+	for (size_t i = 0; i < manifest->split_count; i++)
+		units += manifest->splits[i].units;
+	return units;
+}
+
+static void sum_up(const d2v_manifest *manifest, d2v_ingest_result *result) {
+	result->records = result->shards = result->bytes = 0;
+	result->units = units_of_splits(manifest);
+	for (size_t i = 0; i < manifest->split_count; i++) {
+		result->records += manifest->splits[i].records;
+		result->shards += manifest->splits[i].shard_count;
+		result->bytes += manifest->splits[i].bytes;
+		result->rejected += manifest->splits[i].rejected;
+	}
+	result->digest = d2v_manifest_digest(manifest);
+}
+
+// A data set that is complete: the same command has nothing to do, another is refused.
+static d2v_status look_at_complete(const ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
+	d2v_manifest manifest;
+	d2v_manifest_init(&manifest, D2V_AUDIO);
+	d2v_status status = d2v_manifest_load(&manifest, ingest->options->out, err);
+	if (status == D2V_OK)
+		status = compare_options(ingest, manifest.options, err);
+	if (status == D2V_OK) {
+		result->was_complete = true;
+		sum_up(&manifest, result);
+	}
+	d2v_manifest_release(&manifest);
+	return status;
+}
+
+static d2v_status add_split(d2v_manifest *manifest, const d2v_journal_split *from, const char *out, d2v_error *err) {
+	d2v_manifest_split *split;
+	D2V_TRY(d2v_manifest_add_split(manifest, from->name, &split, err));
+	for (uint64_t i = 0; i < from->now.shards; i++) {
+		char file[D2V_SPLIT_NAME_MAX + 32];
+		snprintf(file, sizeof file, "%s/%05llu.mdb", from->name, (unsigned long long)i);
+		D2V_TRY(d2v_manifest_add_shard(split, file, &from->shards[i], err));
+	}
+	split->rejected = from->now.rejected;
+	return d2v_manifest_stats(manifest, split, out, err);
+}
+
+static int by_name(const void *a, const void *b) {
+	return strcmp((*(const d2v_journal_split *const *)a)->name, (*(const d2v_journal_split *const *)b)->name);
+}
+
+static d2v_status fill_manifest(const ingest_run *ingest, d2v_manifest *manifest, d2v_error *err) {
+	const d2v_journal *journal = &ingest->journal;
+	const d2v_journal_split *splits[D2V_JOURNAL_SPLITS_MAX];
+	for (size_t i = 0; i < journal->split_count; i++)
+		splits[i] = &journal->splits[i];
+	qsort(splits, journal->split_count, sizeof *splits, by_name);
+	manifest->rate = ingest->options->rate;
+	for (size_t i = 0; i < journal->split_count; i++)
+		if (splits[i]->name[0])
+			D2V_TRY(add_split(manifest, splits[i], ingest->options->out, err));
+	for (size_t i = 0; i < journal->source_count; i++) {
+		char *name;
+		D2V_TRY(source_name(&ingest->options->sources[i], &name, err));
+		d2v_status status =
+			d2v_manifest_add_source(manifest, name, journal->sources[i].checksum, journal->sources[i].bytes, err);
+		d2v_free(name);
+		D2V_TRY(status);
+	}
+	json_decref(manifest->options);
+	manifest->options = json_incref(ingest->wanted);
+	return D2V_OK;
+}
+
+static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
+	d2v_manifest manifest;
+	d2v_manifest_init(&manifest, D2V_AUDIO);
+	d2v_status status = fill_manifest(ingest, &manifest, err);
+	sum_up(&manifest, result);
+	result->rejected = 0;
+	for (size_t i = 0; i < ingest->journal.split_count; i++) {
+		result->rejected += ingest->journal.splits[i].now.rejected;
+		result->without_text += ingest->journal.splits[i].now.without_text;
+	}
+	if (status == D2V_OK && !result->records)
+		status = d2v_fail(err, D2V_NOT_FOUND, "no recording was found in the source (%llu other files, %llu rejected)",
+			(unsigned long long)result->ignored, (unsigned long long)result->rejected);
+	if (status == D2V_OK)
+		status = d2v_manifest_save(&manifest, ingest->options->out, err);
+	if (status == D2V_OK)
+		status = d2v_file_remove_tree(ingest->state, err);
+	d2v_manifest_release(&manifest);
+	return status;
+}
+
+// What official splits will take is known beforehand.
+static d2v_status check_space(const ingest_run *ingest, d2v_error *err) {
+	double need = 0;
+	uint64_t available;
+	char needed[D2V_PROGRESS_TEXT], there[D2V_PROGRESS_TEXT];
+	for (size_t i = ingest->journal.source_count; i < ingest->options->source_count; i++) {
+		const d2v_ingest_source *source = &ingest->options->sources[i];
+		if (source->hours)
+			need += ingest->options->store == D2V_CODEC_FLAC ? (double)source->bytes
+															 : source->hours * 3600 * ingest->options->rate * 2;
+		if (ingest->options->keep && source->hours)
+			need += (double)source->bytes;
+	}
+	for (size_t i = 0; i < ingest->journal.split_count; i++)
+		for (uint64_t k = ingest->journal.splits[i].base.shards; k < ingest->journal.splits[i].now.shards; k++)
+			need -= (double)ingest->journal.splits[i].shards[k].bytes;
+	D2V_TRY(d2v_file_space_free(ingest->options->out, &available, err));
+	if (need <= 0 || need + SPACE_SPARE <= (double)available)
+		return D2V_OK;
+	return d2v_fail(err, D2V_NO_SPACE, "%s: about %s of disk are needed, %s are free", ingest->options->out,
+		d2v_progress_bytes(need + SPACE_SPARE, needed), d2v_progress_bytes((double)available, there));
+}
+
+static d2v_status take_lock(ingest_run *ingest, d2v_error *err) {
+	char *path;
+	D2V_TRY(d2v_file_make_directories(ingest->state, err));
+	D2V_TRY(d2v_path_join(&path, ingest->state, "lock", err));
+	d2v_status status = d2v_file_lock(&ingest->lock, path, err);
+	d2v_free(path);
+	return status;
+}
+
+static d2v_status load_journal(ingest_run *ingest, d2v_error *err) {
+	d2v_status status = d2v_journal_load(&ingest->journal, ingest->journal_path, err);
+	if (status == D2V_OK)
+		return compare_options(ingest, ingest->journal.options, err);
+	if (status != D2V_NOT_FOUND)
+		return status;
+	d2v_error_clear(err);
+	ingest->journal.options = json_incref(ingest->wanted);
+	return d2v_journal_save(&ingest->journal, ingest->journal_path, err);
+}
+
+// A folder that holds something else is not to be mixed with a data set.
+static d2v_status check_folder(const ingest_run *ingest, d2v_error *err) {
+	char **names;
+	size_t count, others = 0;
+	D2V_TRY(d2v_file_make_directories(ingest->options->out, err));
+	if (d2v_file_exists(ingest->state))
+		return D2V_OK;
+	D2V_TRY(d2v_file_list(ingest->options->out, &names, &count, err));
+	for (size_t i = 0; i < count; i++)
+		others += names[i][0] != '.';
+	d2v_file_names_free(names, count);
+	if (!others)
+		return D2V_OK;
+	return d2v_fail(err, D2V_EXISTS, "%s: is neither empty nor a data set begun by this program; give another --out",
+		ingest->options->out);
+}
+
+static d2v_status run_locked(ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
+	D2V_TRY(load_journal(ingest, err));
+	D2V_TRY(check_space(ingest, err));
+	D2V_TRY(d2v_pipeline_run(ingest->options, ingest->state, &ingest->journal, result, err));
+	return finish(ingest, result, err);
+}
+
+static d2v_status run(ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
+	char *manifest;
+	D2V_TRY(d2v_path_join(&manifest, ingest->options->out, D2V_MANIFEST_NAME, err));
+	d2v_status status = describe(ingest->options, &ingest->wanted, err);
+	if (status == D2V_OK && !d2v_file_exists(manifest)) {
+		status = check_folder(ingest, err);
+		if (status == D2V_OK)
+			status = take_lock(ingest, err);
+		if (status == D2V_OK && !d2v_file_exists(manifest)) { // another may have finished before we had the lock
+			d2v_free(manifest);
+			return run_locked(ingest, result, err);
+		}
+	}
+	d2v_free(manifest);
+	D2V_TRY(status);
+	D2V_TRY(look_at_complete(ingest, result, err));
+	if (!d2v_file_exists(ingest->state))
+		return D2V_OK;
+	if (ingest->lock < 0)
+		D2V_TRY(take_lock(ingest, err)); // killed between the manifest and its last step
+	return d2v_file_remove_tree(ingest->state, err);
+}
+
+d2v_status d2v_ingest_run(const d2v_ingest_options *options, d2v_ingest_result *result, d2v_error *err) {
+	double started = d2v_clock();
+	d2v_error local = { 0 };
+	ingest_run ingest = { .options = options, .lock = -1 };
+	*result = (d2v_ingest_result){ 0 };
+	d2v_journal_init(&ingest.journal);
+	d2v_status status = d2v_path_join(&ingest.state, options->out, STATE, &local);
+	if (status == D2V_OK)
+		status = d2v_path_join(&ingest.journal_path, ingest.state, "journal.json", &local);
+	if (status == D2V_OK)
+		status = run(&ingest, result, &local);
+	result->seconds = d2v_clock() - started;
+	d2v_file_unlock(ingest.lock);
+	d2v_journal_release(&ingest.journal);
+	json_decref(ingest.wanted);
+	d2v_free(ingest.journal_path);
+	d2v_free(ingest.state);
+	if (status != D2V_OK && err)
+		*err = local;
+	return status;
+}

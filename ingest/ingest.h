@@ -1,0 +1,67 @@
+// From sources (archives, folders, addresses) to a data set of shards.
+//
+// The same sources and options give the same bytes: shards, rejected.tsv and manifest, whatever the number of jobs, and
+// however often the ingest was killed and started again on the way; it goes on from the last published shard. The
+// manifest is published last. Memory stays below 400 MB for sources of any size and any order. Nothing is ever written
+// outside `out`. Threads: options->jobs decoders and the caller's own, which writes. One ingest per folder at a time (a
+// lock sees to that).
+#ifndef D2V_INGEST_INGEST_H
+#define D2V_INGEST_INGEST_H
+
+#include "base/error.h"
+#include "ingest/download.h"
+#include "ingest/layout.h"
+#include "shards/record.h"
+
+typedef struct d2v_ingest_source {
+	const char *where; // a folder, an archive, or an http(s) address
+	const char *name;  // as the manifest will know it; NULL: made from where
+	const char *md5;   // what the archive must have, or NULL
+	uint64_t bytes;    // what a download must have; 0: not known
+	uint64_t files;    // samples to expect; 0: not known
+	double hours;      // of audio to expect; 0: not known
+	const char *split; // for members whose name does not tell; NULL: options->places.split
+} d2v_ingest_source;
+
+typedef struct d2v_ingest_options {
+	const char *out;
+	const d2v_layout *layout;
+	d2v_layout_options places;
+	const d2v_ingest_source *sources;
+	size_t source_count;
+	d2v_codec store; // D2V_CODEC_PCM16 or D2V_CODEC_FLAC
+	uint32_t rate;
+	uint64_t shard_size;
+	uint64_t max_member; // bytes of one file
+	double max_seconds;  // of one recording
+	uint64_t max_files;
+	double max_rejected; // a count, or a percentage
+	bool max_rejected_is_percent;
+	bool check_md5; // of FLAC samples
+	int jobs;
+	const char *keep; // folder to keep downloaded archives in; NULL: they are read as they come and not kept
+	d2v_download_options download;
+	bool quiet;
+} d2v_ingest_options;
+#define D2V_INGEST_DEFAULTS \
+	(d2v_ingest_options) { \
+		.places = { .split = "train", .texts = true }, .store = D2V_CODEC_PCM16, .rate = 16000, \
+		.shard_size = (uint64_t)1 << 30, .max_member = (uint64_t)64 << 20, .max_seconds = 3600, \
+		.max_files = (uint64_t)2 << 20, .max_rejected = 1, .max_rejected_is_percent = true, .jobs = 1, \
+		.download = D2V_DOWNLOAD_DEFAULTS, \
+	}
+
+typedef struct d2v_ingest_result {
+	bool was_complete;                                              // nothing was left to do
+	uint64_t records, rejected, without_text, shards, bytes, units; // of the whole data set
+	uint64_t ignored;                                               // members of no interest met in this run
+	uint64_t new_records;                                           // made in this run
+	uint64_t new_units;
+	uint64_t digest;
+	double seconds; // of this run
+} d2v_ingest_result;
+
+// D2V_CORRUPT: too many files were rejected, or a checksum is wrong. D2V_INTERRUPTED: what was published is kept.
+d2v_status d2v_ingest_run(const d2v_ingest_options *options, d2v_ingest_result *result, d2v_error *err);
+
+#endif

@@ -1,0 +1,59 @@
+// How one kind of data set is laid out: what a member of a source is, from its name alone, and where its text is.
+//
+// A new data set is a new file with a d2v_layout in it and a line in tools/d2v-ingest.c. Everything here is a pure
+// function of names and bytes, so the result does not depend on who asks, when, or in what order. Threads: any.
+#ifndef D2V_INGEST_LAYOUT_H
+#define D2V_INGEST_LAYOUT_H
+
+#include "ingest/rejection.h"
+#include "ingest/source.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define D2V_SPLIT_NAME_MAX 64
+
+typedef enum d2v_role {
+	D2V_ROLE_IGNORED, // of no interest
+	D2V_ROLE_SAMPLE,
+	D2V_ROLE_TEXT,     // holds the text of samples
+	D2V_ROLE_REJECTED, // place.rejection says why
+} d2v_role;
+
+typedef struct d2v_place {
+	d2v_role role;
+	char split[D2V_SPLIT_NAME_MAX + 1];      // "": none, for what was rejected before its split was known
+	char name[D2V_MEMBER_PATH_MAX + 1];      // of the record, or of a text the path in the source
+	char text_path[D2V_MEMBER_PATH_MAX + 1]; // the member that may hold the text of this sample; "": none does
+	int32_t label;
+	d2v_rejection rejection;
+} d2v_place;
+
+typedef struct d2v_layout_options {
+	const char *split; // of members whose name does not tell; not NULL
+	bool texts;        // false: texts are ignored
+} d2v_layout_options;
+
+typedef struct d2v_layout {
+	const char *name; // "librispeech"
+	// path is tidy and safe (d2v_member.path).
+	void (*place)(const d2v_layout_options *options, const char *path, d2v_place *place);
+	// Finds the text of the sample `name` in its text member's content; false: it is not in there.
+	bool (*find_text)(const char *content, size_t size, const char *name, const char **text, size_t *text_size);
+	// How many samples' texts the content can give: when all were found it is let go.
+	size_t (*count_texts)(const char *content, size_t size);
+} d2v_layout;
+
+extern const d2v_layout d2v_layout_librispeech;
+extern const d2v_layout d2v_layout_audio;
+
+// True for a name that may become a folder: letters, digits, "-", "_", ".", not starting with ".".
+bool d2v_layout_is_split_name(const char *name);
+// For the layouts: by the name's ending, whatever its case.
+bool d2v_layout_is_audio(const char *path);
+// Where the ending (".flac") of a name starts, or its end when it has none.
+const char *d2v_layout_extension(const char *path);
+// Without spaces and line ends around it.
+void d2v_layout_trim(const char **text, size_t *size);
+
+#endif

@@ -1,0 +1,170 @@
+#include "ingest/pipeline.h"
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "base/ring.h"
+#include "ingest/audio_item.h"
+#include "ingest/consumer.h"
+#include "ingest/reader.h"
+
+#include <pthread.h>
+
+#define BUDGET_BYTES ((uint64_t)80 << 20)
+#define KEEP_TOTAL ((size_t)32 << 20) // of all buffers kept for reuse
+#define KEEP_EACH ((size_t)1 << 20)
+#define JOBS_MAX 256
+
+typedef struct team {
+	const d2v_ingest_options *options;
+	d2v_ring *ring;
+	d2v_budget *budget;
+	d2v_item **slots; // an item belongs to whoever has its slot
+	size_t slot_count, keep_bytes;
+	pthread_mutex_t reading; // guards the reader
+	d2v_reader reader;
+} team;
+
+// One turn at the source. False: there is nothing more to be had.
+static bool take_turn(team *crew, d2v_audio_buffers *buffers, uint64_t *ticket, d2v_item **item) {
+	size_t slot;
+	pthread_mutex_lock(&crew->reading);
+	bool granted = d2v_ring_claim(crew->ring, ticket, &slot);
+	if (granted) {
+		*item = crew->slots[slot];
+		d2v_error err;
+		d2v_status status = d2v_reader_next(
+			&crew->reader, *ticket, crew->budget, *item, &buffers->bytes, &buffers->capacity, &buffers->size, &err);
+		if (status == D2V_END) {
+			d2v_ring_end(crew->ring, *ticket);
+			granted = false;
+		} else if (status != D2V_OK) {
+			(*item)->kind = D2V_ITEM_FAILED;
+			(*item)->status = status;
+			(*item)->err = err;
+			d2v_ring_end(crew->ring, *ticket + 1);
+		}
+	}
+	pthread_mutex_unlock(&crew->reading);
+	return granted;
+}
+
+static void *work(void *context) {
+	team *crew = context;
+	d2v_audio_buffers buffers = { 0 };
+	uint64_t ticket;
+	d2v_item *item;
+	while (take_turn(crew, &buffers, &ticket, &item)) {
+		if (item->kind == D2V_ITEM_SAMPLE) {
+			d2v_error err;
+			d2v_status status = d2v_audio_item_decode(item, &buffers, crew->options, crew->budget, ticket, &err);
+			if (status == D2V_END)
+				break; // stopped
+			if (status != D2V_OK) {
+				item->kind = D2V_ITEM_FAILED;
+				item->status = status;
+				item->err = err;
+			}
+		}
+		d2v_audio_buffers_trim(&buffers, crew->keep_bytes);
+		d2v_ring_publish(crew->ring, ticket);
+	}
+	d2v_audio_buffers_release(&buffers);
+	return NULL;
+}
+
+static d2v_status consume(team *crew, d2v_consumer *consumer, d2v_error *err) {
+	uint64_t ticket;
+	size_t slot;
+	while (d2v_ring_take(crew->ring, &ticket, &slot)) {
+		D2V_TRY(d2v_consumer_handle(consumer, &crew->slots[slot], err));
+		d2v_ring_give(crew->ring, ticket);
+		d2v_budget_advance(crew->budget, ticket + 1);
+	}
+	return d2v_consumer_finish(consumer, err);
+}
+
+static d2v_status run_threads(team *crew, d2v_consumer *consumer, d2v_error *err) {
+	pthread_t *threads;
+	int jobs = crew->options->jobs, started = 0;
+	D2V_TRY(d2v_alloc(&threads, (size_t)jobs, sizeof *threads, err));
+	while (started < jobs && pthread_create(&threads[started], NULL, work, crew) == 0)
+		started++;
+	d2v_status status =
+		started ? consume(crew, consumer, err) : d2v_fail(err, D2V_NO_MEMORY, "no thread could be started");
+	d2v_ring_stop(crew->ring);
+	d2v_budget_stop(crew->budget);
+	for (int i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	d2v_free(threads);
+	return status;
+}
+
+static d2v_status set_up(team *crew, d2v_error *err) {
+	size_t jobs = (size_t)crew->options->jobs;
+	crew->slot_count = jobs + (jobs < 16 ? jobs : 16) + 2;
+	crew->keep_bytes = KEEP_TOTAL / (crew->slot_count + 2 * jobs);
+	if (crew->keep_bytes > KEEP_EACH)
+		crew->keep_bytes = KEEP_EACH;
+	D2V_TRY(d2v_ring_new(&crew->ring, crew->slot_count, err));
+	D2V_TRY(d2v_budget_new(&crew->budget, BUDGET_BYTES, err));
+	D2V_TRY(d2v_alloc_zero(&crew->slots, crew->slot_count, sizeof *crew->slots, err));
+	for (size_t i = 0; i < crew->slot_count; i++)
+		D2V_TRY(d2v_alloc_zero(&crew->slots[i], 1, sizeof **crew->slots, err));
+	return D2V_OK;
+}
+
+static void tear_down(team *crew) {
+	for (size_t i = 0; crew->slots && i < crew->slot_count; i++)
+		if (crew->slots[i]) {
+			d2v_free(crew->slots[i]->payload);
+			d2v_free(crew->slots[i]);
+		}
+	d2v_free(crew->slots);
+	d2v_budget_free(crew->budget);
+	d2v_ring_free(crew->ring);
+	d2v_reader_close(&crew->reader);
+	pthread_mutex_destroy(&crew->reading);
+}
+
+// How much more disk the rest wants, judged by what the source has given so far.
+static d2v_status explain_no_space(const d2v_consumer *consumer, d2v_error *err) {
+	char more[D2V_PROGRESS_TEXT];
+	double made = (double)consumer->result->new_units * sizeof(int16_t);
+	if (!err || !consumer->total || !consumer->done || consumer->done > consumer->total)
+		return D2V_NO_SPACE;
+	double left =
+		made / (double)consumer->done * (double)(consumer->total - consumer->done) + (double)((uint64_t)64 << 20);
+	char text[D2V_ERROR_TEXT];
+	snprintf(text, sizeof text, "%s", err->text);
+	return d2v_fail(err, D2V_NO_SPACE,
+		"%.700s; about %s more are needed: make room and run the same command, it goes on from here", text,
+		d2v_progress_bytes(left, more));
+}
+
+d2v_status d2v_pipeline_run(const d2v_ingest_options *options, const char *state, d2v_journal *journal,
+	d2v_ingest_result *result, d2v_error *err) {
+	d2v_error local = { 0 };
+	team crew = { .options = options };
+	d2v_consumer consumer = { 0 };
+	if (options->jobs < 1 || options->jobs > JOBS_MAX)
+		return d2v_fail(err, D2V_INVALID, "%d jobs; 1 to %d are possible", options->jobs, JOBS_MAX);
+	pthread_mutex_init(&crew.reading, NULL);
+	d2v_status status = set_up(&crew, &local);
+	if (status == D2V_OK)
+		status = d2v_reader_open(&crew.reader, options, state, journal, &local);
+	if (status == D2V_OK)
+		status = d2v_consumer_open(&consumer, options, state, journal, crew.budget, result, &local);
+	consumer.keep_bytes = crew.keep_bytes;
+	if (status == D2V_OK)
+		status = run_threads(&crew, &consumer, &local);
+	if (status == D2V_NO_SPACE)
+		status = explain_no_space(&consumer, &local);
+	d2v_debug("bytes in flight: at most %llu", (unsigned long long)(crew.budget ? d2v_budget_peak(crew.budget) : 0));
+	if (consumer.outlets)
+		d2v_consumer_close(&consumer);
+	tear_down(&crew);
+	if (status != D2V_OK && err)
+		*err = local;
+	return status;
+}

@@ -1,0 +1,212 @@
+#include "ingest/reader.h"
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "base/signals.h"
+#include "ingest/download_file.h"
+
+#include <stdio.h>
+#include <string.h>
+
+d2v_layout_options d2v_reader_places(const d2v_ingest_options *options, uint32_t index) {
+	d2v_layout_options places = options->places;
+	if (options->sources[index].split)
+		places.split = options->sources[index].split;
+	return places;
+}
+
+static void show_download(void *context, uint64_t done, uint64_t total) {
+	char have[D2V_PROGRESS_TEXT], whole[D2V_PROGRESS_TEXT];
+	d2v_progress_update(context, (double)done, (double)total, "downloaded %s of %s",
+		d2v_progress_bytes((double)done, have), total ? d2v_progress_bytes((double)total, whole) : "?");
+}
+
+static d2v_status keep_download(const d2v_ingest_options *options, const d2v_ingest_source *source,
+	const d2v_download_options *download, char **path, d2v_error *err) {
+	char name[256];
+	snprintf(name, sizeof name, "%s", d2v_path_name(source->where));
+	name[strcspn(name, "?#")] = '\0';
+	if (!name[0] || name[0] == '.')
+		snprintf(name, sizeof name, "download");
+	D2V_TRY(d2v_file_make_directories(options->keep, err));
+	D2V_TRY(d2v_path_join(path, options->keep, name, err));
+	d2v_progress *progress = NULL;
+	d2v_status status = d2v_progress_new(&progress, options->quiet, err);
+	if (status == D2V_OK)
+		status = d2v_download_file(source->where, *path, source->md5, download, show_download, progress, err);
+	d2v_progress_free(progress);
+	return status;
+}
+
+d2v_status d2v_reader_open_source(
+	const d2v_ingest_options *options, uint32_t index, d2v_source **opened, d2v_error *err) {
+	const d2v_ingest_source *source = &options->sources[index];
+	d2v_source_options how = { .md5 = source->md5, .download = options->download };
+	how.download.expected = source->bytes;
+	char *path = NULL;
+	*opened = NULL;
+	d2v_status status = D2V_OK;
+	if (options->keep && d2v_download_is_url(source->where))
+		status = keep_download(options, source, &how.download, &path, err);
+	if (status == D2V_OK)
+		status = d2v_source_open(opened, path ? path : source->where, &how, err);
+	d2v_free(path);
+	return status;
+}
+
+static d2v_status names_path(const d2v_reader *reader, uint32_t source, char **path, d2v_error *err) {
+	return d2v_asprintf(path, err, "%s/names-%05u", reader->state, source);
+}
+
+d2v_status d2v_reader_open(d2v_reader *reader, const d2v_ingest_options *options, const char *state,
+	const d2v_journal *journal, d2v_error *err) {
+	*reader = (d2v_reader){ .options = options, .state = state, .index = (uint32_t)journal->source_count };
+	d2v_name_set_init(&reader->names, options->max_files);
+	for (size_t i = 0; i < journal->split_count; i++) {
+		struct d2v_reader_resume *resume = &reader->resume[reader->resume_count++];
+		snprintf(resume->name, sizeof resume->name, "%s", journal->splits[i].name);
+		resume->source = journal->splits[i].now.source;
+		resume->member = journal->splits[i].now.member;
+	}
+	if (!reader->index)
+		return D2V_OK;
+	char *path;
+	D2V_TRY(names_path(reader, reader->index, &path, err));
+	d2v_status status = d2v_name_set_load(&reader->names, path, err);
+	d2v_free(path);
+	return status;
+}
+
+void d2v_reader_close(d2v_reader *reader) {
+	d2v_source_close(reader->source);
+	d2v_name_set_release(&reader->names);
+	reader->source = NULL;
+}
+
+static bool was_done(const d2v_reader *reader, const char *split, uint64_t member) {
+	for (size_t i = 0; i < reader->resume_count; i++)
+		if (strcmp(reader->resume[i].name, split) == 0)
+			return reader->index < reader->resume[i].source ||
+				   (reader->index == reader->resume[i].source && member < reader->resume[i].member);
+	return false;
+}
+
+// What the member is. False: nothing to be done with it.
+static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *item, bool *wanted, d2v_error *err) {
+	d2v_layout_options places = d2v_reader_places(reader->options, reader->index);
+	d2v_place *place = &item->place;
+	bool added = true;
+	*wanted = false;
+	*place = (d2v_place){ .label = D2V_RECORD_NO_LABEL };
+	item->source = reader->index;
+	item->member = member->index;
+	if (!member->is_file)
+		return D2V_OK;
+	if (member->rejection.reason != D2V_REASON_NONE) {
+		reader->options->layout->place(&places, member->path, place);
+		place->role = D2V_ROLE_REJECTED;
+		place->rejection = member->rejection;
+		snprintf(place->name, sizeof place->name, "%s", member->path);
+		if (member->rejection.reason == D2V_REASON_UNSAFE_NAME || !d2v_layout_is_split_name(place->split))
+			place->split[0] = '\0';
+	} else
+		reader->options->layout->place(&places, member->path, place);
+	if (place->role == D2V_ROLE_IGNORED) {
+		reader->ignored++;
+		return D2V_OK;
+	}
+	if (place->role == D2V_ROLE_SAMPLE && strlen(place->name) > D2V_RECORD_NAME_MAX) {
+		place->role = D2V_ROLE_REJECTED;
+		d2v_reject(&place->rejection, D2V_REASON_UNSAFE_NAME, "a name of %zu bytes; a record's has at most %d",
+			strlen(place->name), D2V_RECORD_NAME_MAX);
+	}
+	if (place->role == D2V_ROLE_SAMPLE)
+		D2V_TRY(d2v_name_set_add(&reader->names, place->split, place->name, &added, err));
+	if (!added) {
+		place->role = D2V_ROLE_REJECTED;
+		d2v_reject(
+			&place->rejection, D2V_REASON_DUPLICATE, "a recording of this name was met before: %s", member->path);
+	}
+	item->skipped = was_done(reader, place->split, member->index);
+	*wanted = !item->skipped || place->role == D2V_ROLE_TEXT;
+	return D2V_OK;
+}
+
+static d2v_status read_bytes(d2v_reader *reader, uint64_t ticket, d2v_budget *budget, d2v_item *item, uint64_t max,
+	unsigned char **bytes, size_t *capacity, size_t *size, d2v_error *err) {
+	uint64_t stated = d2v_source_stated_size(reader->source), need = stated ? stated : max;
+	if (need <= max) { // a larger one is rejected before it is read
+		if (!d2v_budget_reserve(budget, ticket, need))
+			return D2V_END;
+		item->reserved = need;
+	}
+	D2V_TRY(d2v_source_read(reader->source, max, bytes, capacity, size, &item->place.rejection, err));
+	uint64_t keep = item->place.rejection.reason == D2V_REASON_NONE ? *size : 0;
+	if (keep < item->reserved) {
+		d2v_budget_release(budget, item->reserved - keep);
+		item->reserved = keep;
+	}
+	return D2V_OK;
+}
+
+static d2v_status end_source(d2v_reader *reader, d2v_item *item, d2v_error *err) {
+	char *path;
+	D2V_TRY(d2v_source_finish(reader->source, item->checksum, &item->bytes, err));
+	d2v_source_close(reader->source);
+	reader->source = NULL;
+	item->kind = D2V_ITEM_SOURCE_END;
+	item->source = reader->index++;
+	D2V_TRY(names_path(reader, reader->index, &path, err));
+	d2v_status status = d2v_name_set_save(&reader->names, path, err);
+	d2v_free(path);
+	return status;
+}
+
+static d2v_status read_item(d2v_reader *reader, uint64_t ticket, d2v_budget *budget, d2v_item *item,
+	unsigned char **bytes, size_t *capacity, size_t *size, d2v_error *err) {
+	switch (item->place.role) {
+	case D2V_ROLE_SAMPLE:
+		item->kind = D2V_ITEM_SAMPLE;
+		D2V_TRY(read_bytes(reader, ticket, budget, item, reader->options->max_member, bytes, capacity, size, err));
+		break;
+	case D2V_ROLE_TEXT:
+		item->kind = D2V_ITEM_TEXT;
+		return read_bytes(reader, ticket, budget, item, D2V_READER_TEXT_MAX, &item->payload, &item->payload_capacity,
+			&item->payload_size, err);
+	default:
+		break;
+	}
+	if (item->place.rejection.reason != D2V_REASON_NONE)
+		item->kind = D2V_ITEM_REJECTED;
+	return D2V_OK;
+}
+
+d2v_status d2v_reader_next(d2v_reader *reader, uint64_t ticket, d2v_budget *budget, d2v_item *item,
+	unsigned char **bytes, size_t *capacity, size_t *size, d2v_error *err) {
+	d2v_member member;
+	bool wanted = false;
+	*size = 0;
+	if (!reader->source && reader->index == reader->options->source_count)
+		return D2V_END;
+	if (!reader->source)
+		D2V_TRY(d2v_reader_open_source(reader->options, reader->index, &reader->source, err));
+	while (!wanted) {
+		if (d2v_signals_asked())
+			return d2v_fail(
+				err, D2V_INTERRUPTED, "interrupted; what was published is kept: run the same command to go on");
+		d2v_status status = d2v_source_next(reader->source, &member, err);
+		d2v_source_progress(reader->source, &item->done, &item->total);
+		if (status == D2V_END) {
+			item->ignored = reader->ignored;
+			return end_source(reader, item, err);
+		}
+		D2V_TRY(status);
+		if (member.index >= reader->options->max_files)
+			return d2v_fail(err, D2V_UNSAFE, "more than %llu members; give the sources in parts, or raise --max-files",
+				(unsigned long long)reader->options->max_files);
+		D2V_TRY(judge(reader, &member, item, &wanted, err));
+	}
+	item->ignored = reader->ignored;
+	return read_item(reader, ticket, budget, item, bytes, capacity, size, err);
+}

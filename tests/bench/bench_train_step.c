@@ -1,0 +1,173 @@
+// A whole training step of `audio-small` (6 x 10 s, 4 masked copies: upload, student, teacher, targets, losses,
+// backward pass, Adam, teacher's move) as a ratio to the best oneDNN f32 matrix product of the same run. Products and
+// steps take turns, so that both see the same machine. Then where the time of a step goes, by stage and operation.
+// Arguments: [RECIPE [STEPS]]
+#include "base/memory.h"
+#include "base/progress.h"
+#include "loaders/synthetic_source.h"
+#include "train/model.h"
+#include "train/optimizer.h"
+#include "train/profile.h"
+#include "train/recipe.h"
+
+#include <math.h>
+#include <oneapi/dnnl/dnnl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LENGTH 160000
+#define SAMPLES 6
+#define STEPS 6
+#define PRODUCTS 3
+
+typedef struct bench {
+	d2v_config config;
+	d2v_device *device;
+	d2v_model *model;
+	d2v_optimizer *optimizer;
+	d2v_source *source;
+	uint64_t updates;
+	float *a, *b, *c; // matrices of the product
+	double peak;      // FLOP per second of the best product
+} bench;
+
+static d2v_status open_source(bench *b, d2v_error *err) {
+	const d2v_modality_config *audio = &b->config.model.audio;
+	d2v_synthetic_options options = {
+		.modality = D2V_AUDIO, .seed = 1, .samples = SAMPLES, .length = LENGTH, .repeat = 2
+	};
+	options.clones = (int32_t)b->config.model.clone_batch;
+	options.masks = (d2v_mask_settings){ .mask_prob = audio->mask_prob,
+		.mask_prob_adjust = audio->mask_prob_adjust,
+		.mask_length = (int32_t)audio->mask_length,
+		.inverse_mask = audio->inverse_mask };
+	d2v_conv_spec spec;
+	D2V_TRY(d2v_conv_spec_parse(audio->feature_encoder_spec, &spec, err));
+	for (int i = 0; i < spec.count; i++)
+		options.frames.layer[i] =
+			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
+	options.frames.count = spec.count;
+	return d2v_synthetic_source_open(&b->source, &options, err);
+}
+
+static d2v_status open_bench(bench *b, const char *recipe, d2v_error *err) {
+	D2V_TRY(d2v_recipe_load(&b->config, recipe, NULL, 0, err));
+	D2V_TRY(d2v_device_open(&b->device, "cpu", err));
+	D2V_TRY(d2v_model_new(&b->model, b->device, &b->config.model, err));
+	D2V_TRY(d2v_model_init(b->model, err));
+	d2v_optimizer_config optimizer = {
+		.lr = 1e-4, .beta1 = 0.9, .beta2 = 0.98, .adam_eps = 1e-6, .weight_decay = 0.01
+	};
+	optimizer.decay_all = true;
+	D2V_TRY(d2v_optimizer_new(&b->optimizer, b->model, &optimizer, err));
+	return open_source(b, err);
+}
+
+static void close_bench(bench *b) {
+	d2v_source_close(b->source);
+	d2v_optimizer_free(b->optimizer);
+	d2v_model_free(b->model);
+	d2v_device_close(b->device);
+	d2v_free(b->a);
+	d2v_free(b->b);
+	d2v_free(b->c);
+}
+
+static d2v_status measure_product(bench *b, d2v_error *err) {
+	enum { N = 2048 };
+	if (!b->a) {
+		D2V_TRY(d2v_alloc_zero(&b->a, N * N, sizeof *b->a, err));
+		D2V_TRY(d2v_alloc_zero(&b->b, N * N, sizeof *b->b, err));
+		D2V_TRY(d2v_alloc_zero(&b->c, N * N, sizeof *b->c, err));
+	}
+	for (int i = 0; i < PRODUCTS; i++) {
+		double start = d2v_clock();
+		if (dnnl_sgemm('N', 'T', N, N, N, 1, b->a, N, b->b, N, 0, b->c, N) != dnnl_success)
+			return d2v_fail(err, D2V_UNSUPPORTED, "oneDNN refused a product");
+		b->peak = fmax(b->peak, 2.0 * N * N * N / (d2v_clock() - start));
+	}
+	return D2V_OK;
+}
+
+static d2v_status run_step(bench *b, double *seconds, double *flops, d2v_error *err) {
+	const d2v_batch *batch;
+	d2v_step_result result;
+	d2v_optimizer_result optimized;
+	D2V_TRY(d2v_source_next(b->source, &batch, err));
+	double start = d2v_clock();
+	d2v_model_move_teacher(b->model, b->updates);
+	d2v_model_zero_gradients(b->model);
+	d2v_status status = d2v_model_step(b->model, batch, b->updates, &result, err);
+	if (status == D2V_OK)
+		status = d2v_optimizer_update(b->optimizer, (double)result.sample_size, 1e-4, &optimized, err);
+	*seconds = d2v_clock() - start;
+	*flops = result.flops;
+	b->updates++;
+	d2v_source_give(b->source, batch);
+	return status;
+}
+
+static int by_time(const void *left, const void *right) {
+	const d2v_profile_row *a = left, *b = right;
+	double x = a->forward + a->backward, y = b->forward + b->backward;
+	return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static d2v_status print_profile(bench *b, d2v_error *err) {
+	d2v_profile *profile;
+	double seconds, flops, known = 0;
+	D2V_TRY(d2v_alloc_zero(&profile, 1, sizeof *profile, err));
+	d2v_model_set_profile(b->model, profile);
+	d2v_status status = run_step(b, &seconds, &flops, err);
+	d2v_model_set_profile(b->model, NULL);
+	qsort(profile->rows, (size_t)profile->count, sizeof *profile->rows, by_time);
+	printf("%-12s %-12s %6s %10s %10s %7s\n", "stage", "operation", "calls", "forward ms", "backward", "share");
+	for (int i = 0; i < profile->count; i++) {
+		const d2v_profile_row *row = &profile->rows[i];
+		known += row->forward + row->backward;
+		printf("%-12s %-12s %6ld %10.1f %10.1f %6.1f%%\n", row->stage, row->kind, row->calls, row->forward * 1e3,
+			row->backward * 1e3, 100 * (row->forward + row->backward) / seconds);
+	}
+	printf("%-12s %-12s %6s %10.1f %10s %6.1f%%   (optimizer, teacher's move, what lies between)\n", "rest", "", "",
+		(seconds - known) * 1e3, "", 100 * (seconds - known) / seconds);
+	d2v_free(profile);
+	return status;
+}
+
+static d2v_status run(bench *b, const char *recipe, int steps, d2v_error *err) {
+	double best = INFINITY, seconds, flops = 0;
+	D2V_TRY(open_bench(b, recipe, err));
+	D2V_TRY(run_step(b, &seconds, &flops, err)); // takes the memory
+	for (int i = 0; i < steps; i++) {
+		D2V_TRY(measure_product(b, err));
+		D2V_TRY(run_step(b, &seconds, &flops, err));
+		best = fmin(best, seconds);
+	}
+	D2V_TRY(print_profile(b, err));
+	size_t memory = 0;
+	const d2v_step_view *view = d2v_model_view(b->model);
+	D2V_TRY(d2v_model_step_memory(b->model, view->batch, view->clones, LENGTH, view->tokens, view->kept, &memory, err));
+	double ratio = flops / best / b->peak;
+	printf("%s: step of %.3f TFLOP in %.3f s, %.0f GFLOP/s; best product %.0f GFLOP/s; %.2f of it; %.0f MB a step\n",
+		recipe, flops * 1e-12, best, flops / best * 1e-9, b->peak * 1e-9, ratio, (double)memory * 1e-6);
+	printf("{\"bench\":\"train_step\",\"recipe\":\"%s\",\"threads\":%d,\"seconds\":%.6g,\"tflop\":%.6g,\"gemm_gflops\":"
+		   "%.6g,"
+		   "\"ratio\":%.4g,\"limit\":\"gemm\",\"target\":0.6}\n",
+		recipe, d2v_device_threads(b->device), best, flops * 1e-12, b->peak * 1e-9, ratio);
+	return D2V_OK;
+}
+
+int main(int argc, char **argv) {
+	bench *b;
+	d2v_error err = { 0 };
+	int steps = argc > 2 ? atoi(argv[2]) : STEPS;
+	d2v_status status = d2v_alloc_zero(&b, 1, sizeof *b, &err);
+	if (status == D2V_OK) {
+		status = run(b, argc > 1 ? argv[1] : "audio-small", steps > 0 ? steps : 1, &err);
+		close_bench(b);
+		d2v_free(b);
+	}
+	if (status != D2V_OK)
+		fprintf(stderr, "bench_train_step: %s\n", err.text);
+	return status == D2V_OK ? 0 : 1;
+}

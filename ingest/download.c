@@ -234,7 +234,8 @@ static d2v_status settle(d2v_download *download, d2v_error *err) {
 		download->complete = true;
 		return D2V_OK;
 	}
-	if (code >= 300 || answered)
+	bool followed = code >= 300 && code < 400 && download->result != CURLE_OK; // a redirect that leads nowhere
+	if ((code >= 300 && !followed) || answered)
 		(void)http_problem(download, err);
 	else
 		d2v_fail(err, D2V_NETWORK, "%s: %s", download->shown,

@@ -232,13 +232,24 @@ static d2v_status take_lock(ingest_run *ingest, d2v_error *err) {
 	return status;
 }
 
+// An ingest that failed before its first shard has nothing to lose: another command may take its place.
+static bool has_begun(const d2v_journal *journal) {
+	bool begun = false;
+	for (size_t i = 0; i < journal->split_count; i++)
+		begun |= journal->splits[i].now.shards > 0;
+	return begun;
+}
+
 static d2v_status load_journal(ingest_run *ingest, d2v_error *err) {
 	d2v_status status = d2v_journal_load(&ingest->journal, ingest->journal_path, err);
-	if (status == D2V_OK)
+	if (status == D2V_OK && has_begun(&ingest->journal))
 		return compare_options(ingest, ingest->journal.options, err);
-	if (status != D2V_NOT_FOUND)
+	if (status == D2V_OK && json_equal(ingest->wanted, ingest->journal.options))
+		return D2V_OK;
+	if (status != D2V_OK && status != D2V_NOT_FOUND)
 		return status;
 	d2v_error_clear(err);
+	d2v_journal_release(&ingest->journal);
 	ingest->journal.options = json_incref(ingest->wanted);
 	return d2v_journal_save(&ingest->journal, ingest->journal_path, err);
 }

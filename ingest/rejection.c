@@ -41,8 +41,8 @@ const char *d2v_rejection_escape(const char *text, char *out, size_t size) {
 	for (size_t i = 0; i < length;) {
 		unsigned char byte = (unsigned char)text[i];
 		size_t sequence = d2v_utf8_sequence(text + i, length - i);
-		bool plain = sequence > 1 || (sequence == 1 && byte >= 0x20 && byte != 0x7f && byte != '\\');
-		size_t need = plain ? sequence : 4;
+		bool plain = sequence && byte != '\\' && !d2v_utf8_has_control(text + i, sequence);
+		size_t need = plain ? sequence : 4; // of a longer sequence each byte is written so
 		if (at + need + sizeof cut > size) {
 			memcpy(out + at, cut, sizeof cut);
 			return out;

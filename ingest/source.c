@@ -68,6 +68,8 @@ static d2v_reason judge_name(const char *name, d2v_rejection *rejection) {
 		return d2v_reject(rejection, D2V_REASON_UNSAFE_NAME, "an absolute name");
 	if (!d2v_utf8_is_text(name, strlen(name)))
 		return d2v_reject(rejection, D2V_REASON_UNSAFE_NAME, "its name is no UTF-8");
+	if (d2v_utf8_has_control(name, strlen(name)))
+		return d2v_reject(rejection, D2V_REASON_UNSAFE_NAME, "control characters in its name");
 	for (const char *at = name; *at; at += strcspn(at, "/"), at += *at == '/')
 		if (strcspn(at, "/") == 2 && at[0] == '.' && at[1] == '.')
 			return d2v_reject(rejection, D2V_REASON_UNSAFE_NAME, "its name leads out of the folder with \"..\"");

@@ -55,11 +55,13 @@ static la_int64_t on_seek(struct archive *archive, void *context, la_int64_t off
 					  : whence == SEEK_CUR ? (la_int64_t)d2v_stream_at(here->stream)
 										   : (la_int64_t)d2v_stream_total(here->stream);
 	la_int64_t to;
-	if (__builtin_add_overflow(base, offset, &to) || to < 0 ||
-		d2v_stream_seek(here->stream, (uint64_t)to, &here->stream_error) != D2V_OK) {
-		archive_set_error(archive, EIO, "there is no such place in the file");
+	// A place past the end is the archive's lie, not the stream's trouble.
+	if (__builtin_add_overflow(base, offset, &to) || to < 0 || (uint64_t)to > d2v_stream_total(here->stream)) {
+		archive_set_error(archive, EIO, "it points to a place past its end");
 		return ARCHIVE_FATAL;
 	}
+	if (d2v_stream_seek(here->stream, (uint64_t)to, &here->stream_error) != D2V_OK)
+		return ARCHIVE_FATAL;
 	return to;
 }
 

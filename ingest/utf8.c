@@ -36,3 +36,14 @@ bool d2v_utf8_is_text(const char *text, size_t size) {
 	}
 	return true;
 }
+
+bool d2v_utf8_has_control(const char *text, size_t size) {
+	for (size_t i = 0; i < size; i++) {
+		unsigned char byte = (unsigned char)text[i];
+		if (byte < 0x20 || byte == 0x7f)
+			return true;
+		if (byte == 0xc2 && i + 1 < size && (unsigned char)text[i + 1] < 0xa0)
+			return true;
+	}
+	return false;
+}

@@ -9,5 +9,7 @@
 size_t d2v_utf8_sequence(const char *text, size_t size);
 // True when all of it is UTF-8 without NUL.
 bool d2v_utf8_is_text(const char *text, size_t size);
+// True when the text, which is UTF-8, has control characters (C0, DEL, C1): what a terminal or a table would stumble over.
+bool d2v_utf8_has_control(const char *text, size_t size);
 
 #endif

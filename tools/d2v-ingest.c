@@ -223,11 +223,20 @@ static void release_sources(source_list *list) {
 	d2v_free(list->items);
 }
 
+static d2v_status no_such_split(const char *name, d2v_error *err) {
+	const char *names[16] = { 0 };
+	for (size_t i = 0; i + 1 < sizeof names / sizeof *names && d2v_librispeech_splits[i].name; i++)
+		names[i] = d2v_librispeech_splits[i].name;
+	const char *nearest = d2v_options_nearest(name, names);
+	return d2v_fail(err, D2V_INVALID,
+		"--splits: LibriSpeech has no split '%s'%s%s%s; see d2v-ingest librispeech --help", name,
+		nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+}
+
 static d2v_status add_official(source_list *list, const char *name, d2v_error *err) {
 	const d2v_librispeech_split *split = d2v_librispeech_find_split(name);
 	if (!split)
-		return d2v_fail(
-			err, D2V_INVALID, "--splits: LibriSpeech has no split '%s'; see d2v-ingest librispeech --help", name);
+		return no_such_split(name, err);
 	char **url = &list->texts[list->text_count], **shown = url + 1;
 	size_t mirror = strlen(arguments.mirror);
 	while (mirror && arguments.mirror[mirror - 1] == '/')

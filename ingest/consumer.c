@@ -138,20 +138,20 @@ static d2v_status drain_all(d2v_consumer *consumer, d2v_item **spare, d2v_error 
 // The second pass: the texts of a whole source.
 static d2v_status read_texts(d2v_consumer *consumer, uint32_t index, d2v_error *err) {
 	d2v_layout_options places = d2v_reader_places(consumer->options, index);
-	d2v_source *source;
+	d2v_origin *source;
 	d2v_member member;
 	unsigned char *bytes = NULL;
 	size_t capacity = 0, size;
 	D2V_TRY(d2v_reader_open_source(consumer->options, index, &source, err));
 	d2v_status status;
-	while ((status = d2v_source_next(source, &member, err)) == D2V_OK) {
+	while ((status = d2v_origin_next(source, &member, err)) == D2V_OK) {
 		d2v_place place = { 0 };
 		if (!member.is_file || member.rejection.reason != D2V_REASON_NONE)
 			continue;
 		consumer->options->layout->place(&places, member.path, &place);
 		if (place.role != D2V_ROLE_TEXT || d2v_texts_has(consumer->texts, member.path))
 			continue;
-		status = d2v_source_read(source, D2V_READER_TEXT_MAX, &bytes, &capacity, &size, &place.rejection, err);
+		status = d2v_origin_read(source, D2V_READER_TEXT_MAX, &bytes, &capacity, &size, &place.rejection, err);
 		if (status != D2V_OK)
 			break;
 		status = place.rejection.reason == D2V_REASON_NONE
@@ -161,7 +161,7 @@ static d2v_status read_texts(d2v_consumer *consumer, uint32_t index, d2v_error *
 			break;
 	}
 	d2v_free(bytes);
-	d2v_source_close(source);
+	d2v_origin_close(source);
 	d2v_texts_complete(consumer->texts);
 	return status == D2V_END ? D2V_OK : status;
 }

@@ -8,7 +8,7 @@
 
 #include "base/error.h"
 #include "ingest/layout.h"
-#include "ingest/source.h"
+#include "ingest/origin.h"
 #include "shards/shard_writer.h"
 
 #include <jansson.h>

@@ -6,7 +6,7 @@
 #define D2V_INGEST_LAYOUT_H
 
 #include "ingest/rejection.h"
-#include "ingest/source.h"
+#include "ingest/origin.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -40,9 +40,9 @@ static d2v_status keep_download(const d2v_ingest_options *options, const d2v_ing
 }
 
 d2v_status d2v_reader_open_source(
-	const d2v_ingest_options *options, uint32_t index, d2v_source **opened, d2v_error *err) {
+	const d2v_ingest_options *options, uint32_t index, d2v_origin **opened, d2v_error *err) {
 	const d2v_ingest_source *source = &options->sources[index];
-	d2v_source_options how = { .md5 = source->md5, .download = options->download };
+	d2v_origin_options how = { .md5 = source->md5, .download = options->download };
 	how.download.expected = source->bytes;
 	char *path = NULL;
 	*opened = NULL;
@@ -50,7 +50,7 @@ d2v_status d2v_reader_open_source(
 	if (options->keep && d2v_download_is_url(source->where))
 		status = keep_download(options, source, &how.download, &path, err);
 	if (status == D2V_OK)
-		status = d2v_source_open(opened, path ? path : source->where, &how, err);
+		status = d2v_origin_open(opened, path ? path : source->where, &how, err);
 	d2v_free(path);
 	return status;
 }
@@ -79,7 +79,7 @@ d2v_status d2v_reader_open(d2v_reader *reader, const d2v_ingest_options *options
 }
 
 void d2v_reader_close(d2v_reader *reader) {
-	d2v_source_close(reader->source);
+	d2v_origin_close(reader->source);
 	d2v_name_set_release(&reader->names);
 	reader->source = NULL;
 }
@@ -135,13 +135,13 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 
 static d2v_status read_bytes(d2v_reader *reader, uint64_t ticket, d2v_budget *budget, d2v_item *item, uint64_t max,
 	unsigned char **bytes, size_t *capacity, size_t *size, d2v_error *err) {
-	uint64_t stated = d2v_source_stated_size(reader->source), need = stated ? stated : max;
+	uint64_t stated = d2v_origin_stated_size(reader->source), need = stated ? stated : max;
 	if (need <= max) { // a larger one is rejected before it is read
 		if (!d2v_budget_reserve(budget, ticket, need))
 			return D2V_END;
 		item->reserved = need;
 	}
-	D2V_TRY(d2v_source_read(reader->source, max, bytes, capacity, size, &item->place.rejection, err));
+	D2V_TRY(d2v_origin_read(reader->source, max, bytes, capacity, size, &item->place.rejection, err));
 	uint64_t keep = item->place.rejection.reason == D2V_REASON_NONE ? *size : 0;
 	if (keep < item->reserved) {
 		d2v_budget_release(budget, item->reserved - keep);
@@ -152,8 +152,8 @@ static d2v_status read_bytes(d2v_reader *reader, uint64_t ticket, d2v_budget *bu
 
 static d2v_status end_source(d2v_reader *reader, d2v_item *item, d2v_error *err) {
 	char *path;
-	D2V_TRY(d2v_source_finish(reader->source, item->checksum, &item->bytes, err));
-	d2v_source_close(reader->source);
+	D2V_TRY(d2v_origin_finish(reader->source, item->checksum, &item->bytes, err));
+	d2v_origin_close(reader->source);
 	reader->source = NULL;
 	item->kind = D2V_ITEM_SOURCE_END;
 	item->source = reader->index++;
@@ -195,8 +195,8 @@ d2v_status d2v_reader_next(d2v_reader *reader, uint64_t ticket, d2v_budget *budg
 		if (d2v_signals_asked())
 			return d2v_fail(
 				err, D2V_INTERRUPTED, "interrupted; what was published is kept: run the same command to go on");
-		d2v_status status = d2v_source_next(reader->source, &member, err);
-		d2v_source_progress(reader->source, &item->done, &item->total);
+		d2v_status status = d2v_origin_next(reader->source, &member, err);
+		d2v_origin_progress(reader->source, &item->done, &item->total);
 		if (status == D2V_END) {
 			item->ignored = reader->ignored;
 			return end_source(reader, item, err);

@@ -22,7 +22,7 @@ typedef struct d2v_reader {
 		uint64_t member;
 	} resume[D2V_JOURNAL_SPLITS_MAX];
 	size_t resume_count;
-	d2v_source *source;
+	d2v_origin *source;
 	uint32_t index; // of the source
 	d2v_name_set names;
 	uint64_t ignored;
@@ -38,7 +38,7 @@ void d2v_reader_close(d2v_reader *reader);
 
 // Where a source is read from: its address or file, or the file it was kept as (d2v_free).
 d2v_status d2v_reader_open_source(
-	const d2v_ingest_options *options, uint32_t index, d2v_source **source, d2v_error *err);
+	const d2v_ingest_options *options, uint32_t index, d2v_origin **source, d2v_error *err);
 // The layout's options for a source.
 d2v_layout_options d2v_reader_places(const d2v_ingest_options *options, uint32_t index);
 

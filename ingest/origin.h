@@ -4,8 +4,8 @@
 // Life: open -> next -> (read) -> next ... until D2V_END -> finish -> close. One thread at a time; another thread may
 // carry on. What is wrong with one member is told in member.rejection or by read and is no error; errors are about the
 // source itself: it is not there, no archive, cut off, or expands beyond measure (D2V_UNSAFE).
-#ifndef D2V_INGEST_SOURCE_H
-#define D2V_INGEST_SOURCE_H
+#ifndef D2V_INGEST_ORIGIN_H
+#define D2V_INGEST_ORIGIN_H
 
 #include "base/error.h"
 #include "ingest/download.h"
@@ -23,28 +23,28 @@ typedef struct d2v_member {
 	d2v_rejection rejection; // why it must not be used; NONE: it may be read
 } d2v_member;
 
-typedef struct d2v_source_options {
+typedef struct d2v_origin_options {
 	const char
 		*md5; // what an archive's checksum must be in the end, or NULL: then a SHA-256 is taken, which costs less
 	d2v_download_options download;
-} d2v_source_options;
+} d2v_origin_options;
 
-typedef struct d2v_source d2v_source;
+typedef struct d2v_origin d2v_origin;
 
 // where: a folder, an archive (tar, also with gzip, bzip2, xz, zstd; zip), or an http(s) address of one, which is read
 // as it comes and not kept.
-d2v_status d2v_source_open(d2v_source **source, const char *where, const d2v_source_options *options, d2v_error *err);
-d2v_status d2v_source_next(d2v_source *source, d2v_member *member, d2v_error *err);
+d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err);
+d2v_status d2v_origin_next(d2v_origin *source, d2v_member *member, d2v_error *err);
 // The current member's bytes into *bytes (d2v_reserve), at most max_bytes; more, or another size than stated:
 // rejection.
-d2v_status d2v_source_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
+d2v_status d2v_origin_read(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
 	size_t *size, d2v_rejection *rejection, d2v_error *err);
 // Size the current member says it has; 0: it does not say.
-uint64_t d2v_source_stated_size(const d2v_source *source);
+uint64_t d2v_origin_stated_size(const d2v_origin *source);
 // Bytes consumed and in all (0: unknown), of the archive file or download, for progress.
-void d2v_source_progress(const d2v_source *source, uint64_t *done, uint64_t *total);
+void d2v_origin_progress(const d2v_origin *source, uint64_t *done, uint64_t *total);
 // After D2V_END: checksum ("" for a folder) and size of the whole. D2V_CORRUPT when the checksum is not options.md5.
-d2v_status d2v_source_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err);
-void d2v_source_close(d2v_source *source); // NULL is allowed
+d2v_status d2v_origin_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err);
+void d2v_origin_close(d2v_origin *source); // NULL is allowed
 
 #endif

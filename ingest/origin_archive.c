@@ -1,7 +1,7 @@
 // libarchive is named in this file only.
 #include "base/hash.h"
 #include "base/memory.h"
-#include "ingest/source_kinds.h"
+#include "ingest/origin_kinds.h"
 #include "ingest/stream.h"
 
 #include <archive.h>
@@ -15,7 +15,7 @@
 #define GROW_BYTES ((size_t)256 << 10)
 
 typedef struct packed {
-	d2v_source source;
+	d2v_origin source;
 	d2v_stream *stream;
 	struct archive *archive;
 	struct archive_entry *entry; // current
@@ -80,7 +80,7 @@ static d2v_status broken(packed *here, d2v_error *err) {
 		name, (unsigned long long)here->source.count, said ? said : "unknown");
 }
 
-static d2v_status packed_next(d2v_source *source, d2v_member *member, d2v_error *err) {
+static d2v_status packed_next(d2v_origin *source, d2v_member *member, d2v_error *err) {
 	packed *here = (packed *)source;
 	locale_t before = uselocale(here->locale);
 	int result = archive_read_next_header(here->archive, &here->entry);
@@ -91,7 +91,7 @@ static d2v_status packed_next(d2v_source *source, d2v_member *member, d2v_error 
 	if (result == ARCHIVE_FATAL)
 		return broken(here, err);
 	here->started = true;
-	d2v_source_name_member(source, name, member);
+	d2v_origin_name_member(source, name, member);
 	if (result != ARCHIVE_OK && result != ARCHIVE_WARN) {
 		member->is_file = true;
 		d2v_reject(&member->rejection, D2V_REASON_UNREADABLE, "its header is damaged");
@@ -110,13 +110,13 @@ static d2v_status packed_next(d2v_source *source, d2v_member *member, d2v_error 
 	return D2V_OK;
 }
 
-static uint64_t packed_stated_size(const d2v_source *source) {
+static uint64_t packed_stated_size(const d2v_origin *source) {
 	const packed *here = (const packed *)source;
 	la_int64_t size = archive_entry_size_is_set(here->entry) ? archive_entry_size(here->entry) : 0;
 	return size > 0 ? (uint64_t)size : 0;
 }
 
-static d2v_status packed_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
+static d2v_status packed_read(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
 	size_t *size, d2v_rejection *rejection, d2v_error *err) {
 	packed *here = (packed *)source;
 	uint64_t stated = packed_stated_size(source);
@@ -159,13 +159,13 @@ static d2v_status packed_read(d2v_source *source, uint64_t max_bytes, unsigned c
 	return D2V_OK;
 }
 
-static void packed_progress(const d2v_source *source, uint64_t *done, uint64_t *total) {
+static void packed_progress(const d2v_origin *source, uint64_t *done, uint64_t *total) {
 	const packed *here = (const packed *)source;
 	*done = d2v_stream_at(here->stream);
 	*total = d2v_stream_total(here->stream);
 }
 
-static d2v_status packed_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
+static d2v_status packed_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
 	packed *here = (packed *)source;
 	D2V_TRY(d2v_stream_finish(here->stream, checksum, bytes, err));
 	if (here->md5 && strcmp(checksum + strlen("md5:"), here->md5) != 0)
@@ -175,7 +175,7 @@ static d2v_status packed_finish(d2v_source *source, char checksum[D2V_CHECKSUM_T
 	return D2V_OK;
 }
 
-static void packed_close(d2v_source *source) {
+static void packed_close(d2v_origin *source) {
 	packed *here = (packed *)source;
 	if (here->archive)
 		archive_read_free(here->archive);
@@ -185,7 +185,7 @@ static void packed_close(d2v_source *source) {
 	d2v_free(here);
 }
 
-static const d2v_source_kind kind = {
+static const d2v_origin_kind kind = {
 	.next = packed_next,
 	.read = packed_read,
 	.stated_size = packed_stated_size,
@@ -194,7 +194,7 @@ static const d2v_source_kind kind = {
 	.close = packed_close,
 };
 
-static d2v_status start(packed *here, const char *where, const d2v_source_options *options, d2v_error *err) {
+static d2v_status start(packed *here, const char *where, const d2v_origin_options *options, d2v_error *err) {
 	d2v_checksum_kind sum = options->md5 ? D2V_MD5 : D2V_SHA256;
 	here->md5 = options->md5;
 	here->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
@@ -216,8 +216,8 @@ static d2v_status start(packed *here, const char *where, const d2v_source_option
 	return archive_read_open1(here->archive) == ARCHIVE_OK ? D2V_OK : broken(here, err);
 }
 
-d2v_status d2v_source_open_archive(
-	d2v_source **source, const char *where, const d2v_source_options *options, d2v_error *err) {
+d2v_status d2v_origin_open_archive(
+	d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err) {
 	packed *opened;
 	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
 	opened->source.kind = &kind;

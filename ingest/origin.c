@@ -1,43 +1,43 @@
-#include "ingest/source.h"
+#include "ingest/origin.h"
 
 #include "base/file.h"
-#include "ingest/source_kinds.h"
+#include "ingest/origin_kinds.h"
 #include "ingest/utf8.h"
 
 #include <stdio.h>
 #include <string.h>
 
-d2v_status d2v_source_open(d2v_source **source, const char *where, const d2v_source_options *options, d2v_error *err) {
+d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err) {
 	*source = NULL;
 	if (!d2v_download_is_url(where) && d2v_file_is_directory(where))
-		return d2v_source_open_folder(source, where, err);
-	return d2v_source_open_archive(source, where, options, err);
+		return d2v_origin_open_folder(source, where, err);
+	return d2v_origin_open_archive(source, where, options, err);
 }
 
-d2v_status d2v_source_next(d2v_source *source, d2v_member *member, d2v_error *err) {
+d2v_status d2v_origin_next(d2v_origin *source, d2v_member *member, d2v_error *err) {
 	*member = (d2v_member){ 0 };
 	return source->kind->next(source, member, err);
 }
 
-d2v_status d2v_source_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
+d2v_status d2v_origin_read(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
 	size_t *size, d2v_rejection *rejection, d2v_error *err) {
 	*size = 0;
 	return source->kind->read(source, max_bytes, bytes, capacity, size, rejection, err);
 }
 
-uint64_t d2v_source_stated_size(const d2v_source *source) {
+uint64_t d2v_origin_stated_size(const d2v_origin *source) {
 	return source->kind->stated_size(source);
 }
 
-void d2v_source_progress(const d2v_source *source, uint64_t *done, uint64_t *total) {
+void d2v_origin_progress(const d2v_origin *source, uint64_t *done, uint64_t *total) {
 	source->kind->progress(source, done, total);
 }
 
-d2v_status d2v_source_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
+d2v_status d2v_origin_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
 	return source->kind->finish(source, checksum, bytes, err);
 }
 
-void d2v_source_close(d2v_source *source) {
+void d2v_origin_close(d2v_origin *source) {
 	if (source)
 		source->kind->close(source);
 }
@@ -76,7 +76,7 @@ static d2v_reason judge_name(const char *name, d2v_rejection *rejection) {
 	return D2V_REASON_NONE;
 }
 
-void d2v_source_name_member(d2v_source *source, const char *name, d2v_member *member) {
+void d2v_origin_name_member(d2v_origin *source, const char *name, d2v_member *member) {
 	member->index = source->count++;
 	member->path = source->path;
 	source->path[0] = '\0';

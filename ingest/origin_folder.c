@@ -1,6 +1,6 @@
 #include "base/file.h"
 #include "base/memory.h"
-#include "ingest/source_kinds.h"
+#include "ingest/origin_kinds.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +20,7 @@ typedef struct level {
 } level;
 
 typedef struct tree {
-	d2v_source source;
+	d2v_origin source;
 	char *root;
 	char path[D2V_MEMBER_PATH_MAX * 2]; // of the current member, relative
 	level levels[DEPTH_MAX];
@@ -74,7 +74,7 @@ static d2v_status look_at(tree *here, d2v_member *member, d2v_error *err) {
 	return D2V_OK;
 }
 
-static d2v_status folder_next(d2v_source *source, d2v_member *member, d2v_error *err) {
+static d2v_status folder_next(d2v_origin *source, d2v_member *member, d2v_error *err) {
 	tree *here = (tree *)source;
 	while (here->depth && here->levels[here->depth - 1].next == here->levels[here->depth - 1].count)
 		leave(here);
@@ -86,7 +86,7 @@ static d2v_status folder_next(d2v_source *source, d2v_member *member, d2v_error 
 	int length = snprintf(here->path + top->path_size, room, "%s%s", top->path_size ? "/" : "", name);
 	if ((size_t)length >= room)
 		return d2v_fail(err, D2V_UNSAFE, "%s/%s: the path is too long", here->root, here->path);
-	d2v_source_name_member(source, here->path, member);
+	d2v_origin_name_member(source, here->path, member);
 	return look_at(here, member, err);
 }
 
@@ -109,7 +109,7 @@ static d2v_status read_open(const char *path, int fd, unsigned char *bytes, size
 	return D2V_OK;
 }
 
-static d2v_status folder_read(d2v_source *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
+static d2v_status folder_read(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
 	size_t *size, d2v_rejection *rejection, d2v_error *err) {
 	tree *here = (tree *)source;
 	uint64_t expected = (uint64_t)here->facts.st_size;
@@ -132,23 +132,23 @@ static d2v_status folder_read(d2v_source *source, uint64_t max_bytes, unsigned c
 	return status;
 }
 
-static uint64_t folder_stated_size(const d2v_source *source) {
+static uint64_t folder_stated_size(const d2v_origin *source) {
 	return (uint64_t)((const tree *)source)->facts.st_size;
 }
 
-static void folder_progress(const d2v_source *source, uint64_t *done, uint64_t *total) {
+static void folder_progress(const d2v_origin *source, uint64_t *done, uint64_t *total) {
 	*done = ((const tree *)source)->bytes;
 	*total = 0;
 }
 
-static d2v_status folder_finish(d2v_source *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
+static d2v_status folder_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
 	(void)err;
 	checksum[0] = '\0';
 	*bytes = ((tree *)source)->bytes;
 	return D2V_OK;
 }
 
-static void folder_close(d2v_source *source) {
+static void folder_close(d2v_origin *source) {
 	tree *here = (tree *)source;
 	while (here->depth)
 		leave(here);
@@ -156,7 +156,7 @@ static void folder_close(d2v_source *source) {
 	d2v_free(here);
 }
 
-static const d2v_source_kind kind = {
+static const d2v_origin_kind kind = {
 	.next = folder_next,
 	.read = folder_read,
 	.stated_size = folder_stated_size,
@@ -165,7 +165,7 @@ static const d2v_source_kind kind = {
 	.close = folder_close,
 };
 
-d2v_status d2v_source_open_folder(d2v_source **source, const char *path, d2v_error *err) {
+d2v_status d2v_origin_open_folder(d2v_origin **source, const char *path, d2v_error *err) {
 	tree *opened;
 	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
 	opened->source.kind = &kind;

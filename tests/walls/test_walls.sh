@@ -13,7 +13,7 @@ declare -A may=(
 	[loaders]="base shards loaders"
 	[kernels]="base kernels"
 	[train]="base kernels train"
-	[tools]="base shards ingest loaders kernels train"
+	[tools]="base shards ingest loaders kernels train tools"
 )
 # the only headers the trainer sees of the loaders
 trainer_sees="loaders/batch.h loaders/source.h"

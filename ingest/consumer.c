@@ -107,9 +107,9 @@ static d2v_status drain(d2v_consumer *consumer, d2v_outlet *outlet, d2v_item **s
 	for (;;) {
 		d2v_item *left;
 		bool published;
-		D2V_TRY(d2v_outlet_drain(outlet, consumer->texts, &left, &published, err));
+		d2v_status status = d2v_outlet_drain(outlet, consumer->texts, &left, &published, err);
 		if (!left)
-			return D2V_OK;
+			return status;
 		if (left->kind == D2V_ITEM_SAMPLE) {
 			consumer->result->new_records++;
 			consumer->result->new_units += left->units;
@@ -122,6 +122,7 @@ static d2v_status drain(d2v_consumer *consumer, d2v_outlet *outlet, d2v_item **s
 			d2v_free(left);
 		} else
 			*spare = left;
+		D2V_TRY(status); // an item that left is ours also when the shard it completed could not be published
 		if (published)
 			D2V_TRY(save_journal(consumer, err));
 		if (was_rejected)

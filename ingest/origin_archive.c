@@ -1,6 +1,7 @@
 // libarchive is named in this file only.
 #include "base/hash.h"
 #include "base/memory.h"
+#include "ingest/gunzip.h"
 #include "ingest/origin_kinds.h"
 #include "ingest/stream.h"
 
@@ -17,6 +18,10 @@
 typedef struct packed {
 	d2v_origin source;
 	d2v_stream *stream;
+	d2v_gunzip *gunzip; // NULL: libarchive gets the stream as it is
+	const void *first;  // the block of the stream that was read to see what it is, until it is handed on
+	size_t first_size;
+	uint64_t delivered; // bytes given to libarchive
 	struct archive *archive;
 	struct archive_entry *entry; // current
 	d2v_error stream_error;      // what the stream said when libarchive asked it
@@ -32,17 +37,32 @@ static d2v_status check_expansion(packed *here, d2v_error *err) {
 	la_int64_t filtered = here->started ? archive_filter_bytes(here->archive, 0) : 0;
 	if (filtered > 0 && (uint64_t)filtered > out)
 		out = (uint64_t)filtered;
+	if (here->delivered > out)
+		out = here->delivered;
 	if (out > EXPANSION_FREE && out / EXPANSION_MAX > in)
 		return d2v_fail(err, D2V_UNSAFE, "%s: expands %llu bytes to %llu so far, more than %d times: not believed",
 			d2v_stream_name(here->stream), (unsigned long long)in, (unsigned long long)out, EXPANSION_MAX);
 	return D2V_OK;
 }
 
+static d2v_status read_some(packed *here, const void **bytes, size_t *size, d2v_error *err) {
+	D2V_TRY(check_expansion(here, err));
+	if (here->gunzip) {
+		D2V_TRY(d2v_gunzip_read(here->gunzip, bytes, size, err));
+	} else if (here->first_size) {
+		*bytes = here->first;
+		*size = here->first_size;
+		here->first_size = 0;
+	} else
+		D2V_TRY(d2v_stream_read(here->stream, bytes, size, err));
+	here->delivered += *size;
+	return D2V_OK;
+}
+
 static ssize_t on_read(struct archive *archive, void *context, const void **bytes) {
 	packed *here = context;
 	size_t size;
-	if (check_expansion(here, &here->stream_error) != D2V_OK ||
-		d2v_stream_read(here->stream, bytes, &size, &here->stream_error) != D2V_OK) {
+	if (read_some(here, bytes, &size, &here->stream_error) != D2V_OK) {
 		archive_set_error(archive, EIO, "reading failed");
 		return ARCHIVE_FATAL;
 	}
@@ -62,6 +82,7 @@ static la_int64_t on_seek(struct archive *archive, void *context, la_int64_t off
 	}
 	if (d2v_stream_seek(here->stream, (uint64_t)to, &here->stream_error) != D2V_OK)
 		return ARCHIVE_FATAL;
+	here->first_size = 0;
 	return to;
 }
 
@@ -167,6 +188,10 @@ static void packed_progress(const d2v_origin *source, uint64_t *done, uint64_t *
 
 static d2v_status packed_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
 	packed *here = (packed *)source;
+	const void *bytes_left;
+	size_t left = here->gunzip ? 1 : 0;
+	while (left) // gzip's checksum comes last
+		D2V_TRY(read_some(here, &bytes_left, &left, err));
 	D2V_TRY(d2v_stream_finish(here->stream, checksum, bytes, err));
 	if (here->md5 && strcmp(checksum + strlen("md5:"), here->md5) != 0)
 		return d2v_fail(err, D2V_CORRUPT,
@@ -181,6 +206,7 @@ static void packed_close(d2v_origin *source) {
 		archive_read_free(here->archive);
 	if (here->locale)
 		freelocale(here->locale);
+	d2v_gunzip_free(here->gunzip);
 	d2v_stream_close(here->stream);
 	d2v_free(here);
 }
@@ -200,6 +226,9 @@ static d2v_status start(packed *here, const char *where, const d2v_origin_option
 	here->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
 	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&here->stream, where, &options->download, sum, err)
 									   : d2v_stream_open_file(&here->stream, where, sum, err));
+	D2V_TRY(d2v_stream_read(here->stream, &here->first, &here->first_size, err));
+	if (d2v_gunzip_is_gzip(here->first, here->first_size))
+		D2V_TRY(d2v_gunzip_new(&here->gunzip, here->stream, here->first, here->first_size, err));
 	here->archive = archive_read_new();
 	if (!here->archive)
 		return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory", where);
@@ -210,7 +239,7 @@ static d2v_status start(packed *here, const char *where, const d2v_origin_option
 	archive_read_support_format_tar(here->archive);
 	archive_read_support_format_zip(here->archive);
 	archive_read_set_read_callback(here->archive, on_read);
-	if (d2v_stream_can_seek(here->stream))
+	if (d2v_stream_can_seek(here->stream) && !here->gunzip)
 		archive_read_set_seek_callback(here->archive, on_seek);
 	archive_read_set_callback_data(here->archive, here);
 	return archive_read_open1(here->archive) == ARCHIVE_OK ? D2V_OK : broken(here, err);

@@ -122,6 +122,17 @@ flip "$tmp/flipped.tar.gz"
 status=0
 "${ingest[@]}" --from "$tmp/flipped.tar.gz" --out "$tmp/flipped" --max-rejected 1 >"$tmp/out" 2>"$tmp/err" || status=$?
 [ $status = 3 ] || [ -s "$tmp/flipped/$split/rejected.tsv" ] || fail "a damaged archive was taken for whole"
+# What is inside may look well all the same: gzip's own checksum is looked at.
+cp "$archive" "$tmp/sum.tar.gz"
+printf '\x01\x02\x03\x04' | dd of="$tmp/sum.tar.gz" bs=1 seek=$((size - 8)) conv=notrunc status=none
+expect_exit 3 "${ingest[@]}" --from "$tmp/sum.tar.gz" --out "$tmp/sum"
+expect_said 'sum.tar.gz.*gzip'
+expect_no_data_set "$tmp/sum"
+# Two gzip members, the second with an end of its own, and padding after them.
+gzip -cd "$archive" >"$tmp/plain.tar"
+{ head -c 1000000 "$tmp/plain.tar" | gzip -1; tail -c +1000001 "$tmp/plain.tar" | gzip -1; head -c 3000 /dev/zero; } >"$tmp/members.tar.gz"
+expect_exit 0 "${ingest[@]}" --from "$tmp/members.tar.gz" --out "$tmp/members"
+list "$tmp/members" | cmp - "$tmp/wanted.list" || fail "an archive of two gzip members gives other records"
 if command -v xz >/dev/null; then
 	chapter=$(dirname "$first")
 	tar -cJf "$tmp/flipped.tar.xz" -C "$tmp/plain" "${chapter#"$tmp/plain/"}"

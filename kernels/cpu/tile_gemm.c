@@ -6,8 +6,13 @@
 #include <string.h>
 
 #define LANES D2V_TILE_LANES
+#if LANES == 16
 #define ROWS 8
 #define MAX_VECTORS 3 // 8 x 3 sums, 3 of b, 1 of a: 28 of 32 registers
+#else
+#define ROWS 6
+#define MAX_VECTORS 2 // 6 x 2 sums, 2 of b, 1 of a: 15 of 16 registers
+#endif
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
@@ -49,9 +54,11 @@ static void sum_tile_2(const d2v_tile_gemm *op, int64_t i, int64_t j, float sums
 	sum_tile(op, i, j, 2, sums);
 }
 
+#if MAX_VECTORS > 2
 static void sum_tile_3(const d2v_tile_gemm *op, int64_t i, int64_t j, float sums[ROWS][MAX_VECTORS * LANES]) {
 	sum_tile(op, i, j, 3, sums);
 }
+#endif
 
 static void store_row(float *c, const float *sums, int64_t n, float alpha, bool accumulate) {
 	if (accumulate) {
@@ -65,7 +72,7 @@ static void store_row(float *c, const float *sums, int64_t n, float alpha, bool 
 	}
 }
 
-// 64 columns are 2 + 2 vectors rather than 3 + 1: the fewer sums there are, the more the loads cost.
+// Four vectors are 2 + 2 rather than 3 + 1: the fewer sums there are, the more the loads cost.
 static int next_vectors(int64_t columns) {
 	int64_t left = d2v_tile_round(columns) / LANES;
 	return left == 4 ? 2 : left < MAX_VECTORS ? (int)left : MAX_VECTORS;
@@ -73,7 +80,13 @@ static int next_vectors(int64_t columns) {
 
 void d2v_cpu_tile_gemm(const d2v_tile_gemm *op) {
 	static void (*const kernels[])(const d2v_tile_gemm *, int64_t, int64_t,
-		float[ROWS][MAX_VECTORS * LANES]) = { sum_tile_1, sum_tile_2, sum_tile_3 };
+		float[ROWS][MAX_VECTORS * LANES]) = {
+		sum_tile_1,
+		sum_tile_2,
+#if MAX_VECTORS > 2
+		sum_tile_3,
+#endif
+	};
 	_Alignas(64) float sums[ROWS][MAX_VECTORS * LANES];
 	float alpha = op->alpha == 0 ? 1.0f : op->alpha;
 	for (int64_t j = 0; j < op->n;) {
@@ -92,7 +105,7 @@ void d2v_cpu_tile_gemm(const d2v_tile_gemm *op) {
 
 typedef int32_t indices __attribute__((vector_size(4 * LANES)));
 
-// Swaps the off-diagonal blocks of `distance` rows and columns: done for 8, 4, 2 and 1 that transposes 16 x 16.
+// Swaps the off-diagonal blocks of `distance` rows and columns: done for LANES / 2 down to 1 that transposes a square.
 static inline __attribute__((always_inline)) void swap_blocks(vector rows[LANES], int distance) {
 	indices low, high;
 	for (int i = 0; i < LANES; i++) {
@@ -111,10 +124,9 @@ static void transpose_block(float *to, int64_t pitch, const float *from, int64_t
 	vector rows[LANES];
 	for (int i = 0; i < LANES; i++)
 		rows[i] = load(from + i * ld);
-	swap_blocks(rows, 8);
-	swap_blocks(rows, 4);
-	swap_blocks(rows, 2);
-	swap_blocks(rows, 1);
+#pragma GCC unroll 4
+	for (int distance = LANES / 2; distance; distance /= 2)
+		swap_blocks(rows, distance);
 	for (int i = 0; i < LANES; i++)
 		*(vector *)(to + i * pitch) = rows[i];
 }

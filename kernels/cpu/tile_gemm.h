@@ -1,13 +1,20 @@
 // A small matrix product for operands that oneDNN does not take or would copy for longer than it computes: b's rows may
 // overlap (windows of a convolution), a may be read along either direction, n is a few dozen. Nothing is packed; a tile
-// of 8 x 48 results stays in registers while the sum runs. One thread.
+// of results (8 x 48 where the processor has AVX-512) stays in registers while the sum runs. One thread.
 #ifndef D2V_KERNELS_CPU_TILE_GEMM_H
 #define D2V_KERNELS_CPU_TILE_GEMM_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define D2V_TILE_LANES 16 // floats of a vector
+// Floats of the widest vector the processor has: a wider one would live in memory.
+#if defined(__AVX512F__)
+#define D2V_TILE_LANES 16
+#elif defined(__AVX__)
+#define D2V_TILE_LANES 8
+#else
+#define D2V_TILE_LANES 4
+#endif
 
 // c[i * ldc + j] (+)= alpha * sum over t < k of a[i * a_row + t * a_step] * b[t * b_step + j].
 // Each row of b must be readable (anything but a signalling trap may stand there) up to n rounded up to D2V_TILE_LANES.

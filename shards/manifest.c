@@ -27,9 +27,14 @@ void d2v_manifest_release(d2v_manifest *manifest) {
 		d2v_free(manifest->sources[i].name);
 		d2v_free(manifest->sources[i].checksum);
 	}
+	for (size_t i = 0; i < manifest->class_count; i++) {
+		d2v_free(manifest->classes[i].name);
+		d2v_free(manifest->classes[i].words);
+	}
 	for (size_t i = 0; i < manifest->file_count; i++)
 		d2v_free(manifest->files[i].file);
 	d2v_free(manifest->splits);
+	d2v_free(manifest->classes);
 	d2v_free(manifest->sources);
 	d2v_free(manifest->files);
 	json_decref(manifest->options);
@@ -96,6 +101,27 @@ d2v_status d2v_manifest_add_source(
 	return D2V_OK;
 }
 
+d2v_status d2v_manifest_add_class(d2v_manifest *manifest, const char *name, const char *words, d2v_error *err) {
+	words = words ? words : "";
+	if (!name[0] || !d2v_record_is_text(name, strlen(name)) || !d2v_record_is_text(words, strlen(words)))
+		return d2v_fail(err, D2V_INVALID, "class %zu: its name is empty or no UTF-8 text", manifest->class_count);
+	for (size_t i = 0; i < manifest->class_count; i++)
+		if (strcmp(manifest->classes[i].name, name) == 0)
+			return d2v_fail(err, D2V_EXISTS, "class %zu: '%s' is class %zu already", manifest->class_count, name, i);
+	D2V_TRY(d2v_realloc(
+		&manifest->classes, manifest->class_count, manifest->class_count + 1, sizeof *manifest->classes, err));
+	d2v_manifest_class *made = &manifest->classes[manifest->class_count];
+	*made = (d2v_manifest_class){ 0 };
+	D2V_TRY(d2v_strdup(&made->name, name, err));
+	d2v_status status = d2v_strdup(&made->words, words, err);
+	if (status != D2V_OK) {
+		d2v_free(made->name);
+		return status;
+	}
+	manifest->class_count++;
+	return D2V_OK;
+}
+
 const d2v_manifest_split *d2v_manifest_find_split(const d2v_manifest *manifest, const char *name) {
 	for (size_t i = 0; i < manifest->split_count; i++)
 		if (strcmp(manifest->splits[i].name, name) == 0)
@@ -146,10 +172,14 @@ d2v_status d2v_manifest_stats(d2v_manifest *manifest, d2v_manifest_split *split,
 		status = add_rows(dataset, &split->shards[i], rows, &used, err);
 	if (status == D2V_OK)
 		status = d2v_statistics_make(rows, used, manifest->modality, manifest->rate, &statistics, err);
+	if (status == D2V_OK && manifest->class_count)
+		status = d2v_statistics_add_labels(statistics, rows, used, manifest->class_count, err);
 	d2v_free(rows);
-	if (status == D2V_OK) {
-		json_decref(split->statistics);
-		split->statistics = statistics;
+	if (status != D2V_OK) {
+		json_decref(statistics);
+		return status;
 	}
-	return status;
+	json_decref(split->statistics);
+	split->statistics = statistics;
+	return D2V_OK;
 }

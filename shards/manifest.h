@@ -35,6 +35,11 @@ typedef struct d2v_manifest_source {
 	uint64_t bytes;
 } d2v_manifest_source;
 
+typedef struct d2v_manifest_class {
+	char *name;  // "n01440764", "airplane"
+	char *words; // what people call it, e.g. "tench, Tinca tinca"; "" when nothing is known beyond the name
+} d2v_manifest_class;
+
 typedef struct d2v_manifest_file { // that is no shard
 	char *file; // "train/rejected.tsv", relative to the data set, checked to stay below it
 	uint64_t bytes, digest; // XXH3-64
@@ -45,6 +50,8 @@ typedef struct d2v_manifest {
 	uint32_t rate; // audio: samples per second
 	d2v_manifest_split *splits;
 	size_t split_count;
+	d2v_manifest_class *classes; // label i of the records means classes[i]
+	size_t class_count; // 0: there are none, and labels, where records have any, are other numbers (LibriSpeech: speakers)
 	d2v_manifest_source *sources;
 	size_t source_count;
 	d2v_manifest_file *files; // filled by load; save looks at the files that are there
@@ -63,8 +70,10 @@ d2v_status d2v_manifest_save(const d2v_manifest *manifest, const char *dataset, 
 d2v_status d2v_manifest_add_split(d2v_manifest *manifest, const char *name, d2v_manifest_split **split, d2v_error *err);
 d2v_status d2v_manifest_add_shard(d2v_manifest_split *split, const char *file, const d2v_shard_facts *facts, d2v_error *err);
 d2v_status d2v_manifest_add_source(d2v_manifest *manifest, const char *name, const char *checksum, uint64_t bytes, d2v_error *err);
+// The class of the next label. words may be NULL. D2V_EXISTS for a name used before, D2V_INVALID for one that is no text or empty.
+d2v_status d2v_manifest_add_class(d2v_manifest *manifest, const char *name, const char *words, d2v_error *err);
 const d2v_manifest_split *d2v_manifest_find_split(const d2v_manifest *manifest, const char *name); // NULL: not there
-// Fills split->statistics by reading the shards' indexes below `dataset`.
+// Fills split->statistics by reading the shards' indexes below `dataset`. Classes are to be added before: the records of each are counted.
 d2v_status d2v_manifest_stats(d2v_manifest *manifest, d2v_manifest_split *split, const char *dataset, d2v_error *err);
 // The digest of the whole data set: splits and shards in order. What "one digest for any --jobs" means.
 uint64_t d2v_manifest_digest(const d2v_manifest *manifest);

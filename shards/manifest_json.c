@@ -70,6 +70,23 @@ static d2v_status read_sources(d2v_manifest *manifest, const json_t *root, const
 	return D2V_OK;
 }
 
+// Data sets without classes have no such key.
+static d2v_status read_classes(d2v_manifest *manifest, const json_t *root, const char *where, d2v_error *err) {
+	json_t *classes, *class;
+	size_t i;
+	if (!json_object_get(root, "classes"))
+		return D2V_OK;
+	D2V_TRY(d2v_json_get_array(root, "classes", where, &classes, err));
+	json_array_foreach(classes, i, class) {
+		const char *name, *words = NULL;
+		D2V_TRY(d2v_json_get_string(class, "name", where, &name, err));
+		if (json_object_get(class, "words"))
+			D2V_TRY(d2v_json_get_string(class, "words", where, &words, err));
+		D2V_TRY(d2v_manifest_add_class(manifest, name, words, err));
+	}
+	return D2V_OK;
+}
+
 static d2v_status read_file(d2v_manifest *manifest, const json_t *from, const char *where, d2v_error *err) {
 	const char *name;
 	d2v_manifest_file file = { 0 };
@@ -113,6 +130,7 @@ static d2v_status read_all(d2v_manifest *manifest, const json_t *root, const cha
 	D2V_TRY(read_modality(manifest, root, where, err));
 	D2V_TRY(d2v_json_get_object(root, "options", where, &options, err));
 	manifest->options = json_incref(options);
+	D2V_TRY(read_classes(manifest, root, where, err));
 	D2V_TRY(read_sources(manifest, root, where, err));
 	D2V_TRY(read_files(manifest, root, where, err));
 	return read_splits(manifest, root, where, err);
@@ -243,6 +261,20 @@ static d2v_status write_split(json_t *list, const d2v_manifest_split *split, d2v
 	return D2V_OK;
 }
 
+static d2v_status write_classes(json_t *root, const d2v_manifest *manifest, d2v_error *err) {
+	json_t *list, *to;
+	if (!manifest->class_count)
+		return D2V_OK;
+	D2V_TRY(set_list(root, "classes", &list, err));
+	for (size_t i = 0; i < manifest->class_count; i++) {
+		D2V_TRY(append_object(list, &to, err));
+		D2V_TRY(d2v_json_set(to, "name", json_string(manifest->classes[i].name), err));
+		if (manifest->classes[i].words[0])
+			D2V_TRY(d2v_json_set(to, "words", json_string(manifest->classes[i].words), err));
+	}
+	return D2V_OK;
+}
+
 static d2v_status write_source(json_t *list, const d2v_manifest_source *source, d2v_error *err) {
 	json_t *to;
 	D2V_TRY(append_object(list, &to, err));
@@ -302,6 +334,7 @@ static d2v_status write_all(const d2v_manifest *manifest, json_t *root, const ch
 	D2V_TRY(d2v_json_set(root, "modality", json_string(d2v_modality_name(manifest->modality)), err));
 	D2V_TRY(set_u64(root, "rate", manifest->rate, err));
 	D2V_TRY(d2v_json_set(root, "options", manifest->options ? json_deep_copy(manifest->options) : json_object(), err));
+	D2V_TRY(write_classes(root, manifest, err));
 	D2V_TRY(set_list(root, "sources", &sources, err));
 	for (size_t i = 0; i < manifest->source_count; i++)
 		D2V_TRY(write_source(sources, &manifest->sources[i], err));

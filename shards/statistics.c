@@ -128,3 +128,28 @@ d2v_status d2v_statistics_make(const d2v_index_row *rows, uint64_t count, d2v_mo
 	*statistics = object;
 	return D2V_OK;
 }
+
+static d2v_status set_counts(json_t *labels, const uint64_t *counts, size_t classes, d2v_error *err) {
+	json_t *array = json_array();
+	D2V_TRY(d2v_json_set(labels, "counts", array, err));
+	D2V_TRY(d2v_json_set(labels, "none", json_integer((json_int_t)counts[classes]), err));
+	for (size_t i = 0; i < classes; i++)
+		if (json_array_append_new(array, json_integer((json_int_t)counts[i])) != 0)
+			return d2v_fail(err, D2V_NO_MEMORY, "no memory for the counts of labels");
+	return D2V_OK;
+}
+
+d2v_status d2v_statistics_add_labels(
+	json_t *statistics, const d2v_index_row *rows, uint64_t count, size_t classes, d2v_error *err) {
+	uint64_t *counts; // (classes + 1), the last of those without a class
+	json_t *labels = json_object();
+	D2V_TRY(d2v_json_set(statistics, "labels", labels, err));
+	D2V_TRY(d2v_alloc_zero(&counts, classes + 1, sizeof *counts, err));
+	for (uint64_t i = 0; i < count; i++) {
+		int32_t label = rows[i].label;
+		counts[label >= 0 && (size_t)label < classes ? (size_t)label : classes]++;
+	}
+	d2v_status status = set_counts(labels, counts, classes, err);
+	d2v_free(counts);
+	return status;
+}

@@ -78,7 +78,7 @@ static d2v_status measure(
 
 d2v_status d2v_bench_run(const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err) {
 	d2v_source *source;
-	*result = (d2v_bench_result){ .threads = options->loader.threads ? options->loader.threads : 1 };
+	*result = (d2v_bench_result){ .threads = options->loader.common.threads ? options->loader.common.threads : 1 };
 	D2V_TRY(d2v_speech_source_open(&source, &options->loader, err));
 	result->epoch_batches = d2v_source_epoch_steps(source, 1);
 	d2v_status status = measure(source, options, result, err);

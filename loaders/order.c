@@ -30,6 +30,8 @@ uint64_t d2v_order_item(const d2v_order *order, uint64_t epoch, uint64_t turn) {
 	uint64_t place = update * places_of(order) + within;
 	if (within >= places_of(order) || place >= order->count)
 		return D2V_ORDER_NONE;
+	if (order->sequential)
+		return place;
 	return d2v_random_permute(d2v_random_key_make(order->seed, order->purpose, epoch, 0), order->count, place);
 }
 

@@ -20,6 +20,7 @@ typedef struct d2v_order {
 	uint64_t count;             // items in an epoch, at least 1
 	uint32_t ranks, rank;       // this process is `rank` of `ranks`
 	uint32_t imitated;          // places of an update; 0: ranks
+	bool sequential;            // no permutation: items in order of their numbers, every epoch alike
 } d2v_order;
 
 d2v_status d2v_order_check(const d2v_order *order, d2v_error *err); // D2V_INVALID

@@ -25,7 +25,7 @@ typedef struct d2v_source_position {
 } d2v_source_position;
 
 // What waiting for data cost, since the source was opened.
-#define D2V_SOURCE_STAGES 6
+#define D2V_SOURCE_STAGES 8
 typedef struct d2v_source_stats {
 	double waited;                    // seconds the trainer waited in next()
 	double elapsed;                   // seconds since open

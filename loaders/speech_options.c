@@ -2,11 +2,8 @@
 
 #include "base/hash.h"
 
-#define THREADS_MAX 256
-#define SLOTS_MAX 1024
-
 void d2v_speech_options_init(d2v_speech_options *options) {
-	*options = (d2v_speech_options){ .seed = 1,
+	*options = (d2v_speech_options){ .common = { .seed = 1 },
 		.limits = { .max_tokens = 1000000, .min_sample_size = 32000, .max_sample_size = 320000 },
 		.clone_batch = 8,
 		.masks = { .mask_prob = .5, .mask_prob_adjust = .05, .mask_length = 5 },
@@ -15,17 +12,10 @@ void d2v_speech_options_init(d2v_speech_options *options) {
 }
 
 d2v_status d2v_speech_options_check(d2v_speech_options *o, d2v_error *err) {
-	o->world_size = o->world_size ? o->world_size : 1;
+	D2V_TRY(d2v_prefetch_options_check(&o->common, err));
 	o->rate = o->rate ? o->rate : 16000;
-	o->threads = o->threads ? o->threads : 1;
-	o->slots = o->slots ? o->slots : o->threads + D2V_SPEECH_OUT + 1;
-	if (o->threads < 1 || o->threads > THREADS_MAX || o->slots < D2V_SPEECH_OUT + 1 || o->slots > SLOTS_MAX)
-		return d2v_fail(err, D2V_INVALID, "%d loader threads and %d slots; 1 to %d and %d to %d are possible",
-			o->threads, o->slots, THREADS_MAX, D2V_SPEECH_OUT + 1, SLOTS_MAX);
 	if (o->clone_batch < 1)
 		return d2v_fail(err, D2V_INVALID, "clone_batch is %d; it must be at least 1", (int)o->clone_batch);
-	if (!(o->max_damaged_share >= 0 && o->max_damaged_share <= 1))
-		return d2v_fail(err, D2V_INVALID, "a share of %g damaged records; it must lie in [0, 1]", o->max_damaged_share);
 	for (int32_t i = 0; i < o->frames.count; i++)
 		if (o->frames.layer[i].kernel < 1 || o->frames.layer[i].stride < 1)
 			return d2v_fail(err, D2V_INVALID, "conv layer %d has kernel %d and stride %d", (int)i,
@@ -37,9 +27,10 @@ d2v_status d2v_speech_options_check(d2v_speech_options *o, d2v_error *err) {
 uint64_t d2v_speech_options_digest(const d2v_speech_options *o, d2v_dataset *dataset) {
 	uint64_t records = d2v_dataset_records(dataset);
 	const uint64_t numbers[] = { 1 /* version of the stream */, d2v_manifest_digest(d2v_dataset_manifest(dataset)),
-		records, o->seed, o->limits.max_tokens, o->limits.batch_size, o->limits.required_batch_size_multiple,
+		records, o->common.seed, o->limits.max_tokens, o->limits.batch_size, o->limits.required_batch_size_multiple,
 		o->limits.min_sample_size, o->limits.max_sample_size, (uint64_t)o->clone_batch, (uint64_t)o->masks.mask_length,
-		o->masks.inverse_mask, o->masks.any_count, o->normalize, o->imitated_world_size, (uint64_t)o->frames.count };
+		o->masks.inverse_mask, o->masks.any_count, o->normalize, o->common.imitated_world_size,
+		(uint64_t)o->frames.count };
 	const double shares[] = { o->masks.mask_prob, o->masks.mask_prob_adjust, o->masks.mask_dropout };
 	uint64_t digest = d2v_hash64(numbers, sizeof numbers);
 	digest = d2v_hash64_chain(digest, d2v_hash64(shares, sizeof shares));

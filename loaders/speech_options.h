@@ -6,8 +6,6 @@
 #include "loaders/speech_source.h"
 #include "shards/dataset.h"
 
-#define D2V_SPEECH_OUT 2 // batches that may be out at a time
-
 // Zeros that mean a default become that default.
 d2v_status d2v_speech_options_check(d2v_speech_options *options, d2v_error *err);
 // Lengths, order and content of the records, and every option that reaches the stream.

@@ -141,9 +141,15 @@ static d2v_status source_options(
 		return d2v_fail(err, D2V_INVALID, "give the folder of a data set: task.data=DIR (d2v-ingest makes one)");
 	D2V_TRY(check_fits("model.modalities.audio.mask_length", audio->mask_length, INT32_MAX, err));
 	*options = (d2v_speech_options){
-		.data = config->task.data,
-		.split = config->dataset.train_subset[0] ? config->dataset.train_subset : NULL,
-		.seed = (uint64_t)config->common.seed,
+		.common = { .data = config->task.data,
+			.split = config->dataset.train_subset[0] ? config->dataset.train_subset : NULL,
+			.seed = (uint64_t)config->common.seed,
+			.imitated_world_size = (uint32_t)config->world_size,
+			.world_size = 1,
+			.threads = config->dataset.num_workers > 0 ? (int)config->dataset.num_workers : 1,
+			.max_damaged = (uint64_t)config->own.max_damaged,
+			.max_damaged_share = config->own.max_damaged_share,
+			.allocator = { .alloc = alloc_host, .free = free_host, .context = device } },
 		.limits = { .max_tokens = (uint64_t)config->dataset.max_tokens,
 			.batch_size = (uint32_t)config->dataset.batch_size,
 			.required_batch_size_multiple = (uint32_t)config->dataset.required_batch_size_multiple,
@@ -158,17 +164,11 @@ static d2v_status source_options(
 			.add_masks = audio->add_masks },
 		.normalize = config->task.normalize,
 		.rate = (uint32_t)config->task.sample_rate,
-		.imitated_world_size = (uint32_t)config->world_size,
-		.world_size = 1,
-		.threads = config->dataset.num_workers > 0 ? (int)config->dataset.num_workers : 1,
-		.max_damaged = (uint64_t)config->own.max_damaged,
-		.max_damaged_share = config->own.max_damaged_share,
 	};
 	for (int i = 0; i < spec.count; i++)
 		options->frames.layer[i] =
 			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
 	options->frames.count = spec.count;
-	options->allocator = (d2v_source_allocator){ .alloc = alloc_host, .free = free_host, .context = device };
 	return D2V_OK;
 }
 

@@ -181,9 +181,9 @@ static d2v_bench_options options_of(const char *data) {
 	d2v_bench_options options = { .batches = (uint64_t)given.batches, .skip = (uint64_t)given.skip };
 	d2v_speech_options *loader = &options.loader;
 	d2v_speech_options_init(loader);
-	loader->data = data;
-	loader->split = given.split;
-	loader->seed = (uint64_t)given.seed;
+	loader->common.data = data;
+	loader->common.split = given.split;
+	loader->common.seed = (uint64_t)given.seed;
 	loader->limits = (d2v_speech_limits){ .max_tokens = (uint64_t)given.max_tokens,
 		.batch_size = (uint32_t)given.batch_size,
 		.min_sample_size = (uint32_t)given.min_sample_size,
@@ -192,11 +192,11 @@ static d2v_bench_options options_of(const char *data) {
 	loader->masks = (d2v_mask_settings){ .mask_prob = given.mask_prob,
 		.mask_prob_adjust = given.mask_prob_adjust,
 		.mask_length = (int32_t)given.mask_length };
-	loader->world_size = (uint32_t)given.world_size;
-	loader->rank = (uint32_t)given.rank;
-	loader->threads = (int)given.threads;
-	loader->slots = (int)given.slots;
-	loader->max_damaged = (uint64_t)given.max_damaged;
+	loader->common.world_size = (uint32_t)given.world_size;
+	loader->common.rank = (uint32_t)given.rank;
+	loader->common.threads = (int)given.threads;
+	loader->common.slots = (int)given.slots;
+	loader->common.max_damaged = (uint64_t)given.max_damaged;
 	return options;
 }
 

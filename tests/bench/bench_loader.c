@@ -40,8 +40,8 @@ static d2v_status run(
 	const char *folder, int threads, uint64_t skip_epochs, uint64_t epochs, d2v_bench_result *result, d2v_error *err) {
 	d2v_bench_options options = { 0 };
 	d2v_speech_options_init(&options.loader);
-	options.loader.data = folder;
-	options.loader.threads = threads;
+	options.loader.common.data = folder;
+	options.loader.common.threads = threads;
 	d2v_source *source; // only to ask how long an epoch is
 	D2V_TRY(d2v_speech_source_open(&source, &options.loader, err));
 	uint64_t steps = d2v_source_epoch_steps(source, 1);

@@ -38,11 +38,11 @@ static speech_data make_data(void **state) {
 static d2v_speech_options options_for(const speech_data *data) {
 	d2v_speech_options options;
 	d2v_speech_options_init(&options);
-	options.data = data->folder;
+	options.common.data = data->folder;
 	options.limits = (d2v_speech_limits){ .max_tokens = 20000, .min_sample_size = 2000, .max_sample_size = 6400 };
 	options.frames = (d2v_frames_spec){ { { 10, 5 }, { 3, 2 }, { 2, 2 } }, 3 };
 	options.clone_batch = 3;
-	options.seed = 5;
+	options.common.seed = 5;
 	return options;
 }
 
@@ -91,7 +91,7 @@ static void check_sample(const speech_data *data, const d2v_speech_options *o, c
 	long double rstd = 1 / sqrtl(squares / length + 1e-5L);
 	assert_true(fabsl(batch->audio_rstd[b] - rstd) <= 1e-7L * rstd);
 	d2v_random random;
-	d2v_random_start(&random, d2v_random_key_make(o->seed, D2V_RANDOM_CROP, batch->epoch, id));
+	d2v_random_start(&random, d2v_random_key_make(o->common.seed, D2V_RANDOM_CROP, batch->epoch, id));
 	uint32_t start = d2v_random_below(&random, length - target + 1);
 	assert_memory_equal(batch->audio + (size_t)b * target, sound + start, target * sizeof *sound);
 	free(sound);
@@ -99,9 +99,9 @@ static void check_sample(const speech_data *data, const d2v_speech_options *o, c
 	int32_t frames = (int32_t)d2v_frames_count(&o->frames, length), tokens = batch->tokens;
 	uint8_t *mask = malloc((size_t)frames);
 	int32_t *scratch = malloc(d2v_masks_scratch(frames) * sizeof *scratch);
-	d2v_random_start(&random, d2v_random_key_make(o->seed, D2V_RANDOM_MASK_CROP, batch->epoch, id));
+	d2v_random_start(&random, d2v_random_key_make(o->common.seed, D2V_RANDOM_MASK_CROP, batch->epoch, id));
 	uint32_t mask_start = d2v_random_below(&random, (uint32_t)(frames - tokens + 1));
-	d2v_random_start(&random, d2v_random_key_make(o->seed, D2V_RANDOM_MASK, batch->epoch, id));
+	d2v_random_start(&random, d2v_random_key_make(o->common.seed, D2V_RANDOM_MASK, batch->epoch, id));
 	for (int32_t m = 0; m < batch->clones; m++) {
 		d2v_masks_block_1d(&o->masks, &random, frames, mask, scratch);
 		assert_int_equal(d2v_masks_count(mask, frames), frames / 2);
@@ -155,14 +155,14 @@ static void test_same_stream_for_any_threads(void **state) {
 	digests_of(&options, one, count);
 	static const struct { int threads, slots; } cases[] = { { 2, 0 }, { 8, 0 }, { 8, 3 }, { 1, 16 } };
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		options.threads = cases[i].threads;
-		options.slots = cases[i].slots;
+		options.common.threads = cases[i].threads;
+		options.common.slots = cases[i].slots;
 		digests_of(&options, many, count);
 		assert_memory_equal(one, many, count * sizeof *one);
 	}
 	// The comparison can fail: every option that should reach the stream does.
 	d2v_speech_options other = options_for(&data);
-	other.seed++;
+	other.common.seed++;
 	digests_of(&other, many, 4);
 	assert_memory_not_equal(one, many, 4 * sizeof *one);
 	other = options_for(&data), other.masks.mask_prob = .4;
@@ -188,7 +188,7 @@ static void test_goes_on_from_anywhere(void **state) {
 	for (uint64_t from = 0; from + 2 < count; from++) {
 		if (from % 3 == 0) { // another number of threads, and a fresh process's source
 			d2v_source_close(source);
-			options.threads = 1 + (int)(from / 3 % 3);
+			options.common.threads = 1 + (int)(from / 3 % 3);
 			source = open_source(&options);
 		}
 		assert_ok(d2v_source_seek(source, &positions[from], &err));
@@ -220,7 +220,7 @@ static void test_ranks_share_one_stream(void **state) {
 	for (uint32_t ranks = 2; ranks <= 5; ranks++) {
 		uint64_t turns = (steps + ranks - 1) / ranks, empty = 0;
 		for (uint32_t rank = 0; rank < ranks; rank++) {
-			options.world_size = ranks, options.rank = rank, options.threads = 2;
+			options.common.world_size = ranks, options.common.rank = rank, options.common.threads = 2;
 			d2v_source *source = open_source(&options);
 			assert_true(d2v_source_epoch_steps(source, 1) == turns);
 			for (uint64_t i = 0; i < 2 * turns; i++) {
@@ -245,17 +245,17 @@ static void test_other_number_of_ranks_goes_on(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
 	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
-	options.imitated_world_size = 6;
-	options.world_size = 2, options.rank = 1;
+	options.common.imitated_world_size = 6;
+	options.common.world_size = 2, options.common.rank = 1;
 	d2v_source *source = open_source(&options);
 	assert_true(d2v_source_epoch_steps(source, 1) == (steps + 5) / 6 * 3);
 	for (int i = 0; i < 6; i++) // two updates of three turns
 		d2v_source_give(source, next_of(source));
 	d2v_source_position position = d2v_source_tell(source);
 	d2v_source_close(source);
-	options.world_size = 1, options.rank = 0;
+	options.common.world_size = 1, options.common.rank = 0;
 	digests_of(&options, all, 16);
-	options.world_size = 3, options.rank = 2;
+	options.common.world_size = 3, options.common.rank = 2;
 	source = open_source(&options);
 	assert_ok(d2v_source_seek(source, &position, &err));
 	const d2v_batch *batch = next_of(source);
@@ -287,7 +287,7 @@ static void test_flac_gives_the_same_stream(void **state) {
 	d2v_speech_options options = options_for(&data);
 	uint64_t plain[20], decoded[20];
 	digests_of(&options, plain, 20);
-	options = options_for(&flac), options.threads = 2;
+	options = options_for(&flac), options.common.threads = 2;
 	digests_of(&options, decoded, 20);
 	assert_memory_equal(plain, decoded, sizeof plain);
 }
@@ -369,16 +369,16 @@ static void test_damage(void **state) {
 	assert_true(status == D2V_CORRUPT && before < steps && damaged == 0);
 	assert_non_null(strstr(err.text, ".mdb"));
 	assert_memory_equal(first, whole, before * sizeof *first);
-	options.threads = 4;
+	options.common.threads = 4;
 	assert_true(take(&options, 2 * steps, other, bad, 3, &damaged, &status) == before && status == D2V_CORRUPT);
 
 	// Allowed: replaced, counted and named once, the rest of the stream untouched.
-	options.max_damaged = 3;
-	for (options.threads = 1; options.threads <= 4; options.threads += 3) {
+	options.common.max_damaged = 3;
+	for (options.common.threads = 1; options.common.threads <= 4; options.common.threads += 3) {
 		uint64_t differ = 0;
 		warnings = 0;
 		assert_true(
-			take(&options, 2 * steps, options.threads == 1 ? first : other, bad, 3, &damaged, &status) == 2 * steps);
+			take(&options, 2 * steps, options.common.threads == 1 ? first : other, bad, 3, &damaged, &status) == 2 * steps);
 		assert_true(status == D2V_OK && damaged == 3);
 		assert_int_equal(warnings, 3);
 		for (uint64_t i = 0; i < 2 * steps; i++)
@@ -386,16 +386,16 @@ static void test_damage(void **state) {
 		assert_true(differ >= 2 && differ <= 6); // three an epoch, or fewer when two meet in one batch
 	}
 	assert_memory_equal(first, other, 2 * steps * sizeof *first);
-	options.max_damaged = 0, options.max_damaged_share = 3.5 / UTTERANCES;
+	options.common.max_damaged = 0, options.common.max_damaged_share = 3.5 / UTTERANCES;
 	assert_true(take(&options, steps, other, bad, 3, &damaged, &status) == steps && damaged == 3);
 
 	// One too many.
-	options.max_damaged = 2, options.max_damaged_share = 0;
-	options.threads = 1;
+	options.common.max_damaged = 2, options.common.max_damaged_share = 0;
+	options.common.threads = 1;
 	before = take(&options, 2 * steps, first, bad, 3, &damaged, &status);
 	assert_true(status == D2V_CORRUPT && before < steps);
 	assert_non_null(strstr(err.text, "allowed"));
-	options.threads = 4;
+	options.common.threads = 4;
 	assert_true(take(&options, 2 * steps, other, bad, 3, &damaged, &status) == before);
 	d2v_log_set_sink(NULL, NULL);
 }
@@ -434,7 +434,7 @@ static void test_any_flipped_bit(void **state) {
 		fputc(flipped, file);
 		fclose(file);
 
-		options.max_damaged = 0;
+		options.common.max_damaged = 0;
 		uint64_t taken = 0;
 		status = d2v_speech_source_open(&source, &options, &err);
 		if (status == D2V_OK) {
@@ -447,7 +447,7 @@ static void test_any_flipped_bit(void **state) {
 			found++;
 			assert_non_null(strstr(err.text, "00000.mdb"));
 			warnings = 0;
-			options.max_damaged = 1;
+			options.common.max_damaged = 1;
 			assert_true(take(&options, steps, got, NULL, 0, &damaged, &status) == steps);
 			assert_true(status == D2V_OK && damaged == 1 && warnings == 1);
 		}
@@ -466,7 +466,7 @@ static void test_statistics(void **state) {
 	speech_data data = make_data(state);
 	d2v_bench_options options = { .loader = options_for(&data), .skip = 2 };
 	d2v_bench_result result;
-	options.loader.threads = 2;
+	options.loader.common.threads = 2;
 	assert_ok(d2v_bench_run(&options, &result, &err));
 	uint64_t steps = epoch_of(&options.loader), digests[BATCHES_MAX], chain = 0, most = 0, used = 0;
 	digests_of(&options.loader, digests, steps + 2);
@@ -492,21 +492,21 @@ static void test_refusals(void **state) {
 	for (int i = 0; i < 9; i++)
 		bad[i] = good;
 	bad[0].clone_batch = 0;
-	bad[1].threads = -1;
-	bad[2].slots = 2;
-	bad[3].world_size = 2, bad[3].rank = 2;
+	bad[1].common.threads = -1;
+	bad[2].common.slots = 2;
+	bad[3].common.world_size = 2, bad[3].common.rank = 2;
 	bad[4].masks.mask_prob = 2;
 	bad[5].rate = 8000;
 	bad[6].limits.max_tokens = 100;
 	bad[7].limits.min_sample_size = 0, bad[7].frames.layer[0].kernel = 3000; // gives no frame
-	bad[8].max_damaged_share = NAN;
+	bad[8].common.max_damaged_share = NAN;
 	for (int i = 0; i < 9; i++) {
 		d2v_source *source;
 		assert_int_equal(d2v_speech_source_open(&source, &bad[i], &err), D2V_INVALID);
 		assert_null(source);
 	}
 	d2v_source *source;
-	good.data = scratch_path(state, "nowhere");
+	good.common.data = scratch_path(state, "nowhere");
 	assert_int_not_equal(d2v_speech_source_open(&source, &good, &err), D2V_OK);
 }
 
@@ -555,8 +555,8 @@ static void test_given_allocator(void **state) {
 	speech_data data = make_data(state);
 	counting counts = { 0 };
 	d2v_speech_options options = options_for(&data);
-	options.allocator = (d2v_source_allocator){ counting_alloc, counting_free, &counts };
-	options.slots = 4;
+	options.common.allocator = (d2v_source_allocator){ counting_alloc, counting_free, &counts };
+	options.common.slots = 4;
 	for (int left = 0; left <= 4; left++) {
 		d2v_source *source;
 		counts.left = left;

@@ -85,7 +85,7 @@ say  = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$@')
 # ---- sources ---------------------------------------------------------------------------------------------------------------
 
 # The fuzzers' build leaves out the parts that read no foreign bytes (and need OpenMP).
-PARTS     := base shards ingest loaders train $(if $(filter fuzz,$(VARIANT)),,kernels kernels/cpu)
+PARTS     := base shards ingest loaders train eval $(if $(filter fuzz,$(VARIANT)),,kernels kernels/cpu)
 LIB_SRC   := $(foreach part,$(PARTS),$(wildcard $(part)/*.c))
 TOOL_SRC  := $(wildcard tools/d2v-*.c)
 TEST_SRC  := $(wildcard tests/*/test_*.c)
@@ -225,7 +225,7 @@ install: all man ## copy programs, library, headers and man pages below PREFIX (
 	install -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
-	for h in $(wildcard base/*.h shards/*.h ingest/*.h loaders/*.h kernels/*.h train/*.h) d2v.h; do \
+	for h in $(wildcard base/*.h shards/*.h ingest/*.h loaders/*.h kernels/*.h train/*.h eval/*.h) d2v.h; do \
 	  install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/d2v/$$h; done
 
 config: ## say what was found on this machine
@@ -237,7 +237,7 @@ config: ## say what was found on this machine
 	@echo "samples     $(if $(D2V_SHARED),$(D2V_SHARED),none beside the project: tests that want real data skip)"
 
 format: ## clang-format all sources
-	clang-format -i $(wildcard $(foreach p,base shards ingest loaders kernels kernels/cpu train tools tests/*,$(p)/*.[ch]))
+	clang-format -i $(wildcard $(foreach p,base shards ingest loaders kernels kernels/cpu train eval tools tests/*,$(p)/*.[ch]))
 
 clean: ## remove the build folder
 	rm -rf $(BUILD)

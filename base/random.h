@@ -24,6 +24,8 @@ typedef enum d2v_random_purpose {
 	D2V_RANDOM_SYNTHETIC = 11,
 	D2V_RANDOM_RETRY = 12,    // jitter of download retries
 	D2V_RANDOM_SUBSTITUTE = 13, // what replaces a damaged record
+	D2V_RANDOM_HELD_OUT = 20, // samples that a probe is tried on
+	D2V_RANDOM_JOINT = 21,    // which data set an update of a joint run takes
 } d2v_random_purpose;
 
 typedef struct d2v_random_key {

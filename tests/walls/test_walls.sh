@@ -13,14 +13,15 @@ declare -A may=(
 	[loaders]="base shards loaders"
 	[kernels]="base kernels"
 	[train]="base kernels train"
-	[tools]="base shards ingest loaders kernels train tools"
+	[eval]="base kernels train eval"
+	[tools]="base shards ingest loaders kernels train eval tools"
 )
 # the only headers the trainer sees of the loaders
 trainer_sees="loaders/batch.h loaders/source.h"
 
 check_include() { # FILE INCLUDED
 	local file=$1 included=$2 part=${1%%/*} from=${2%%/*} allowed
-	if [ "$part" = train ] && [ "$from" = loaders ]; then
+	if [[ $part == train || $part == eval ]] && [ "$from" = loaders ]; then
 		[[ " $trainer_sees " == *" $included "* ]] || complain "$file includes $included: the trainer sees only $trainer_sees"
 		return
 	fi
@@ -32,7 +33,7 @@ check_include() { # FILE INCLUDED
 	esac
 }
 
-files=$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' | grep -E '^(base|shards|ingest|loaders|kernels|train|tools)/')
+files=$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' | grep -E '^(base|shards|ingest|loaders|kernels|train|eval|tools)/')
 for file in $files; do
 	while read -r included; do check_include "$file" "$included"; done < <(sed -n 's/^#include "\(.*\)"/\1/p' "$file")
 done

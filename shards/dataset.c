@@ -9,6 +9,8 @@
 
 typedef struct part { // one shard
 	char *path;
+	const d2v_manifest_split *split; // borrowed from the manifest, like `file`
+	const char *file;
 	d2v_shard_facts facts; // by the manifest
 	uint64_t first;
 	d2v_shard *shard; // NULL: nothing of it can be read
@@ -48,7 +50,7 @@ static d2v_status add_split(d2v_dataset *dataset, const d2v_manifest_split *spli
 		D2V_TRY(d2v_reserve(
 			&dataset->parts, &dataset->parts_capacity, dataset->part_count + 1, sizeof *dataset->parts, err));
 		part *made = &dataset->parts[dataset->part_count];
-		*made = (part){ .first = dataset->records, .facts = shard->facts };
+		*made = (part){ .first = dataset->records, .facts = shard->facts, .split = split, .file = shard->file };
 		D2V_TRY(d2v_path_join(&made->path, dataset->path, shard->file, err));
 		dataset->part_count++;
 		if (__builtin_add_overflow(dataset->records, shard->facts.records, &dataset->records))
@@ -65,6 +67,11 @@ static d2v_status add_splits(d2v_dataset *dataset, const char *names, d2v_error 
 	if (!names || !*names) {
 		const d2v_manifest_split *only = default_split(&dataset->manifest);
 		return only ? add_split(dataset, only, err) : fail_no_split(dataset, "train", strlen("train"), err);
+	}
+	if (strcmp(names, D2V_DATASET_ALL) == 0) {
+		for (size_t i = 0; i < dataset->manifest.split_count; i++)
+			D2V_TRY(add_split(dataset, &dataset->manifest.splits[i], err));
+		return D2V_OK;
 	}
 	for (;;) {
 		size_t size = strcspn(names, ",");
@@ -231,6 +238,27 @@ const char *d2v_dataset_where(const d2v_dataset *dataset, uint64_t record, char 
 	return text;
 }
 
+d2v_dataset_place d2v_dataset_place_of(const d2v_dataset *dataset, uint64_t record) {
+	D2V_ASSERT(record < dataset->records);
+	const part *at = &dataset->parts[find_part(dataset, record)];
+	return (d2v_dataset_place){ .split = at->split, .file = at->file, .ordinal = record - at->first };
+}
+
+d2v_status d2v_dataset_record_at(
+	const d2v_dataset *dataset, const char *file, uint64_t ordinal, uint64_t *record, d2v_error *err) {
+	for (size_t i = 0; i < dataset->part_count; i++) {
+		const part *at = &dataset->parts[i];
+		if (strcmp(at->file, file) != 0)
+			continue;
+		if (ordinal >= at->facts.records)
+			return d2v_fail(err, D2V_NOT_FOUND, "%s: record %llu: there are only %llu", at->path,
+				(unsigned long long)ordinal, (unsigned long long)at->facts.records);
+		*record = at->first + ordinal;
+		return D2V_OK;
+	}
+	return d2v_fail(err, D2V_NOT_FOUND, "%s: has no shard '%s' in these splits", dataset->path, file);
+}
+
 d2v_status d2v_dataset_view_new(d2v_dataset_view **view, d2v_dataset *dataset, d2v_error *err) {
 	d2v_dataset_view *made;
 	*view = NULL;
@@ -290,6 +318,35 @@ d2v_status d2v_dataset_read(d2v_dataset_view *view, uint64_t record, d2v_record 
 	if (!known)
 		atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
 	return D2V_OK;
+}
+
+d2v_status d2v_dataset_peek(d2v_dataset_view *view, uint64_t record, d2v_record *out, d2v_error *err) {
+	d2v_shard_view *found = NULL;
+	uint64_t ordinal = 0;
+	memset(out, 0, sizeof *out);
+	D2V_TRY(seek(view, record, &found, &ordinal, err));
+	return d2v_shard_read(found, ordinal, false, out, err);
+}
+
+d2v_status d2v_dataset_find(d2v_dataset_view *view, const char *name, uint64_t *record, d2v_error *err) {
+	const d2v_dataset *dataset = view->dataset;
+	for (size_t i = 0; i < dataset->part_count; i++) {
+		const part *at = &dataset->parts[i];
+		d2v_shard_view *found = NULL;
+		uint64_t ordinal = 0;
+		if (!at->shard || !at->facts.records)
+			continue;
+		D2V_TRY(seek(view, at->first, &found, &ordinal, err));
+		d2v_status status = d2v_shard_find(found, name, &ordinal, err);
+		if (status == D2V_NOT_FOUND)
+			continue;
+		D2V_TRY(status);
+		if (ordinal >= at->facts.records)
+			return d2v_fail(err, D2V_CORRUPT, "%s: its table of names is damaged at '%s'", at->path, name);
+		*record = at->first + ordinal;
+		return D2V_OK;
+	}
+	return d2v_fail(err, D2V_NOT_FOUND, "%s: has no record named '%s'; d2v-shard ls lists them", dataset->path, name);
 }
 
 void d2v_dataset_will_need(d2v_dataset_view *view, uint64_t record) {

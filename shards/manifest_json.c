@@ -201,7 +201,9 @@ d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_er
 	d2v_manifest_init(manifest, D2V_AUDIO);
 	D2V_TRY(d2v_path_join(&path, dataset, D2V_MANIFEST_NAME, err));
 	d2v_status status;
-	if (!d2v_file_exists(path))
+	if (!d2v_file_is_directory(dataset))
+		status = d2v_fail(err, D2V_NOT_FOUND, "%s: there is no such folder", dataset);
+	else if (!d2v_file_exists(path))
 		status = d2v_fail(err, D2V_NOT_FOUND, "%s: is no data set (it has no %s; is its ingest finished?)", dataset,
 			D2V_MANIFEST_NAME);
 	else

@@ -183,6 +183,13 @@ static d2v_status check_files(run *self, const d2v_manifest *manifest, d2v_error
 	return D2V_OK;
 }
 
+// Messages about the manifest begin with its path, which the file that is named with them says already.
+static const char *without_path(const run *self, const char *text) {
+	size_t folder = strlen(self->dataset);
+	const char *name = strncmp(text, self->dataset, folder) == 0 ? strstr(text + folder, D2V_MANIFEST_NAME ": ") : NULL;
+	return name ? name + strlen(D2V_MANIFEST_NAME ": ") : text;
+}
+
 // Loads the manifest and lists what is to be checked.
 static d2v_status plan(run *self, d2v_manifest *manifest, d2v_error *err) {
 	d2v_error own = { 0 };
@@ -191,7 +198,7 @@ static d2v_status plan(run *self, d2v_manifest *manifest, d2v_error *err) {
 		return add_listed(self, manifest, err);
 	if (status != D2V_CORRUPT)
 		return d2v_fail(err, status, "%s", own.text);
-	found_in(self, D2V_MANIFEST_NAME, UINT64_MAX, own.text);
+	found_in(self, D2V_MANIFEST_NAME, UINT64_MAX, without_path(self, own.text));
 	return add_found(self, err);
 }
 

@@ -1,94 +1,95 @@
-#include "ingest/audio_item.h"
-
+// The decoding step for sound: any audio file becomes mono 16-bit samples of one rate, or FLAC of those.
+#include "base/json.h"
 #include "base/memory.h"
 #include "ingest/audio_file.h"
+#include "ingest/decoder.h"
 #include "shards/codec.h"
 
-void d2v_audio_buffers_release(d2v_audio_buffers *buffers) {
-	d2v_free(buffers->bytes);
-	d2v_free(buffers->samples);
-	*buffers = (d2v_audio_buffers){ 0 };
+#include <stdio.h>
+
+typedef struct audio_worker {
+	int16_t *samples;
+	size_t capacity;
+} audio_worker;
+
+static d2v_status audio_open(void **worker, const d2v_ingest_options *options, d2v_error *err) {
+	(void)options;
+	audio_worker *opened;
+	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
+	*worker = opened;
+	return D2V_OK;
 }
 
-void d2v_audio_buffers_trim(d2v_audio_buffers *buffers, size_t keep) {
-	if (buffers->capacity > keep) {
-		d2v_free(buffers->bytes);
-		buffers->bytes = NULL;
-		buffers->capacity = 0;
-	}
-	if (buffers->samples_capacity * sizeof *buffers->samples > keep) {
-		d2v_free(buffers->samples);
-		buffers->samples = NULL;
-		buffers->samples_capacity = 0;
-	}
+static void audio_close(void *worker) {
+	if (worker)
+		d2v_free(((audio_worker *)worker)->samples);
+	d2v_free(worker);
+}
+
+static void audio_trim(void *worker, size_t keep) {
+	audio_worker *self = worker;
+	if (self->capacity * sizeof *self->samples <= keep)
+		return;
+	d2v_free(self->samples);
+	*self = (audio_worker){ 0 };
 }
 
 // The item keeps the samples; the worker gets the item's old buffer for the next file.
-static void swap_samples(d2v_item *item, d2v_audio_buffers *buffers, uint64_t count) {
-	unsigned char *payload = item->payload;
-	size_t capacity = item->payload_capacity;
-	item->payload = (unsigned char *)buffers->samples;
-	item->payload_capacity = buffers->samples_capacity * sizeof(int16_t);
-	item->payload_size = count * sizeof(int16_t);
-	buffers->samples = (int16_t *)(void *)payload;
-	buffers->samples_capacity = capacity / sizeof(int16_t);
+static void keep_samples(d2v_item *item, audio_worker *self) {
+	audio_worker old = { .samples = (int16_t *)(void *)item->payload,
+		.capacity = item->payload_capacity / sizeof(int16_t) };
+	item->payload = (unsigned char *)self->samples;
+	item->payload_capacity = self->capacity * sizeof(int16_t);
+	item->payload_size = item->units * sizeof(int16_t);
+	*self = old;
 }
 
-static void swap_bytes(d2v_item *item, d2v_audio_buffers *buffers) {
-	unsigned char *payload = item->payload;
-	size_t capacity = item->payload_capacity;
-	item->payload = buffers->bytes;
-	item->payload_capacity = buffers->capacity;
-	item->payload_size = buffers->size;
-	buffers->bytes = payload;
-	buffers->capacity = capacity;
-}
-
-static d2v_status encode(d2v_item *item, d2v_audio_buffers *buffers, uint32_t rate, d2v_error *err) {
+static d2v_status encode(d2v_item *item, const audio_worker *self, d2v_error *err) {
 	void *bytes;
 	size_t size;
-	D2V_TRY(d2v_codec_flac_encode(buffers->samples, item->units, rate, &bytes, &size, err));
+	D2V_TRY(d2v_codec_flac_encode(self->samples, item->units, item->rate, &bytes, &size, err));
 	d2v_free(item->payload);
 	item->payload = bytes;
 	item->payload_capacity = item->payload_size = size;
 	return D2V_OK;
 }
 
-static d2v_status read_samples(d2v_item *item, d2v_audio_file *file, d2v_audio_buffers *buffers,
+static d2v_status read_samples(d2v_item *item, d2v_audio_file *opened, d2v_decoder_file *file, audio_worker *self,
 	const d2v_ingest_options *options, d2v_error *err) {
-	D2V_TRY(d2v_audio_file_read(
-		file, &buffers->samples, &buffers->samples_capacity, &item->units, &item->place.rejection, err));
+	D2V_TRY(
+		d2v_audio_file_read(opened, &self->samples, &self->capacity, &item->units, &item->place.rejection, err));
 	if (item->place.rejection.reason != D2V_REASON_NONE)
 		return D2V_OK;
 	item->codec = options->store;
 	item->rate = options->rate;
+	item->rows = 1;
 	if (options->store == D2V_CODEC_PCM16)
-		swap_samples(item, buffers, item->units);
-	else if (d2v_audio_file_is_plain_flac(file))
-		swap_bytes(item, buffers);
+		keep_samples(item, self);
+	else if (d2v_audio_file_is_plain_flac(opened))
+		d2v_decoder_keep_file(item, file);
 	else
-		return encode(item, buffers, options->rate, err);
+		return encode(item, self, err);
 	return D2V_OK;
 }
 
-d2v_status d2v_audio_item_decode(d2v_item *item, d2v_audio_buffers *buffers, const d2v_ingest_options *options,
+static d2v_status audio_decode(void *worker, d2v_item *item, d2v_decoder_file *file, const d2v_ingest_options *options,
 	d2v_budget *budget, uint64_t ticket, d2v_error *err) {
 	d2v_audio_limits limits = { .rate = options->rate,
 		.max_samples = (uint64_t)(options->max_seconds * options->rate),
 		.check_md5 = options->check_md5 };
-	d2v_audio_file *file;
+	d2v_audio_file *opened;
 	uint64_t charged = item->reserved, more = 0;
 	item->reserved = 0;
-	d2v_status status = d2v_audio_file_open(&file, buffers->bytes, buffers->size, &limits, &item->place.rejection, err);
-	if (status == D2V_OK && file) {
-		more = d2v_audio_file_bound(file) * sizeof(int16_t);
+	d2v_status status = d2v_audio_file_open(&opened, file->bytes, file->size, &limits, &item->place.rejection, err);
+	if (status == D2V_OK && opened) {
+		more = d2v_audio_file_bound(opened) * sizeof(int16_t);
 		if (d2v_budget_reserve(budget, ticket, more)) {
 			charged += more;
-			status = read_samples(item, file, buffers, options, err);
+			status = read_samples(item, opened, file, worker, options, err);
 		} else
 			status = D2V_END;
 	}
-	d2v_audio_file_close(file);
+	d2v_audio_file_close(opened);
 	if (status == D2V_OK && item->place.rejection.reason != D2V_REASON_NONE)
 		item->kind = D2V_ITEM_REJECTED;
 	// What is charged from here on is what the item carries; an encoded file may be a little larger than its bound.
@@ -97,3 +98,33 @@ d2v_status d2v_audio_item_decode(d2v_item *item, d2v_audio_buffers *buffers, con
 	d2v_budget_release(budget, charged - item->reserved);
 	return status;
 }
+
+static d2v_status audio_describe(const d2v_ingest_options *options, json_t *described, d2v_error *err) {
+	D2V_TRY(d2v_json_set(described, "rate", json_integer(options->rate), err));
+	D2V_TRY(d2v_json_set(described, "max_seconds", json_real(options->max_seconds), err));
+	return d2v_json_set(described, "check_md5", json_boolean(options->check_md5), err);
+}
+
+static double audio_expect(const d2v_ingest_options *options, const d2v_ingest_source *source) {
+	return options->store == D2V_CODEC_FLAC && source->hours ? (double)source->bytes
+															 : source->hours * 3600 * options->rate * 2;
+}
+
+static void audio_tell(const d2v_ingest_options *options, const d2v_ingest_result *result, double seconds, char *text,
+	size_t size) {
+	double audio = (double)result->new_units / options->rate;
+	snprintf(text, size, "%.2f h  %.0fx real time", audio / 3600, seconds > 0 ? audio / seconds : 0);
+}
+
+const d2v_decoder d2v_audio_item = {
+	.modality = D2V_AUDIO,
+	.record = "recording",
+	.records = "recordings",
+	.describe = audio_describe,
+	.expect = audio_expect,
+	.tell = audio_tell,
+	.open = audio_open,
+	.decode = audio_decode,
+	.trim = audio_trim,
+	.close = audio_close,
+};

@@ -2,6 +2,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "ingest/decoder.h"
 #include "ingest/reader.h"
 
 #include <stdio.h>
@@ -113,6 +114,7 @@ static d2v_status drain(d2v_consumer *consumer, d2v_outlet *outlet, d2v_item **s
 		if (left->kind == D2V_ITEM_SAMPLE) {
 			consumer->result->new_records++;
 			consumer->result->new_units += left->units;
+			consumer->result->new_bytes += left->payload_size;
 		}
 		consumer->waiting -= left->reserved;
 		bool was_rejected = left->kind == D2V_ITEM_REJECTED;
@@ -190,15 +192,15 @@ static d2v_status end_source(d2v_consumer *consumer, const d2v_item *item, d2v_i
 }
 
 static void show(d2v_consumer *consumer, const d2v_item *item) {
-	char files[D2V_PROGRESS_TEXT], have[D2V_PROGRESS_TEXT];
-	double seconds = d2v_clock() - consumer->started,
-		   audio = (double)consumer->result->new_units / consumer->options->rate;
+	char files[D2V_PROGRESS_TEXT], have[D2V_PROGRESS_TEXT], pace[128];
+	double seconds = d2v_clock() - consumer->started;
+	consumer->options->layout->decoder->tell(consumer->options, consumer->result, seconds, pace, sizeof pace);
 	consumer->done = item->done;
 	consumer->total = item->total;
 	consumer->result->ignored = item->ignored;
 	d2v_progress_update(consumer->progress, (double)item->done, (double)item->total,
-		"files %s  %.2f h  %.0fx real time  %s  %.0f files/s", d2v_progress_count(consumer->result->new_records, files),
-		audio / 3600, seconds > 0 ? audio / seconds : 0, d2v_progress_bytes((double)item->done, have),
+		"files %s  %s  %s  %.0f files/s", d2v_progress_count(consumer->result->new_records, files), pace,
+		d2v_progress_bytes((double)item->done, have),
 		seconds > 0 ? (double)consumer->result->new_records / seconds : 0);
 }
 
@@ -208,8 +210,8 @@ static d2v_status check_open_shards(const d2v_consumer *consumer, d2v_error *err
 		open += consumer->outlets[i].writer != NULL;
 	if (open > OPEN_SHARDS_MAX)
 		return d2v_fail(err, D2V_UNSAFE,
-			"more than %d splits in one source; its folders are not those of LibriSpeech, or give it in parts",
-			OPEN_SHARDS_MAX);
+			"more than %d splits in one source; its folders are not those that d2v-ingest %s expects, or give it in parts",
+			OPEN_SHARDS_MAX, consumer->options->layout->name);
 	return D2V_OK;
 }
 

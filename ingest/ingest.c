@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "ingest/decoder.h"
 #include "ingest/journal.h"
 #include "ingest/pipeline.h"
 #include "shards/manifest.h"
@@ -69,13 +70,13 @@ static d2v_status describe_source(const d2v_ingest_options *options, size_t inde
 
 static d2v_status describe(const d2v_ingest_options *options, json_t **described, d2v_error *err) {
 	json_t *sources = json_array();
-	*described = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:f, s:I, s:b, s:o}", "layout", options->layout->name,
-		"split", options->places.split, "texts", options->places.texts, "store", d2v_codec_name(options->store), "rate",
-		(json_int_t)options->rate, "shard_size", (json_int_t)options->shard_size, "max_member",
-		(json_int_t)options->max_member, "max_seconds", options->max_seconds, "max_files",
-		(json_int_t)options->max_files, "check_md5", options->check_md5, "sources", sources);
+	*described = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:o}", "layout", options->layout->name, "split",
+		options->places.split, "texts", options->places.texts, "store", d2v_codec_name(options->store), "shard_size",
+		(json_int_t)options->shard_size, "max_member", (json_int_t)options->max_member, "max_files",
+		(json_int_t)options->max_files, "sources", sources);
 	if (!*described)
 		return d2v_fail(err, D2V_NO_MEMORY, "the options: out of memory");
+	D2V_TRY(options->layout->decoder->describe(options, *described, err));
 	for (size_t i = 0; i < options->source_count; i++)
 		D2V_TRY(describe_source(options, i, sources, err));
 	return D2V_OK;
@@ -128,7 +129,7 @@ static void sum_up(const d2v_manifest *manifest, d2v_ingest_result *result) {
 // A data set that is complete: the same command has nothing to do, another is refused.
 static d2v_status look_at_complete(const ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
 	d2v_manifest manifest;
-	d2v_manifest_init(&manifest, D2V_AUDIO);
+	d2v_manifest_init(&manifest, ingest->options->layout->decoder->modality);
 	d2v_status status = d2v_manifest_load(&manifest, ingest->options->out, err);
 	if (status == D2V_OK)
 		status = compare_options(ingest, manifest.options, err);
@@ -162,7 +163,8 @@ static d2v_status fill_manifest(const ingest_run *ingest, d2v_manifest *manifest
 	for (size_t i = 0; i < journal->split_count; i++)
 		splits[i] = &journal->splits[i];
 	qsort(splits, journal->split_count, sizeof *splits, by_name);
-	manifest->rate = ingest->options->rate;
+	if (manifest->modality == D2V_AUDIO)
+		manifest->rate = ingest->options->rate;
 	for (size_t i = 0; i < journal->split_count; i++)
 		if (splits[i]->name[0])
 			D2V_TRY(add_split(manifest, splits[i], ingest->options->out, err));
@@ -181,7 +183,7 @@ static d2v_status fill_manifest(const ingest_run *ingest, d2v_manifest *manifest
 
 static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
 	d2v_manifest manifest;
-	d2v_manifest_init(&manifest, D2V_AUDIO);
+	d2v_manifest_init(&manifest, ingest->options->layout->decoder->modality);
 	d2v_status status = fill_manifest(ingest, &manifest, err);
 	sum_up(&manifest, result);
 	result->rejected = 0;
@@ -190,8 +192,8 @@ static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2
 		result->without_text += ingest->journal.splits[i].now.without_text;
 	}
 	if (status == D2V_OK && !result->records)
-		status = d2v_fail(err, D2V_NOT_FOUND, "no recording was found in the source (%llu other files, %llu rejected)",
-			(unsigned long long)result->ignored, (unsigned long long)result->rejected);
+		status = d2v_fail(err, D2V_NOT_FOUND, "no %s was found in the source (%llu other files, %llu rejected)",
+			ingest->options->layout->decoder->record, (unsigned long long)result->ignored, (unsigned long long)result->rejected);
 	if (status == D2V_OK)
 		status = d2v_manifest_save(&manifest, ingest->options->out, err);
 	if (status == D2V_OK)
@@ -207,10 +209,9 @@ static d2v_status check_space(const ingest_run *ingest, d2v_error *err) {
 	char needed[D2V_PROGRESS_TEXT], there[D2V_PROGRESS_TEXT];
 	for (size_t i = ingest->journal.source_count; i < ingest->options->source_count; i++) {
 		const d2v_ingest_source *source = &ingest->options->sources[i];
-		if (source->hours)
-			need += ingest->options->store == D2V_CODEC_FLAC ? (double)source->bytes
-															 : source->hours * 3600 * ingest->options->rate * 2;
-		if (ingest->options->keep && source->hours)
+		double shards = ingest->options->layout->decoder->expect(ingest->options, source);
+		need += shards;
+		if (ingest->options->keep && shards > 0)
 			need += (double)source->bytes;
 	}
 	for (size_t i = 0; i < ingest->journal.split_count; i++)

@@ -29,7 +29,7 @@ typedef struct d2v_ingest_options {
 	d2v_layout_options places;
 	const d2v_ingest_source *sources;
 	size_t source_count;
-	d2v_codec store; // D2V_CODEC_PCM16 or D2V_CODEC_FLAC
+	d2v_codec store; // one that the layout's decoder knows: for sound D2V_CODEC_PCM16 or D2V_CODEC_FLAC
 	uint32_t rate;
 	uint64_t shard_size;
 	uint64_t max_member; // bytes of one file
@@ -56,7 +56,7 @@ typedef struct d2v_ingest_result {
 	uint64_t records, rejected, without_text, shards, bytes, units; // of the whole data set
 	uint64_t ignored;                                               // members of no interest met in this run
 	uint64_t new_records;                                           // made in this run
-	uint64_t new_units;
+	uint64_t new_units, new_bytes; // bytes: of payloads
 	uint64_t digest;
 	double seconds; // of this run
 } d2v_ingest_result;

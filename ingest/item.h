@@ -21,7 +21,7 @@ typedef struct d2v_item {
 	bool skipped;    // a text before the point where a restarted ingest goes on
 	d2v_place place;
 	d2v_codec codec;
-	uint32_t rate;
+	uint32_t rate, rows; // as in d2v_record
 	uint64_t units;
 	unsigned char *payload; // owned
 	size_t payload_capacity, payload_size;

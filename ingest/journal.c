@@ -28,7 +28,7 @@ d2v_status d2v_journal_split_of(d2v_journal *journal, const char *name, d2v_jour
 			return D2V_OK;
 		}
 	if (journal->split_count == D2V_JOURNAL_SPLITS_MAX)
-		return d2v_fail(err, D2V_UNSAFE, "split %s: more than %d splits; the folders are not those of LibriSpeech",
+		return d2v_fail(err, D2V_UNSAFE, "split %s: more than %d splits; the folders are not those of such a data set",
 			name, D2V_JOURNAL_SPLITS_MAX);
 	*split = &journal->splits[journal->split_count++];
 	**split = (d2v_journal_split){ 0 };

@@ -34,8 +34,11 @@ typedef struct d2v_layout_options {
 	bool texts;        // false: texts are ignored
 } d2v_layout_options;
 
+struct d2v_decoder; // ingest/decoder.h
+
 typedef struct d2v_layout {
-	const char *name; // "librispeech"
+	const char *name;                  // "librispeech"
+	const struct d2v_decoder *decoder; // of its samples
 	// path is tidy and safe (d2v_member.path).
 	void (*place)(const d2v_layout_options *options, const char *path, d2v_place *place);
 	// Finds the text of the sample `name` in its text member's content; false: it is not in there.

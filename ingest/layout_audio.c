@@ -1,6 +1,6 @@
 // Anybody's recordings: every audio file is a sample, named by its path without the ending; a file of the same name
 // ending in .txt is its text. All go to one split.
-#include "ingest/layout.h"
+#include "ingest/decoder.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,5 +33,9 @@ static size_t audio_count_texts(const char *content, size_t size) {
 }
 
 const d2v_layout d2v_layout_audio = {
-	.name = "audio", .place = audio_place, .find_text = audio_find_text, .count_texts = audio_count_texts
+	.name = "audio",
+	.decoder = &d2v_audio_item,
+	.place = audio_place,
+	.find_text = audio_find_text,
+	.count_texts = audio_count_texts,
 };

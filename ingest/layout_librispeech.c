@@ -1,7 +1,7 @@
 // .../<split>/<speaker>/<chapter>/<speaker>-<chapter>-<utterance>.flac, and beside them <speaker>-<chapter>.trans.txt
 // with a line "<speaker>-<chapter>-<utterance> TEXT" for each. Record names are <speaker>-<chapter>-<utterance>, labels
 // speakers.
-#include "ingest/layout.h"
+#include "ingest/decoder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -110,6 +110,7 @@ static size_t librispeech_count_texts(const char *content, size_t size) {
 }
 
 const d2v_layout d2v_layout_librispeech = { .name = "librispeech",
+	.decoder = &d2v_audio_item,
 	.place = librispeech_place,
 	.find_text = librispeech_find_text,
 	.count_texts = librispeech_count_texts };

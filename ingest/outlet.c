@@ -120,7 +120,7 @@ static d2v_status append(d2v_outlet *outlet, const d2v_item *item, const char *t
 	d2v_record record = { .codec = (uint8_t)item->codec,
 		.label = item->place.label,
 		.rate = item->rate,
-		.rows = 1,
+		.rows = item->rows,
 		.units = item->units,
 		.name = item->place.name,
 		.name_size = (uint32_t)strlen(item->place.name),

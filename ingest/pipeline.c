@@ -4,8 +4,8 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/ring.h"
-#include "ingest/audio_item.h"
 #include "ingest/consumer.h"
+#include "ingest/decoder.h"
 #include "ingest/reader.h"
 
 #include <pthread.h>
@@ -26,7 +26,7 @@ typedef struct team {
 } team;
 
 // One turn at the source. False: there is nothing more to be had.
-static bool take_turn(team *crew, d2v_audio_buffers *buffers, uint64_t *ticket, d2v_item **item) {
+static bool take_turn(team *crew, d2v_decoder_file *file, uint64_t *ticket, d2v_item **item) {
 	size_t slot;
 	pthread_mutex_lock(&crew->reading);
 	bool granted = d2v_ring_claim(crew->ring, ticket, &slot);
@@ -34,7 +34,7 @@ static bool take_turn(team *crew, d2v_audio_buffers *buffers, uint64_t *ticket, 
 		*item = crew->slots[slot];
 		d2v_error err;
 		d2v_status status = d2v_reader_next(
-			&crew->reader, *ticket, crew->budget, *item, &buffers->bytes, &buffers->capacity, &buffers->size, &err);
+			&crew->reader, *ticket, crew->budget, *item, &file->bytes, &file->capacity, &file->size, &err);
 		if (status == D2V_END) {
 			d2v_ring_end(crew->ring, *ticket);
 			granted = false;
@@ -49,27 +49,43 @@ static bool take_turn(team *crew, d2v_audio_buffers *buffers, uint64_t *ticket, 
 	return granted;
 }
 
+// False: stopped.
+static bool decode(team *crew, void **worker, d2v_item *item, d2v_decoder_file *file, uint64_t ticket) {
+	const d2v_decoder *decoder = crew->options->layout->decoder;
+	d2v_error err;
+	d2v_status status = *worker ? D2V_OK : decoder->open(worker, crew->options, &err);
+	if (status == D2V_OK)
+		status = decoder->decode(*worker, item, file, crew->options, crew->budget, ticket, &err);
+	if (status == D2V_END)
+		return false;
+	if (status != D2V_OK) {
+		item->kind = D2V_ITEM_FAILED;
+		item->status = status;
+		item->err = err;
+	}
+	return true;
+}
+
 static void *work(void *context) {
 	team *crew = context;
-	d2v_audio_buffers buffers = { 0 };
+	const d2v_decoder *decoder = crew->options->layout->decoder;
+	d2v_decoder_file file = { 0 };
+	void *worker = NULL;
 	uint64_t ticket;
 	d2v_item *item;
-	while (take_turn(crew, &buffers, &ticket, &item)) {
-		if (item->kind == D2V_ITEM_SAMPLE) {
-			d2v_error err;
-			d2v_status status = d2v_audio_item_decode(item, &buffers, crew->options, crew->budget, ticket, &err);
-			if (status == D2V_END)
-				break; // stopped
-			if (status != D2V_OK) {
-				item->kind = D2V_ITEM_FAILED;
-				item->status = status;
-				item->err = err;
-			}
+	while (take_turn(crew, &file, &ticket, &item)) {
+		if (item->kind == D2V_ITEM_SAMPLE && !decode(crew, &worker, item, &file, ticket))
+			break;
+		if (file.capacity > crew->keep_bytes) {
+			d2v_free(file.bytes);
+			file = (d2v_decoder_file){ 0 };
 		}
-		d2v_audio_buffers_trim(&buffers, crew->keep_bytes);
+		if (worker)
+			decoder->trim(worker, crew->keep_bytes);
 		d2v_ring_publish(crew->ring, ticket);
 	}
-	d2v_audio_buffers_release(&buffers);
+	d2v_free(file.bytes);
+	decoder->close(worker);
 	return NULL;
 }
 
@@ -130,7 +146,7 @@ static void tear_down(team *crew) {
 // How much more disk the rest wants, judged by what the source has given so far.
 static d2v_status explain_no_space(const d2v_consumer *consumer, d2v_error *err) {
 	char more[D2V_PROGRESS_TEXT];
-	double made = (double)consumer->result->new_units * sizeof(int16_t);
+	double made = (double)consumer->result->new_bytes;
 	if (!err || !consumer->total || !consumer->done || consumer->done > consumer->total)
 		return D2V_NO_SPACE;
 	double left =

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "ingest/decoder.h"
 #include "ingest/download_file.h"
 
 #include <stdio.h>
@@ -126,7 +127,8 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 	if (!added) {
 		place->role = D2V_ROLE_REJECTED;
 		d2v_reject(
-			&place->rejection, D2V_REASON_DUPLICATE, "a recording of this name was met before: %s", member->path);
+			&place->rejection, D2V_REASON_DUPLICATE, "a %s of this name was met before: %s",
+			reader->options->layout->decoder->record, member->path);
 	}
 	item->skipped = was_done(reader, place->split, member->index);
 	*wanted = !item->skipped || place->role == D2V_ROLE_TEXT;

@@ -56,8 +56,7 @@ static d2v_status encode(d2v_item *item, const audio_worker *self, d2v_error *er
 
 static d2v_status read_samples(d2v_item *item, d2v_audio_file *opened, d2v_decoder_file *file, audio_worker *self,
 	const d2v_ingest_options *options, d2v_error *err) {
-	D2V_TRY(
-		d2v_audio_file_read(opened, &self->samples, &self->capacity, &item->units, &item->place.rejection, err));
+	D2V_TRY(d2v_audio_file_read(opened, &self->samples, &self->capacity, &item->units, &item->place.rejection, err));
 	if (item->place.rejection.reason != D2V_REASON_NONE)
 		return D2V_OK;
 	item->codec = options->store;
@@ -110,8 +109,8 @@ static double audio_expect(const d2v_ingest_options *options, const d2v_ingest_s
 															 : source->hours * 3600 * options->rate * 2;
 }
 
-static void audio_tell(const d2v_ingest_options *options, const d2v_ingest_result *result, double seconds, char *text,
-	size_t size) {
+static void audio_tell(
+	const d2v_ingest_options *options, const d2v_ingest_result *result, double seconds, char *text, size_t size) {
 	double audio = (double)result->new_units / options->rate;
 	snprintf(text, size, "%.2f h  %.0fx real time", audio / 3600, seconds > 0 ? audio / seconds : 0);
 }

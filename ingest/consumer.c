@@ -198,9 +198,8 @@ static void show(d2v_consumer *consumer, const d2v_item *item) {
 	consumer->done = item->done;
 	consumer->total = item->total;
 	consumer->result->ignored = item->ignored;
-	d2v_progress_update(consumer->progress, (double)item->done, (double)item->total,
-		"files %s  %s  %s  %.0f files/s", d2v_progress_count(consumer->result->new_records, files), pace,
-		d2v_progress_bytes((double)item->done, have),
+	d2v_progress_update(consumer->progress, (double)item->done, (double)item->total, "files %s  %s  %s  %.0f files/s",
+		d2v_progress_count(consumer->result->new_records, files), pace, d2v_progress_bytes((double)item->done, have),
 		seconds > 0 ? (double)consumer->result->new_records / seconds : 0);
 }
 
@@ -210,7 +209,8 @@ static d2v_status check_open_shards(const d2v_consumer *consumer, d2v_error *err
 		open += consumer->outlets[i].writer != NULL;
 	if (open > OPEN_SHARDS_MAX)
 		return d2v_fail(err, D2V_UNSAFE,
-			"more than %d splits in one source; its folders are not those that d2v-ingest %s expects, or give it in parts",
+			"more than %d splits in one source; its folders are not those that d2v-ingest %s expects, or give it in "
+			"parts",
 			OPEN_SHARDS_MAX, consumer->options->layout->name);
 	return D2V_OK;
 }

@@ -26,8 +26,8 @@ typedef struct d2v_decoder {
 	// Bytes of shards that an official source will make, as far as that is known beforehand; 0: it is not.
 	double (*expect)(const d2v_ingest_options *options, const d2v_ingest_source *source);
 	// How far and how fast, in the modality's own terms, for the progress line: "12.10 h  9100x real time".
-	void (*tell)(const d2v_ingest_options *options, const d2v_ingest_result *result, double seconds, char *text,
-		size_t size);
+	void (*tell)(
+		const d2v_ingest_options *options, const d2v_ingest_result *result, double seconds, char *text, size_t size);
 	d2v_status (*open)(void **worker, const d2v_ingest_options *options, d2v_error *err);
 	// item is a sample whose bytes are in *file and charged to the budget. It becomes one with a payload, or a rejected
 	// one; its charge is set right. What is in *file may be exchanged for another buffer. D2V_END: the budget was

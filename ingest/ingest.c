@@ -193,7 +193,8 @@ static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2
 	}
 	if (status == D2V_OK && !result->records)
 		status = d2v_fail(err, D2V_NOT_FOUND, "no %s was found in the source (%llu other files, %llu rejected)",
-			ingest->options->layout->decoder->record, (unsigned long long)result->ignored, (unsigned long long)result->rejected);
+			ingest->options->layout->decoder->record, (unsigned long long)result->ignored,
+			(unsigned long long)result->rejected);
 	if (status == D2V_OK)
 		status = d2v_manifest_save(&manifest, ingest->options->out, err);
 	if (status == D2V_OK)

@@ -126,8 +126,7 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 		D2V_TRY(d2v_name_set_add(&reader->names, place->split, place->name, &added, err));
 	if (!added) {
 		place->role = D2V_ROLE_REJECTED;
-		d2v_reject(
-			&place->rejection, D2V_REASON_DUPLICATE, "a %s of this name was met before: %s",
+		d2v_reject(&place->rejection, D2V_REASON_DUPLICATE, "a %s of this name was met before: %s",
 			reader->options->layout->decoder->record, member->path);
 	}
 	item->skipped = was_done(reader, place->split, member->index);

@@ -1,0 +1,219 @@
+#include "tools/ingest_program.h"
+
+#include "base/file.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "base/signals.h"
+#include "ingest/decoder.h"
+
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SOURCES_MAX 4096
+
+ingest_common ingest_common_options = { .max_rejected = "1%",
+	.retries = 8,
+	.max_files = 2 << 20,
+	.shard_size = (uint64_t)1 << 30,
+	.max_member = (uint64_t)64 << 20,
+	.max_download = (uint64_t)64 << 30,
+	.retry_delay = 1,
+	.stall = 60 };
+
+// ---- sources
+// ---------------------------------------------------------------------------------------------------------------
+
+d2v_status ingest_job_keep(ingest_job *job, char *text, d2v_error *err) {
+	d2v_status status = d2v_reserve(&job->texts, &job->text_capacity, job->text_count + 1, sizeof *job->texts, err);
+	if (status == D2V_OK)
+		job->texts[job->text_count++] = text;
+	else
+		d2v_free(text);
+	return status;
+}
+
+d2v_status ingest_job_add(ingest_job *job, const d2v_ingest_source *source, d2v_error *err) {
+	if (job->source_count == SOURCES_MAX)
+		return d2v_fail(err, D2V_INVALID, "more than %d sources", SOURCES_MAX);
+	D2V_TRY(d2v_reserve(&job->sources, &job->source_capacity, job->source_count + 1, sizeof *job->sources, err));
+	job->sources[job->source_count++] = *source;
+	return D2V_OK;
+}
+
+d2v_status ingest_job_add_text(ingest_job *job, const char *text, const char *split, d2v_error *err) {
+	char *where;
+	D2V_TRY(d2v_strdup(&where, text, err));
+	D2V_TRY(ingest_job_keep(job, where, err));
+	d2v_ingest_source source = { .where = where, .split = split };
+	char *sum = strstr(where, "#md5=");
+	if (sum && strlen(sum) == 37 && strspn(sum + 5, "0123456789abcdef") == 32) {
+		*sum = '\0';
+		source.md5 = sum + 5;
+	}
+	return ingest_job_add(job, &source, err);
+}
+
+d2v_status ingest_job_add_given(ingest_job *job, const d2v_operands *operands, d2v_error *err) {
+	for (size_t i = 0; i < ingest_common_options.from.count; i++)
+		D2V_TRY(ingest_job_add_text(job, ingest_common_options.from.items[i], NULL, err));
+	for (int i = 0; i < operands->count; i++)
+		D2V_TRY(ingest_job_add_text(job, operands->items[i], NULL, err));
+	return D2V_OK;
+}
+
+static void release(ingest_job *job) {
+	for (size_t i = 0; i < job->text_count; i++)
+		d2v_free(job->texts[i]);
+	d2v_free(job->texts);
+	d2v_free(job->sources);
+}
+
+// ---- options
+// ---------------------------------------------------------------------------------------------------------------
+
+static d2v_status parse_rejected(d2v_ingest_options *options, d2v_error *err) {
+	char *end;
+	const char *text = ingest_common_options.max_rejected;
+	options->max_rejected = strtod(text, &end);
+	options->max_rejected_is_percent = end > text && *end == '%';
+	end += options->max_rejected_is_percent;
+	if (end == text || *end || !(options->max_rejected >= 0 && options->max_rejected <= 1e15))
+		return d2v_fail(err, D2V_INVALID, "--max-rejected %s: expected a count or a percentage, like 10 or 1%%", text);
+	return D2V_OK;
+}
+
+static int cores(void) {
+	cpu_set_t set;
+	int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+	return count < 1 ? 1 : count > 256 ? 256 : count;
+}
+
+static d2v_status keep_archives(ingest_job *job, d2v_error *err) {
+	char *folder;
+	job->options.keep = ingest_common_options.archives;
+	if (job->options.keep || !ingest_common_options.keep_archives)
+		return D2V_OK;
+	D2V_TRY(d2v_asprintf(&folder, err, "%s/.downloads", job->options.out));
+	D2V_TRY(ingest_job_keep(job, folder, err));
+	job->options.keep = folder;
+	return D2V_OK;
+}
+
+static d2v_status fill_common(ingest_job *job, const char *command, d2v_error *err) {
+	const ingest_common *given = &ingest_common_options;
+	d2v_ingest_options *options = &job->options;
+	*options = D2V_INGEST_DEFAULTS;
+	if (!given->out || !given->out[0])
+		return d2v_fail(err, D2V_INVALID, "--out DIR is missing; see d2v-ingest %s --help", command);
+	if (given->split && !d2v_layout_is_split_name(given->split))
+		return d2v_fail(err, D2V_INVALID, "--split %s: expected letters, digits, '-', '_' and '.'", given->split);
+	options->out = given->out;
+	if (given->split)
+		options->places.split = given->split;
+	options->shard_size = given->shard_size;
+	options->max_member = given->max_member;
+	options->max_files = (uint64_t)given->max_files;
+	options->jobs = given->jobs ? (int)given->jobs : cores();
+	options->quiet = given->quiet;
+	options->download.max = given->max_download;
+	options->download.retries = (int)given->retries;
+	options->download.retry_delay = given->retry_delay;
+	options->download.stall = given->stall;
+	D2V_TRY(keep_archives(job, err));
+	return parse_rejected(options, err);
+}
+
+// ---- the last words
+// --------------------------------------------------------------------------------------------------------
+
+static json_t *facts_of(const d2v_ingest_options *options, const d2v_ingest_result *result) {
+	char digest[17];
+	snprintf(digest, sizeof digest, "%016llx", (unsigned long long)result->digest);
+	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "out", options->out, "was_complete",
+		result->was_complete, "records", (json_int_t)result->records, "rejected", (json_int_t)result->rejected,
+		"without_text", (json_int_t)result->without_text, "ignored", (json_int_t)result->ignored, "shards",
+		(json_int_t)result->shards, "bytes", (json_int_t)result->bytes, "seconds", result->seconds, "digest", digest);
+}
+
+static d2v_status print_json(const d2v_ingest_options *options, const d2v_ingest_result *result, d2v_error *err) {
+	char *text = NULL;
+	json_t *facts = facts_of(options, result);
+	d2v_status status = facts ? D2V_OK : d2v_fail(err, D2V_NO_MEMORY, "out of memory");
+	if (status == D2V_OK && options->layout->decoder->modality == D2V_AUDIO) {
+		double new_seconds = (double)result->new_units / options->rate;
+		status = d2v_json_set(facts, "hours", json_real((double)result->units / options->rate / 3600), err);
+		if (status == D2V_OK)
+			status = d2v_json_set(
+				facts, "times_real_time", json_real(result->seconds > 0 ? new_seconds / result->seconds : 0.0), err);
+	}
+	if (status == D2V_OK)
+		status = d2v_json_text(facts, &text, err);
+	json_decref(facts);
+	D2V_TRY(status);
+	fputs(text, stdout);
+	d2v_free(text);
+	return D2V_OK;
+}
+
+static void print_text(const d2v_ingest_options *options, const d2v_ingest_result *result) {
+	const d2v_decoder *decoder = options->layout->decoder;
+	char records[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], took[D2V_PROGRESS_TEXT], hours[64] = "", texts[64] = "",
+																						pace[64] = "";
+	if (decoder->modality == D2V_AUDIO) {
+		double new_seconds = (double)result->new_units / options->rate;
+		snprintf(hours, sizeof hours, "%.2f h, ", (double)result->units / options->rate / 3600);
+		snprintf(texts, sizeof texts, "%llu without text, ", (unsigned long long)result->without_text);
+		snprintf(pace, sizeof pace, ", %.0fx real time", result->seconds > 0 ? new_seconds / result->seconds : 0);
+	}
+	printf("%s: %s %s, %s%s in %llu shards, digest %016llx\n", options->out,
+		d2v_progress_count(result->records, records), decoder->records, hours,
+		d2v_progress_bytes((double)result->bytes, bytes), (unsigned long long)result->shards,
+		(unsigned long long)result->digest);
+	if (result->was_complete)
+		printf("it was complete already: nothing to do\n");
+	else
+		printf("%llu rejected, %s%llu other files; took %s%s\n", (unsigned long long)result->rejected, texts,
+			(unsigned long long)result->ignored, d2v_progress_duration(result->seconds, took), pace);
+}
+
+static void warn(const d2v_ingest_options *options, const d2v_ingest_result *result) {
+	if (!result->was_complete && result->without_text && options->places.texts &&
+		options->layout == &d2v_layout_librispeech)
+		d2v_warn("%llu of %llu recordings have no transcript", (unsigned long long)result->without_text,
+			(unsigned long long)result->records);
+}
+
+static d2v_status run(ingest_job *job, d2v_error *err) {
+	d2v_ingest_result result;
+	job->options.sources = job->sources;
+	job->options.source_count = job->source_count;
+	d2v_signals_install();
+	D2V_TRY(d2v_ingest_run(&job->options, &result, err));
+	warn(&job->options, &result);
+	if (ingest_common_options.json)
+		return print_json(&job->options, &result, err);
+	print_text(&job->options, &result);
+	return D2V_OK;
+}
+
+int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *fill) {
+	ingest_job job = { 0 };
+	d2v_operands operands;
+	d2v_error err = { 0 };
+	d2v_log_set_program("d2v-ingest");
+	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
+	bool wanted = status == D2V_OK && !operands.help;
+	if (wanted)
+		status = fill_common(&job, command->name, &err);
+	if (wanted && status == D2V_OK)
+		status = fill(&job, &operands, &err);
+	if (wanted && status == D2V_OK)
+		status = run(&job, &err);
+	release(&job);
+	d2v_options_release(&operands);
+	return status == D2V_OK ? 0 : d2v_options_report("d2v-ingest", &err);
+}

@@ -42,7 +42,7 @@ BIN := $(if $(filter plain,$(VARIANT)),$(BUILD)/bin,$(O)/bin)
 # ---- what the machine must have ------------------------------------------------------------------------------------------
 
 PACKAGES := gcc libc6-dev liblmdb-dev libsndfile1-dev libsoxr-dev libarchive-dev libcurl4-openssl-dev libssl-dev zlib1g-dev \
-            libxxhash-dev libdnnl-dev libyaml-dev libjansson-dev
+            libxxhash-dev libdnnl-dev libyaml-dev libjansson-dev libjpeg-dev libpng-dev
 CHECK_PACKAGES := $(PACKAGES) libcmocka-dev flac nginx-light zip zstd xz-utils
 DEMO_PACKAGES  := $(PACKAGES) espeak-ng flac
 FUZZ_PACKAGES  := $(PACKAGES) clang libclang-rt-14-dev
@@ -76,7 +76,7 @@ SANITIZE := $(SANITIZE_$(VARIANT))
 COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
            $(SANITIZE) $(CFLAGS)
 LINK    := $(CC) $(OPENMP) $(SANITIZE) $(LDFLAGS)
-LIBS    := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lz -lxxhash $(if $(filter fuzz,$(VARIANT)),,-ldnnl) -lyaml -ljansson -lpthread -lm
+LIBS    := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lz -lxxhash $(if $(filter fuzz,$(VARIANT)),,-ldnnl) -lyaml -ljansson -ljpeg -lpng -lpthread -lm
 
 # Recipes say what they do in one word; V=1 shows the whole command.
 Q   := $(if $(V),,@)

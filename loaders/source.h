@@ -1,7 +1,7 @@
 // A source hands out batches, takes them back, and saves or restores its position. It is all the trainer knows of data.
 //
-// Three implement it: the loader over shards (loaders/speech_source.h), synthetic batches (synthetic_source.h) and
-// recorded ones (recorded_source.h). An epoch's batches are dealt to the ranks in turn; where one update of the
+// Loaders over shards implement it (loaders/prefetcher.h), synthetic batches (synthetic_source.h), recorded ones
+// (recorded_source.h), and several sources together (joint_source.h). An epoch's batches are dealt to the ranks in turn; where one update of the
 // original took the batches of W workers, a rank of R takes d2v_order_rounds (W / R, rounded up) batches for it. The
 // position is a few integers, valid for another number of loader threads and of ranks. Threads: one thread calls; the
 // source may have its own behind it.
@@ -16,12 +16,18 @@ typedef struct d2v_source d2v_source;
 // Where a source stands: enough to go on with the very batch that would have come next. Nothing in it depends on the
 // number of threads or ranks; a position saved after a whole update of the run it imitates can be taken up by any
 // number of ranks.
-typedef struct d2v_source_position {
+#define D2V_SOURCE_PARTS 3
+typedef struct d2v_source_place {
 	uint64_t epoch; // counted from 1, as fairseq does
 	uint64_t step;  // places of this epoch's sequence of batches already dealt, over all ranks (loaders/order.h)
 	uint64_t index; // batches handed out by this source since the beginning of the run
 	uint64_t plan;  // digest of what decides the stream (data set digest, seed, batching and mask settings): a source
 					// refuses a position whose plan differs and says which setting changed is to be undone
+} d2v_source_place;
+typedef struct d2v_source_position {
+	uint64_t epoch, step, index, plan; // as in d2v_source_place
+	uint64_t parts;                    // 0, or how many sources a joint one is made of
+	d2v_source_place part[D2V_SOURCE_PARTS];
 } d2v_source_position;
 
 // What waiting for data cost, since the source was opened.

@@ -9,11 +9,11 @@
 #define GZIP_WINDOW (MAX_WBITS + 16) // gzip's header and trailer, no other
 
 struct d2v_gunzip {
-	d2v_stream *stream;
+	d2v_bytes packed;
 	z_stream zlib;
-	const unsigned char *input; // what of the stream's last block zlib has not been given yet
+	const unsigned char *input; // what of the last block zlib has not been given yet
 	size_t left;
-	bool inside; // a member: the stream must not end
+	bool inside; // a member: the bytes must not end
 	unsigned char *block;
 };
 
@@ -22,16 +22,17 @@ bool d2v_gunzip_is_gzip(const void *bytes, size_t size) {
 	return size >= 2 && magic[0] == 0x1f && magic[1] == 0x8b;
 }
 
-d2v_status d2v_gunzip_new(d2v_gunzip **gunzip, d2v_stream *stream, const void *first, size_t size, d2v_error *err) {
+d2v_status d2v_gunzip_new(
+	d2v_gunzip **gunzip, const d2v_bytes *packed, const void *first, size_t size, d2v_error *err) {
 	d2v_gunzip *made;
 	*gunzip = NULL;
 	D2V_TRY(d2v_alloc_zero(&made, 1, sizeof *made, err));
-	made->stream = stream;
+	made->packed = *packed;
 	made->input = first;
 	made->left = size;
 	d2v_status status = d2v_alloc(&made->block, BLOCK_BYTES, 1, err);
 	if (status == D2V_OK && inflateInit2(&made->zlib, GZIP_WINDOW) != Z_OK)
-		status = d2v_fail(err, D2V_NO_MEMORY, "%s: zlib cannot start", d2v_stream_name(stream));
+		status = d2v_fail(err, D2V_NO_MEMORY, "%s: zlib cannot start", packed->name);
 	if (status != D2V_OK) {
 		d2v_free(made->block);
 		d2v_free(made);
@@ -43,13 +44,13 @@ d2v_status d2v_gunzip_new(d2v_gunzip **gunzip, d2v_stream *stream, const void *f
 
 static d2v_status damaged(const d2v_gunzip *gunzip, const char *why, d2v_error *err) {
 	return d2v_fail(err, D2V_CORRUPT, "%s: the archive is damaged or cut off: gzip: %s; fetch it again",
-		d2v_stream_name(gunzip->stream), why ? why : "no valid data");
+		gunzip->packed.name, why ? why : "no valid data");
 }
 
 // More input. *end: there is none, and that is as it should be.
 static d2v_status refill(d2v_gunzip *gunzip, bool *end, d2v_error *err) {
 	const void *bytes;
-	D2V_TRY(d2v_stream_read(gunzip->stream, &bytes, &gunzip->left, err));
+	D2V_TRY(gunzip->packed.read(gunzip->packed.context, &bytes, &gunzip->left, err));
 	gunzip->input = bytes;
 	*end = gunzip->left == 0;
 	return *end && gunzip->inside ? damaged(gunzip, "unexpected end", err) : D2V_OK;
@@ -79,7 +80,7 @@ static d2v_status inflate_some(d2v_gunzip *gunzip, size_t *size, d2v_error *err)
 	if (result == Z_STREAM_END)
 		gunzip->inside = false;
 	else if (result == Z_MEM_ERROR)
-		return d2v_fail(err, D2V_NO_MEMORY, "%s: zlib is out of memory", d2v_stream_name(gunzip->stream));
+		return d2v_fail(err, D2V_NO_MEMORY, "%s: zlib is out of memory", gunzip->packed.name);
 	else if (result != Z_OK && result != Z_BUF_ERROR)
 		return damaged(gunzip, zlib->msg, err);
 	return D2V_OK;

@@ -25,6 +25,12 @@ d2v_status d2v_origin_read(d2v_origin *source, uint64_t max_bytes, unsigned char
 	return source->kind->read(source, max_bytes, bytes, capacity, size, rejection, err);
 }
 
+d2v_status d2v_origin_read_on(
+	d2v_origin *source, const void **bytes, size_t *size, d2v_rejection *rejection, d2v_error *err) {
+	*size = 0;
+	return source->kind->read_on(source, bytes, size, rejection, err);
+}
+
 uint64_t d2v_origin_stated_size(const d2v_origin *source) {
 	return source->kind->stated_size(source);
 }

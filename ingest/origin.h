@@ -34,11 +34,17 @@ typedef struct d2v_origin d2v_origin;
 // where: a folder, an archive (tar, also with gzip, bzip2, xz, zstd; zip), or an http(s) address of one, which is read
 // as it comes and not kept.
 d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err);
+// An archive that lies in memory, which is borrowed until close. It has no checksum.
+d2v_status d2v_origin_open_memory(
+	d2v_origin **source, const char *name, const void *bytes, size_t size, d2v_error *err);
 d2v_status d2v_origin_next(d2v_origin *source, d2v_member *member, d2v_error *err);
 // The current member's bytes into *bytes (d2v_reserve), at most max_bytes; more, or another size than stated:
 // rejection.
 d2v_status d2v_origin_read(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
 	size_t *size, d2v_rejection *rejection, d2v_error *err);
+// Instead of reading it whole: the next bytes of the current member, borrowed until the next call; *size 0: its end.
+d2v_status d2v_origin_read_on(
+	d2v_origin *source, const void **bytes, size_t *size, d2v_rejection *rejection, d2v_error *err);
 // Size the current member says it has; 0: it does not say.
 uint64_t d2v_origin_stated_size(const d2v_origin *source);
 // Bytes consumed and in all (0: unknown), of the archive file or download, for progress.

@@ -1,9 +1,9 @@
-// libarchive is named in this file only.
+// libarchive is named here for its archives, in unpacker.c for its filters.
 #include "base/hash.h"
 #include "base/memory.h"
-#include "ingest/gunzip.h"
 #include "ingest/origin_kinds.h"
 #include "ingest/stream.h"
+#include "ingest/unpacker.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -18,15 +18,15 @@
 typedef struct packed {
 	d2v_origin source;
 	d2v_stream *stream;
-	d2v_gunzip *gunzip; // NULL: libarchive gets the stream as it is
-	const void *first;  // the block of the stream that was read to see what it is, until it is handed on
-	size_t first_size;
-	uint64_t delivered; // bytes given to libarchive
+	d2v_unpacker *unpacker; // NULL: libarchive gets the stream as it is
+	uint64_t delivered;     // bytes given to libarchive
 	struct archive *archive;
 	struct archive_entry *entry; // current
 	d2v_error stream_error;      // what the stream said when libarchive asked it
 	const char *md5;             // borrowed
 	uint64_t unpacked;           // bytes of members that were read
+	unsigned char *block;        // of the member being read; NULL until one is read so
+	uint64_t block_total;        // bytes of the current member handed out so far
 	locale_t locale;             // names in zip and pax archives are UTF-8, whatever the user's locale
 	bool started;
 } packed;
@@ -47,14 +47,8 @@ static d2v_status check_expansion(packed *here, d2v_error *err) {
 
 static d2v_status read_some(packed *here, const void **bytes, size_t *size, d2v_error *err) {
 	D2V_TRY(check_expansion(here, err));
-	if (here->gunzip) {
-		D2V_TRY(d2v_gunzip_read(here->gunzip, bytes, size, err));
-	} else if (here->first_size) {
-		*bytes = here->first;
-		*size = here->first_size;
-		here->first_size = 0;
-	} else
-		D2V_TRY(d2v_stream_read(here->stream, bytes, size, err));
+	D2V_TRY(here->unpacker ? d2v_unpacker_read(here->unpacker, bytes, size, err)
+						   : d2v_stream_read(here->stream, bytes, size, err));
 	here->delivered += *size;
 	return D2V_OK;
 }
@@ -82,7 +76,6 @@ static la_int64_t on_seek(struct archive *archive, void *context, la_int64_t off
 	}
 	if (d2v_stream_seek(here->stream, (uint64_t)to, &here->stream_error) != D2V_OK)
 		return ARCHIVE_FATAL;
-	here->first_size = 0;
 	return to;
 }
 
@@ -112,6 +105,7 @@ static d2v_status packed_next(d2v_origin *source, d2v_member *member, d2v_error 
 	if (result == ARCHIVE_FATAL)
 		return broken(here, err);
 	here->started = true;
+	here->block_total = 0;
 	d2v_origin_name_member(source, name, member);
 	if (result != ARCHIVE_OK && result != ARCHIVE_WARN) {
 		member->is_file = true;
@@ -180,6 +174,28 @@ static d2v_status packed_read(d2v_origin *source, uint64_t max_bytes, unsigned c
 	return D2V_OK;
 }
 
+static d2v_status packed_read_on(
+	d2v_origin *source, const void **bytes, size_t *size, d2v_rejection *rejection, d2v_error *err) {
+	packed *here = (packed *)source;
+	if (!here->block)
+		D2V_TRY(d2v_alloc(&here->block, GROW_BYTES, 1, err));
+	la_ssize_t got = archive_read_data(here->archive, here->block, GROW_BYTES);
+	if (got == ARCHIVE_FATAL)
+		return broken(here, err);
+	if (got < 0) {
+		d2v_reject(rejection, D2V_REASON_UNREADABLE, "damaged inside the archive");
+		return D2V_OK;
+	}
+	*bytes = here->block;
+	*size = (size_t)got;
+	here->block_total += (uint64_t)got;
+	here->unpacked += (uint64_t)got;
+	if (!got && archive_entry_size_is_set(here->entry) && here->block_total != packed_stated_size(source))
+		d2v_reject(rejection, D2V_REASON_WRONG_SIZE, "%llu bytes where the archive states %llu",
+			(unsigned long long)here->block_total, (unsigned long long)packed_stated_size(source));
+	return D2V_OK;
+}
+
 static void packed_progress(const d2v_origin *source, uint64_t *done, uint64_t *total) {
 	const packed *here = (const packed *)source;
 	*done = d2v_stream_at(here->stream);
@@ -189,8 +205,8 @@ static void packed_progress(const d2v_origin *source, uint64_t *done, uint64_t *
 static d2v_status packed_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err) {
 	packed *here = (packed *)source;
 	const void *bytes_left;
-	size_t left = here->gunzip ? 1 : 0;
-	while (left) // gzip's checksum comes last
+	size_t left = here->unpacker ? 1 : 0;
+	while (left) // checksums come last
 		D2V_TRY(read_some(here, &bytes_left, &left, err));
 	D2V_TRY(d2v_stream_finish(here->stream, checksum, bytes, err));
 	if (here->md5 && strcmp(checksum + strlen("md5:"), here->md5) != 0)
@@ -206,54 +222,85 @@ static void packed_close(d2v_origin *source) {
 		archive_read_free(here->archive);
 	if (here->locale)
 		freelocale(here->locale);
-	d2v_gunzip_free(here->gunzip);
+	d2v_unpacker_free(here->unpacker);
 	d2v_stream_close(here->stream);
+	d2v_free(here->block);
 	d2v_free(here);
 }
 
 static const d2v_origin_kind kind = {
 	.next = packed_next,
 	.read = packed_read,
+	.read_on = packed_read_on,
 	.stated_size = packed_stated_size,
 	.progress = packed_progress,
 	.finish = packed_finish,
 	.close = packed_close,
 };
 
-static d2v_status start(packed *here, const char *where, const d2v_origin_options *options, d2v_error *err) {
-	d2v_checksum_kind sum = options->md5 ? D2V_MD5 : D2V_SHA256;
-	here->md5 = options->md5;
+static d2v_status read_stream(void *context, const void **bytes, size_t *size, d2v_error *err) {
+	return d2v_stream_read(context, bytes, size, err);
+}
+
+// What is not packed is read from the stream itself: zip wants to go back and forth in it.
+static d2v_status look_at_first_bytes(packed *here, d2v_error *err) {
+	d2v_bytes bytes = { .read = read_stream, .context = here->stream, .name = d2v_stream_name(here->stream) };
+	D2V_TRY(d2v_unpacker_new(&here->unpacker, &bytes, err));
+	if (d2v_unpacker_is_packed(here->unpacker) || !d2v_stream_can_seek(here->stream))
+		return D2V_OK;
+	d2v_unpacker_free(here->unpacker);
+	here->unpacker = NULL;
+	return d2v_stream_seek(here->stream, 0, err);
+}
+
+static d2v_status start(packed *here, d2v_error *err) {
 	here->locale = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&here->stream, where, &options->download, sum, err)
-									   : d2v_stream_open_file(&here->stream, where, sum, err));
-	D2V_TRY(d2v_stream_read(here->stream, &here->first, &here->first_size, err));
-	if (d2v_gunzip_is_gzip(here->first, here->first_size))
-		D2V_TRY(d2v_gunzip_new(&here->gunzip, here->stream, here->first, here->first_size, err));
+	D2V_TRY(look_at_first_bytes(here, err));
 	here->archive = archive_read_new();
 	if (!here->archive)
-		return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory", where);
-	archive_read_support_filter_gzip(here->archive);
-	archive_read_support_filter_bzip2(here->archive);
-	archive_read_support_filter_xz(here->archive);
-	archive_read_support_filter_zstd(here->archive);
+		return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory", d2v_stream_name(here->stream));
 	archive_read_support_format_tar(here->archive);
 	archive_read_support_format_zip(here->archive);
 	archive_read_set_read_callback(here->archive, on_read);
-	if (d2v_stream_can_seek(here->stream) && !here->gunzip)
+	if (!here->unpacker)
 		archive_read_set_seek_callback(here->archive, on_seek);
 	archive_read_set_callback_data(here->archive, here);
 	return archive_read_open1(here->archive) == ARCHIVE_OK ? D2V_OK : broken(here, err);
 }
 
-d2v_status d2v_origin_open_archive(
-	d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err) {
+// Takes the stream over.
+static d2v_status open_stream(d2v_origin **source, d2v_stream *stream, const char *md5, d2v_error *err) {
 	packed *opened;
-	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
+	d2v_status status = d2v_alloc_zero(&opened, 1, sizeof *opened, err);
+	if (status != D2V_OK) {
+		d2v_stream_close(stream);
+		return status;
+	}
 	opened->source.kind = &kind;
-	d2v_status status = start(opened, where, options, err);
+	opened->stream = stream;
+	opened->md5 = md5;
+	status = start(opened, err);
 	if (status != D2V_OK)
 		packed_close(&opened->source);
 	else
 		*source = &opened->source;
 	return status;
+}
+
+d2v_status d2v_origin_open_archive(
+	d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err) {
+	d2v_checksum_kind sum = options->md5 ? D2V_MD5 : D2V_SHA256;
+	d2v_stream *stream;
+	*source = NULL;
+	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&stream, where, &options->download, sum, err)
+									   : d2v_stream_open_file(&stream, where, sum, err));
+	return open_stream(source, stream, options->md5, err);
+}
+
+d2v_status d2v_origin_open_memory(
+	d2v_origin **source, const char *name, const void *bytes, size_t size, d2v_error *err) {
+	d2v_stream *stream;
+	*source = NULL;
+	D2V_TRY(d2v_stream_open_memory(&stream, name, bytes, size, err));
+	return open_stream(source, stream, NULL, err);
 }

@@ -12,6 +12,7 @@
 // The walk goes down one folder at a time, so what is in memory is the names along the way, not those of the whole
 // tree.
 #define DEPTH_MAX 64
+#define BLOCK_BYTES ((size_t)256 << 10)
 
 typedef struct level {
 	char **names; // sorted
@@ -26,7 +27,9 @@ typedef struct tree {
 	level levels[DEPTH_MAX];
 	int depth; // levels in use
 	struct stat facts;
-	uint64_t bytes; // of files met
+	int fd;               // of the member being read on; -1: none
+	unsigned char *block; // NULL until one is read so
+	uint64_t bytes;       // of files met
 } tree;
 
 static d2v_status full_path(const tree *here, char **path, d2v_error *err) {
@@ -74,8 +77,15 @@ static d2v_status look_at(tree *here, d2v_member *member, d2v_error *err) {
 	return D2V_OK;
 }
 
+static void close_member(tree *here) {
+	if (here->fd >= 0)
+		close(here->fd);
+	here->fd = -1;
+}
+
 static d2v_status folder_next(d2v_origin *source, d2v_member *member, d2v_error *err) {
 	tree *here = (tree *)source;
+	close_member(here);
 	while (here->depth && here->levels[here->depth - 1].next == here->levels[here->depth - 1].count)
 		leave(here);
 	if (!here->depth)
@@ -132,6 +142,36 @@ static d2v_status folder_read(d2v_origin *source, uint64_t max_bytes, unsigned c
 	return status;
 }
 
+static d2v_status open_member(tree *here, d2v_rejection *rejection, d2v_error *err) {
+	char *path;
+	if (!here->block)
+		D2V_TRY(d2v_alloc(&here->block, BLOCK_BYTES, 1, err));
+	D2V_TRY(full_path(here, &path, err));
+	here->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (here->fd < 0)
+		d2v_reject(rejection, D2V_REASON_UNREADABLE, "%s", strerror(errno));
+	d2v_free(path);
+	return D2V_OK;
+}
+
+static d2v_status folder_read_on(
+	d2v_origin *source, const void **bytes, size_t *size, d2v_rejection *rejection, d2v_error *err) {
+	tree *here = (tree *)source;
+	ssize_t got = 0;
+	if (here->fd < 0)
+		D2V_TRY(open_member(here, rejection, err));
+	if (here->fd < 0)
+		return D2V_OK;
+	do
+		got = read(here->fd, here->block, BLOCK_BYTES);
+	while (got < 0 && errno == EINTR);
+	if (got < 0)
+		d2v_reject(rejection, D2V_REASON_UNREADABLE, "%s", strerror(errno));
+	*bytes = here->block;
+	*size = got > 0 ? (size_t)got : 0;
+	return D2V_OK;
+}
+
 static uint64_t folder_stated_size(const d2v_origin *source) {
 	return (uint64_t)((const tree *)source)->facts.st_size;
 }
@@ -152,6 +192,8 @@ static void folder_close(d2v_origin *source) {
 	tree *here = (tree *)source;
 	while (here->depth)
 		leave(here);
+	close_member(here);
+	d2v_free(here->block);
 	d2v_free(here->root);
 	d2v_free(here);
 }
@@ -159,6 +201,7 @@ static void folder_close(d2v_origin *source) {
 static const d2v_origin_kind kind = {
 	.next = folder_next,
 	.read = folder_read,
+	.read_on = folder_read_on,
 	.stated_size = folder_stated_size,
 	.progress = folder_progress,
 	.finish = folder_finish,
@@ -169,6 +212,7 @@ d2v_status d2v_origin_open_folder(d2v_origin **source, const char *path, d2v_err
 	tree *opened;
 	D2V_TRY(d2v_alloc_zero(&opened, 1, sizeof *opened, err));
 	opened->source.kind = &kind;
+	opened->fd = -1;
 	d2v_status status = d2v_strdup(&opened->root, path, err);
 	if (status == D2V_OK)
 		status = enter(opened, err);

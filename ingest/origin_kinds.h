@@ -8,6 +8,8 @@ typedef struct d2v_origin_kind {
 	d2v_status (*next)(d2v_origin *source, d2v_member *member, d2v_error *err);
 	d2v_status (*read)(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity, size_t *size,
 		d2v_rejection *rejection, d2v_error *err);
+	d2v_status (*read_on)(
+		d2v_origin *source, const void **bytes, size_t *size, d2v_rejection *rejection, d2v_error *err);
 	uint64_t (*stated_size)(const d2v_origin *source);
 	void (*progress)(const d2v_origin *source, uint64_t *done, uint64_t *total);
 	d2v_status (*finish)(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err);

@@ -13,23 +13,25 @@
 
 struct d2v_stream {
 	char *name;
-	int fd;                 // -1: from the network
-	d2v_download *download; // NULL: a file
+	int fd;                 // -1: none
+	d2v_download *download; // of these three one is there
+	const unsigned char *memory;
 	unsigned char *block;
 	uint64_t at, total;
-	d2v_checksum *sum;
+	d2v_checksum *sum; // NULL: in memory
 	d2v_checksum_kind kind;
 	uint64_t summed; // bytes from the start that the checksum has seen; seeking leaves gaps that finish fills
 };
 
-static d2v_status stream_new(d2v_stream **opened, const char *name, d2v_checksum_kind kind, d2v_error *err) {
+static d2v_status stream_new(
+	d2v_stream **opened, const char *name, bool is_summed, d2v_checksum_kind kind, d2v_error *err) {
 	d2v_stream *stream;
 	*opened = NULL;
 	D2V_TRY(d2v_alloc_zero(&stream, 1, sizeof *stream, err));
 	stream->fd = -1;
 	stream->kind = kind;
 	d2v_status status = d2v_strdup(&stream->name, name, err);
-	if (status == D2V_OK)
+	if (status == D2V_OK && is_summed)
 		status = d2v_checksum_new(&stream->sum, kind, err);
 	if (status != D2V_OK) {
 		d2v_stream_close(stream);
@@ -53,7 +55,7 @@ static d2v_status open_file(d2v_stream *stream, const char *path, d2v_error *err
 }
 
 d2v_status d2v_stream_open_file(d2v_stream **stream, const char *path, d2v_checksum_kind kind, d2v_error *err) {
-	D2V_TRY(stream_new(stream, path, kind, err));
+	D2V_TRY(stream_new(stream, path, true, kind, err));
 	d2v_status status = open_file(*stream, path, err);
 	if (status != D2V_OK) {
 		d2v_stream_close(*stream);
@@ -65,13 +67,21 @@ d2v_status d2v_stream_open_file(d2v_stream **stream, const char *path, d2v_check
 d2v_status d2v_stream_open_download(
 	d2v_stream **stream, const char *url, const d2v_download_options *options, d2v_checksum_kind kind, d2v_error *err) {
 	char shown[512];
-	D2V_TRY(stream_new(stream, d2v_download_public_url(url, shown, sizeof shown), kind, err));
+	D2V_TRY(stream_new(stream, d2v_download_public_url(url, shown, sizeof shown), true, kind, err));
 	d2v_status status = d2v_download_open(&(*stream)->download, url, options, 0, NULL, err);
 	if (status != D2V_OK) {
 		d2v_stream_close(*stream);
 		*stream = NULL;
 	}
 	return status;
+}
+
+d2v_status d2v_stream_open_memory(
+	d2v_stream **stream, const char *name, const void *bytes, size_t size, d2v_error *err) {
+	D2V_TRY(stream_new(stream, name, false, D2V_SHA256, err));
+	(*stream)->memory = size ? bytes : (const unsigned char *)"";
+	(*stream)->total = size;
+	return D2V_OK;
 }
 
 static d2v_status read_file(d2v_stream *stream, const void **bytes, size_t *size, d2v_error *err) {
@@ -88,7 +98,10 @@ static d2v_status read_file(d2v_stream *stream, const void **bytes, size_t *size
 
 d2v_status d2v_stream_read(d2v_stream *stream, const void **bytes, size_t *size, d2v_error *err) {
 	uint64_t at;
-	if (stream->download) {
+	if (stream->memory) {
+		*bytes = stream->memory + stream->at;
+		*size = (size_t)(stream->total - stream->at);
+	} else if (stream->download) {
 		D2V_TRY(d2v_download_read(stream->download, bytes, size, &at, err));
 		stream->total = d2v_download_total(stream->download);
 	} else
@@ -96,7 +109,8 @@ d2v_status d2v_stream_read(d2v_stream *stream, const void **bytes, size_t *size,
 	uint64_t end = stream->at + *size;
 	if (stream->at <= stream->summed && end > stream->summed) {
 		uint64_t known = stream->summed - stream->at;
-		D2V_TRY(d2v_checksum_add(stream->sum, (const unsigned char *)*bytes + known, *size - (size_t)known, err));
+		if (stream->sum)
+			D2V_TRY(d2v_checksum_add(stream->sum, (const unsigned char *)*bytes + known, *size - (size_t)known, err));
 		stream->summed = end;
 	}
 	stream->at = end;
@@ -104,7 +118,7 @@ d2v_status d2v_stream_read(d2v_stream *stream, const void **bytes, size_t *size,
 }
 
 bool d2v_stream_can_seek(const d2v_stream *stream) {
-	return stream->fd >= 0;
+	return stream->fd >= 0 || stream->memory;
 }
 
 d2v_status d2v_stream_seek(d2v_stream *stream, uint64_t to, d2v_error *err) {
@@ -130,12 +144,15 @@ d2v_status d2v_stream_finish(d2v_stream *stream, char checksum[D2V_HASH_HEX + 8]
 	char hex[D2V_HASH_HEX];
 	const void *bytes;
 	size_t got;
-	if (stream->fd >= 0)
+	if (d2v_stream_can_seek(stream))
 		stream->at = stream->summed;
 	do
 		D2V_TRY(d2v_stream_read(stream, &bytes, &got, err));
 	while (got);
 	*size = stream->summed;
+	checksum[0] = '\0';
+	if (!stream->sum)
+		return D2V_OK;
 	D2V_TRY(d2v_checksum_hex(stream->sum, hex, err));
 	snprintf(checksum, D2V_HASH_HEX + 8, "%s:%s", stream->kind == D2V_MD5 ? "md5" : "sha256", hex);
 	return D2V_OK;

@@ -35,6 +35,10 @@ d2v_block_shape d2v_speech_filler_shape(
 		return shape;
 	shape.samples = (int32_t)(plan->starts[batch + 1] - plan->starts[batch]);
 	shape.length = (int32_t)d2v_speech_plan_target(plan, batch);
+	if (options->eval) {
+		shape.length = (int32_t)plan->lengths[plan->starts[batch]];
+		shape.normalised = shape.unmasked = shape.valid = true;
+	}
 	shape.tokens = (int32_t)d2v_frames_count(&options->frames, shape.length);
 	return shape;
 }
@@ -45,8 +49,8 @@ static d2v_block_shape shape(const d2v_filler *filler, uint64_t batch) {
 }
 
 static uint64_t sample_at(const d2v_filler *filler, uint64_t epoch, uint64_t batch, uint64_t at) {
-	const d2v_speech_plan *plan = ((const speech_filler *)filler)->plan;
-	return d2v_speech_plan_sample(plan, epoch, plan->starts[batch] + at);
+	const speech_filler *self = (const speech_filler *)filler;
+	return d2v_speech_plan_sample(self->plan, self->options->eval ? 0 : epoch, self->plan->starts[batch] + at);
 }
 
 static void ask_for(d2v_filler *filler, uint64_t sample) {
@@ -120,9 +124,32 @@ static void fill_masks(speech_filler *self, d2v_slot *slot, uint64_t epoch, int3
 	d2v_slot_end_stage(slot, D2V_STAGE_MASK);
 }
 
+// The whole utterance, or its beginning, normalised; zeros behind it.
+static d2v_status fill_whole(speech_filler *self, d2v_slot *slot, int32_t at, uint64_t sample, d2v_error *err) {
+	const int16_t *samples;
+	D2V_TRY(read_samples(self, slot, sample, &samples, err));
+	uint64_t units = d2v_dataset_rows(self->dataset)[sample].units, length = (uint64_t)slot->batch.length;
+	uint64_t count = units < length ? units : length;
+	d2v_moments moments = { .mean = 0, .rstd = 1 };
+	if (self->options->normalize)
+		moments = d2v_moments_of(samples, units);
+	float *wave = slot->arrays.wave + (size_t)at * length;
+	for (uint64_t i = 0; i < count; i++)
+		wave[i] = ((float)samples[i] / 32768 - moments.mean) * moments.rstd;
+	memset(wave + count, 0, (length - count) * sizeof *wave);
+	slot->arrays.valid[at] = (int32_t)count;
+	slot->arrays.ids[at] = sample;
+	slot->read_units += length;
+	slot->used_units += count;
+	d2v_slot_end_stage(slot, D2V_STAGE_DECODE);
+	return D2V_OK;
+}
+
 static d2v_status fill(
 	d2v_filler *filler, d2v_slot *slot, uint64_t epoch, int32_t at, uint64_t sample, d2v_error *err) {
 	speech_filler *self = (speech_filler *)filler;
+	if (self->options->eval)
+		return fill_whole(self, slot, at, sample, err);
 	D2V_TRY(fill_audio(self, slot, epoch, at, sample, err));
 	fill_masks(self, slot, epoch, at, sample);
 	return D2V_OK;

@@ -20,6 +20,8 @@ d2v_status d2v_speech_options_check(d2v_speech_options *o, d2v_error *err) {
 		if (o->frames.layer[i].kernel < 1 || o->frames.layer[i].stride < 1)
 			return d2v_fail(err, D2V_INVALID, "conv layer %d has kernel %d and stride %d", (int)i,
 				(int)o->frames.layer[i].kernel, (int)o->frames.layer[i].stride);
+	if (o->eval)
+		o->clone_batch = 1;
 	return d2v_masks_check(&o->masks, err);
 }
 
@@ -30,9 +32,10 @@ uint64_t d2v_speech_options_digest(const d2v_speech_options *o, d2v_dataset *dat
 		records, o->common.seed, o->limits.max_tokens, o->limits.batch_size, o->limits.required_batch_size_multiple,
 		o->limits.min_sample_size, o->limits.max_sample_size, (uint64_t)o->clone_batch, (uint64_t)o->masks.mask_length,
 		o->masks.inverse_mask, o->masks.any_count, o->normalize, o->common.imitated_world_size,
-		(uint64_t)o->frames.count };
+		(uint64_t)o->frames.count, o->eval };
+	const size_t count = sizeof numbers / sizeof numbers[0] - !o->eval; // as before there was anything to evaluate
 	const double shares[] = { o->masks.mask_prob, o->masks.mask_prob_adjust, o->masks.mask_dropout };
-	uint64_t digest = d2v_hash64(numbers, sizeof numbers);
+	uint64_t digest = d2v_hash64(numbers, count * sizeof numbers[0]);
 	digest = d2v_hash64_chain(digest, d2v_hash64(shares, sizeof shares));
 	digest = d2v_hash64_chain(digest, d2v_hash64(o->frames.layer, (size_t)o->frames.count * sizeof o->frames.layer[0]));
 	return d2v_hash64_chain(digest, d2v_hash64(d2v_dataset_rows(dataset), records * sizeof(d2v_index_row)));

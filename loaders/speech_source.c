@@ -75,6 +75,7 @@ static d2v_status start(d2v_prefetcher *prefetcher, speech *self, d2v_error *err
 		return status;
 	}
 	plan.items = self->plan.batches;
+	plan.sequential = self->options.eval;
 	plan.largest_samples = self->plan.largest_batch;
 	plan.digest = d2v_speech_options_digest(&self->options, dataset);
 	name_settings(&self->options, plan.settings, sizeof plan.settings);

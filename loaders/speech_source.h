@@ -7,6 +7,8 @@
 // i16 samples with mean and 1/sqrt(variance + 1e-5) of each whole utterance; the shortest of the batch is its length,
 // longer ones are cropped at a random start. The M masks of an utterance are drawn for its whole length by the 1-d
 // block generator and cropped at another random start; K is what row 0 of this rank's batch shows (model.md 5.6).
+// For evaluation (`eval`) nothing is drawn and nothing is masked: whole utterances, the longest first, every epoch
+// alike, as normalised f32 (`wave`), padded with zeros to the longest of the batch; longer ones end at max_sample_size.
 // Threads: one thread calls (statistics and tell too).
 #ifndef D2V_LOADERS_SPEECH_SOURCE_H
 #define D2V_LOADERS_SPEECH_SOURCE_H
@@ -24,6 +26,7 @@ typedef struct d2v_speech_options {
 	d2v_frames_spec frames; // the conv extractor, for frame counts
 	bool normalize;         // false: mean 0, rstd 1
 	uint32_t rate;          // samples per second the data set must have; 0: 16000
+	bool eval;              // whole, in order, unmasked
 } d2v_speech_options;
 
 // The settings of the published base recipe (one worker); common.data remains to be set.

@@ -148,6 +148,54 @@ static void test_batches_hold_what_they_should(void **state) {
 	d2v_source_close(source);
 }
 
+// For evaluation: every utterance once an epoch, whole, normalised, with zeros behind it; the same in every epoch.
+static void test_evaluation(void **state) {
+	speech_data data = make_data(state);
+	d2v_speech_options options = options_for(&data);
+	options.limits.min_sample_size = 0;
+	options.eval = true;
+	options.common.threads = 2;
+	d2v_source *source = open_source(&options);
+	uint64_t steps = d2v_source_epoch_steps(source, 1);
+	uint64_t *digests = malloc(steps * sizeof *digests);
+	int seen[UTTERANCES] = { 0 }, cut = 0, padded = 0;
+	for (uint64_t i = 0; i < 2 * steps; i++) {
+		const d2v_batch *batch = next_of(source);
+		assert_true(!batch->mask && !batch->keep && !batch->audio && batch->wave && batch->valid && batch->clones == 1);
+		if (i >= steps)
+			assert_true(batch->digest == digests[i - steps]);
+		else
+			digests[i] = batch->digest;
+		for (int32_t b = 0; b < batch->samples; b++) {
+			uint32_t id = (uint32_t)batch->ids[b], length = speech_data_length(&data, id);
+			uint32_t wanted = length < options.limits.max_sample_size ? length : options.limits.max_sample_size;
+			int16_t *sound = malloc(length * sizeof *sound);
+			speech_data_sound(&data, id, sound, length);
+			seen[id]++;
+			cut += wanted < length;
+			padded += wanted < (uint32_t)batch->length;
+			assert_int_equal(batch->valid[b], wanted);
+			double mean = 0, squares = 0;
+			for (uint32_t k = 0; k < length; k++)
+				mean += sound[k] / 32768.0 / length;
+			for (uint32_t k = 0; k < length; k++)
+				squares += pow(sound[k] / 32768.0 - mean, 2) / length;
+			const float *wave = batch->wave + (size_t)b * (size_t)batch->length;
+			for (uint32_t k = 0; k < (uint32_t)batch->length; k++) {
+				double value = k < wanted ? (sound[k] / 32768.0 - mean) / sqrt(squares + 1e-5) : 0;
+				assert_true(fabs(wave[k] - value) <= 1e-6 * fabs(value) + (k < wanted ? 1e-6 : 0));
+			}
+			free(sound);
+		}
+		d2v_source_give(source, batch);
+	}
+	for (int i = 0; i < UTTERANCES; i++)
+		assert_int_equal(seen[i], 2);
+	assert_true(cut > 0 && padded > 0);
+	free(digests);
+	d2v_source_close(source);
+}
+
 static void test_same_stream_for_any_threads(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
@@ -377,8 +425,8 @@ static void test_damage(void **state) {
 	for (options.common.threads = 1; options.common.threads <= 4; options.common.threads += 3) {
 		uint64_t differ = 0;
 		warnings = 0;
-		assert_true(
-			take(&options, 2 * steps, options.common.threads == 1 ? first : other, bad, 3, &damaged, &status) == 2 * steps);
+		assert_true(take(&options, 2 * steps, options.common.threads == 1 ? first : other, bad, 3, &damaged, &status) ==
+					2 * steps);
 		assert_true(status == D2V_OK && damaged == 3);
 		assert_int_equal(warnings, 3);
 		for (uint64_t i = 0; i < 2 * steps; i++)
@@ -575,6 +623,7 @@ static void test_given_allocator(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_batches_hold_what_they_should),
+		cmocka_unit_test(test_evaluation),
 		cmocka_unit_test(test_same_stream_for_any_threads),
 		cmocka_unit_test(test_goes_on_from_anywhere),
 		cmocka_unit_test(test_ranks_share_one_stream),

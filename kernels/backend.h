@@ -11,12 +11,17 @@
 // declarations are made from this list, so that none can be forgotten.
 #define D2V_STRUCT_OPS(OP) \
 	OP(wave_forward, d2v_wave) \
+	OP(patches_forward, d2v_patches) \
+	OP(embedding_forward, d2v_embedding) \
+	OP(embedding_backward, d2v_embedding) \
 	OP(linear_forward, d2v_linear) \
 	OP(linear_backward, d2v_linear) \
 	OP(norm_forward, d2v_norm) \
 	OP(norm_backward, d2v_norm) \
 	OP(conv1d_forward, d2v_conv1d) \
 	OP(conv1d_backward, d2v_conv1d) \
+	OP(conv2d_forward, d2v_conv2d) \
+	OP(conv2d_backward, d2v_conv2d) \
 	OP(attention_forward, d2v_attention) \
 	OP(attention_backward, d2v_attention) \
 	OP(mask_rows_forward, d2v_mask_rows) \

@@ -39,6 +39,36 @@ typedef struct d2v_wave {
 } d2v_wave;
 void d2v_wave_forward(d2v_device *dev, const d2v_wave *op);
 
+// The patches of pictures as rows, in the order of a patch embedding's weights (out, in, p, p), so that the embedding is a
+// linear layer: y[b, r*(W/p) + c, (i*p + u)*p + v] = pixel i of row r*p + u, column c*p + v.
+// Pixels are given, or those of 8-bit pictures: (x/255 - mean[i]) * rstd[i] for the three channels.
+typedef struct d2v_patches {
+	const uint8_t *image;   // (B, height, width, 3), or NULL
+	const d2v_real *pixels; // (B, in, height, width), read when image is NULL
+	float mean[3], rstd[3]; // of images
+	d2v_real *y;            // (B, height/p * width/p, in*p*p)
+	int64_t batch, height, width, in, patch;
+} d2v_patches;
+void d2v_patches_forward(d2v_device *dev, const d2v_patches *op);
+
+// Tokens to vectors: y[b,t,:] = scale * table[x[b,t], :] + positions[pos, :], where pos = pad for a token that is <pad>, and pad
+// plus the number of tokens of x[b, 0..t] that are not for all others. Ids must be in [0, vocabulary); pos < places always holds
+// when places > T + pad.
+// Backward: d_table[v,:] += scale * sum of d_y where x is v, d_positions likewise, in an order that depends on the sizes alone;
+// row `pad` of both gets nothing.
+typedef struct d2v_embedding {
+	const int32_t *x;          // (B, T)
+	const d2v_real *table;     // (vocabulary, D)
+	const d2v_real *positions; // (places, D) or NULL
+	float scale;
+	d2v_real *y; // (B, T, D)
+	int64_t batch, tokens, width, vocabulary, places, pad;
+	const d2v_real *d_y; // (B, T, D)
+	float *d_table, *d_positions; // or NULL
+} d2v_embedding;
+void d2v_embedding_forward(d2v_device *dev, const d2v_embedding *op);
+void d2v_embedding_backward(d2v_device *dev, const d2v_embedding *op);
+
 // ---- linear -------------------------------------------------------------------------------------------------------------
 // y = x w^T + bias, and with gelu: pre = that, y = gelu(pre), gelu(v) = v/2 (1 + erf(v/sqrt 2)).
 // Backward: d_pre = gelu ? d_y * gelu'(pre) : d_y; d_x = d_pre w; d_w += d_pre^T x; d_bias += column sums of d_pre.
@@ -105,6 +135,23 @@ typedef struct d2v_conv1d {
 void d2v_conv1d_forward(d2v_device *dev, const d2v_conv1d *op);
 void d2v_conv1d_backward(d2v_device *dev, const d2v_conv1d *op);
 
+// ---- 2-d convolution ----------------------------------------------------------------------------------------------------
+// Stride 1, as many positions out as in (an even kernel drops its last row and column: SamePad):
+// y[r,a,b,o] = bias[o] + sum_{i,u,v} w[o,i,u,v] x[r, a + u - k/2, b + v - k/2, group(o)*(in/groups) + i], zeros outside.
+typedef struct d2v_conv2d {
+	const d2v_real *x;    // (R, height, width, in)
+	const d2v_real *w;    // (out, in/groups, kernel, kernel), fairseq's layout
+	const d2v_real *bias; // (out) or NULL
+	d2v_real *y;          // (R, height, width, out)
+	int64_t rows, height, width, in, out, kernel, groups;
+	const d2v_real *d_y;
+	d2v_real *d_x; // or NULL
+	bool accumulate_d_x;
+	float *d_w, *d_bias; // or NULL
+} d2v_conv2d;
+void d2v_conv2d_forward(d2v_device *dev, const d2v_conv2d *op);
+void d2v_conv2d_backward(d2v_device *dev, const d2v_conv2d *op);
+
 // ---- attention ----------------------------------------------------------------------------------------------------------
 // Per row r and head h, with q,k,v = qkv split as index s*D + h*Dh + e (s = q,k,v):
 //   S[i,j] = (q_i/sqrt(Dh)) . k_j + max(scale[h],0) * slope[h] * -|pos_i - pos_j|   (f32; the bias is 0 when i or j is one of
@@ -147,11 +194,13 @@ void d2v_mask_rows_forward(d2v_device *dev, const d2v_mask_rows *op);
 void d2v_mask_rows_backward(d2v_device *dev, const d2v_mask_rows *op);
 
 // The encoder's input: extra tokens, then the kept tokens of each copy.
-//   out[r,e,:] = extra[e,:];  out[r,E+k,:] = x[r/M, p, :] + add[r, p, :] with p = keep[r,k] (keep NULL: p = k, K = T).
+//   out[r,e,:] = extra[e,:];  out[r,E+k,:] = x[r/M, p, :] + table[p, :] + add[r, p, :] with p = keep[r,k] (keep NULL: p = k,
+//   K = T). The table, fixed positions, gets no gradient.
 // Backward: d_x[b,p,:] += sum over copies of d_out; d_add[r,p,:] = d_out (zero at positions not kept); d_extra += sum over rows.
 typedef struct d2v_gather {
 	const d2v_real *x;     // (B, T, D)
 	const d2v_real *add;   // (R, T, D) or NULL
+	const d2v_real *table; // (T, D) or NULL
 	const d2v_real *extra; // (E, D) or NULL when E = 0
 	const int32_t *keep;   // (R, K) or NULL
 	const int32_t *restore; // (R, T) inverse of keep (see d2v_restore), for backward; NULL when keep is NULL

@@ -58,6 +58,8 @@ void d2v_cpu_gather_forward(d2v_device *dev, const d2v_gather *op) {
 		}
 		int64_t position = op->keep ? op->keep[row * op->kept + k] : k;
 		copy_token(out, d2v_cpu_in(op->x) + (row / op->clones * op->tokens + position) * width, width);
+		if (op->table)
+			add_token(out, d2v_cpu_in(op->table) + position * width, width);
 		if (op->add)
 			add_token(out, d2v_cpu_in(op->add) + (row * op->tokens + position) * width, width);
 	}

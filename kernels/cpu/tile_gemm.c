@@ -20,25 +20,34 @@ static inline vector load(const float *p) {
 	return *(const vector *)p;
 }
 
+static inline const float *row_of(const d2v_tile_gemm *op, int64_t i) {
+	i = i < op->m ? i : op->m - 1;
+	return op->a + (op->wrap ? i / op->wrap * op->a_wrap + i % op->wrap * op->a_row : i * op->a_row);
+}
+
 // The sums of one tile, columns from j, rows from i; rows past m repeat the last one and are not stored.
 static inline __attribute__((always_inline)) void sum_tile(
 	const d2v_tile_gemm *op, int64_t i, int64_t j, int vectors, float sums[ROWS][MAX_VECTORS * LANES]) {
 	vector sum[ROWS][MAX_VECTORS];
 	const float *a[ROWS];
 	for (int r = 0; r < ROWS; r++) {
-		a[r] = op->a + (i + r < op->m ? i + r : op->m - 1) * op->a_row;
+		a[r] = row_of(op, i + r);
 		for (int v = 0; v < vectors; v++)
 			sum[r][v] = (vector){ 0 };
 	}
-	const float *b = op->b + j;
-	int64_t k = op->k, a_step = op->a_step, b_step = op->b_step;
-	for (int64_t t = 0; t < k; t++, b += b_step) {
-		vector row[MAX_VECTORS];
-		for (int v = 0; v < vectors; v++)
-			row[v] = load(b + v * LANES);
-		for (int r = 0; r < ROWS; r++)
+	int64_t k = op->k, a_step = op->a_step, b_step = op->b_step, runs = op->runs ? op->runs : 1;
+	for (int64_t run = 0; run < runs; run++) {
+		const float *b = op->b + run * op->b_run + j;
+		for (int64_t t = 0; t < k; t++, b += b_step) {
+			vector row[MAX_VECTORS];
 			for (int v = 0; v < vectors; v++)
-				sum[r][v] += a[r][t * a_step] * row[v];
+				row[v] = load(b + v * LANES);
+			for (int r = 0; r < ROWS; r++)
+				for (int v = 0; v < vectors; v++)
+					sum[r][v] += a[r][t * a_step] * row[v];
+		}
+		for (int r = 0; r < ROWS; r++)
+			a[r] += op->a_run;
 	}
 	for (int r = 0; r < ROWS; r++)
 		for (int v = 0; v < vectors; v++)
@@ -79,8 +88,7 @@ static int next_vectors(int64_t columns) {
 }
 
 void d2v_cpu_tile_gemm(const d2v_tile_gemm *op) {
-	static void (*const kernels[])(const d2v_tile_gemm *, int64_t, int64_t,
-		float[ROWS][MAX_VECTORS * LANES]) = {
+	static void (*const kernels[])(const d2v_tile_gemm *, int64_t, int64_t, float[ROWS][MAX_VECTORS * LANES]) = {
 		sum_tile_1,
 		sum_tile_2,
 #if MAX_VECTORS > 2

@@ -17,13 +17,17 @@
 #endif
 
 // c[i * ldc + j] (+)= alpha * sum over t < k of a[i * a_row + t * a_step] * b[t * b_step + j].
+// In a plane rows do not follow one another at one distance. With `wrap` row i of a starts at
+// i / wrap * a_wrap + i % wrap * a_row; with `runs` the sum goes on from a + a_run and b + b_run, that many times.
 // Each row of b must be readable (anything but a signalling trap may stand there) up to n rounded up to D2V_TILE_LANES.
 typedef struct d2v_tile_gemm {
 	int64_t m, n, k;
 	const float *a;
 	int64_t a_row, a_step;
+	int64_t wrap, a_wrap; // wrap 0: all rows
 	const float *b;
 	int64_t b_step;
+	int64_t runs, a_run, b_run; // runs 0 means 1
 	float *c;
 	int64_t ldc;
 	bool accumulate;

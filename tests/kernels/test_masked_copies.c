@@ -99,6 +99,7 @@ static d2v_gather make_gather(harness *h, const shape *s, const tables *t) {
 	op.d_out = harness_real(h, "d_out", IN, rows * (s->extra + s->kept) * s->width);
 	if (!s->plain) {
 		op.add = harness_real(h, "add", IN, sample * s->clones);
+		op.table = harness_real(h, "table", IN, s->tokens * s->width);
 		op.d_add = harness_real(h, "d_add", OUT, sample * s->clones);
 	}
 	h->reduction = rows;

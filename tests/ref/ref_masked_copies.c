@@ -34,6 +34,7 @@ void ref_gather_forward(d2v_device *dev, const d2v_gather *op) {
 			for (int64_t k = 0; k < op->kept; k++) {
 				int64_t p = kept_position(op, r, k);
 				ref_out(op->out)[(r * N + E + k) * D + c] = ref_in(op->x)[(r / op->clones * T + p) * D + c] +
+															(op->table ? ref_in(op->table)[p * D + c] : 0) +
 															(op->add ? ref_in(op->add)[(r * T + p) * D + c] : 0);
 			}
 		}

@@ -314,3 +314,21 @@ d2v_real *d2v_audio_positions(const d2v_audio_encoder *encoder, d2v_pass *pass, 
 	d2v_pass_end(pass, mark);
 	return out;
 }
+
+d2v_real *d2v_audio_masked_positions(const d2v_audio_encoder *encoder, d2v_pass *pass, const d2v_device_batch *batch,
+	const d2v_real *local, d2v_real *d_local, d2v_real *const frames[2]) {
+	d2v_real *masked = d2v_pass_reals(pass, batch->rows * batch->tokens * encoder->width);
+	d2v_pass_run(pass, &d2v_op_mask_rows,
+		&(d2v_mask_rows){
+			.x = local,
+			.mask = batch->mask,
+			.out = masked,
+			.batch = batch->samples,
+			.clones = batch->clones,
+			.tokens = batch->tokens,
+			.width = encoder->width,
+			.d_out = frames[d2v_audio_input_frame(encoder)],
+			.d_x = d_local,
+		});
+	return d2v_audio_positions(encoder, pass, masked, batch->rows, batch->tokens, frames);
+}

@@ -3,8 +3,8 @@
 #ifndef D2V_TRAIN_AUDIO_ENCODER_H
 #define D2V_TRAIN_AUDIO_ENCODER_H
 
+#include "train/device_batch.h"
 #include "train/model_config.h"
-#include "train/pass.h"
 
 #define D2V_POSITIONS_MAX 64
 
@@ -26,6 +26,10 @@ int64_t d2v_audio_position_kernel(const d2v_modality_config *config); // max(3, 
 d2v_real *d2v_audio_local(const d2v_audio_encoder *encoder, d2v_pass *pass, const d2v_real *wave, int64_t batch,
 	int64_t length, d2v_real *d_local);
 
+// The student's: masked frames of local (B, T, D) are zeroed, then as below, for every copy. The gradient of local is
+// added to d_local.
+d2v_real *d2v_audio_masked_positions(const d2v_audio_encoder *encoder, d2v_pass *pass, const d2v_device_batch *batch,
+	const d2v_real *local, d2v_real *d_local, d2v_real *const frames[2]);
 // x (rows, T, D) to positions (rows, T, D). The gradient of the result is in frames[0]; that of x arrives in
 // frames[d2v_audio_input_frame]. frames: two buffers of (rows, T, D).
 d2v_real *d2v_audio_positions(const d2v_audio_encoder *encoder, d2v_pass *pass, const d2v_real *x, int64_t rows,

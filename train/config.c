@@ -93,10 +93,10 @@ d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err) {
 		model->seed = config->common.seed;
 	if (model->ema_anneal_end_step < 0)
 		model->ema_anneal_end_step = config->optimization.max_update;
-	if (model->supported_modality == 0) // null: all of modalities, of which there is one
-		model->supported_modality = D2V_AUDIO;
-	if (model->audio.num_alibi_heads == 0)
-		model->audio.num_alibi_heads = model->num_heads;
+	d2v_modality_config *modalities[] = { &model->audio, &model->image, &model->text };
+	for (int i = 0; i < 3; i++)
+		if (modalities[i]->num_alibi_heads == 0)
+			modalities[i]->num_alibi_heads = model->num_heads;
 	if (lr->warmup_init_lr < 0)
 		lr->warmup_init_lr = NAN;
 	if (lr->lr_period_updates < 0)

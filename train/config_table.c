@@ -166,7 +166,7 @@ static const d2v_field rows[] = {
 };
 
 #define OWN_ROWS (sizeof rows / sizeof rows[0])
-#define ROWS_MAX 256
+#define ROWS_MAX 512
 
 const d2v_field *d2v_config_fields(void) {
 	_Static_assert(offsetof(d2v_config, model) == 0, "the model's rows count from the start of the whole");

@@ -47,15 +47,17 @@ d2v_status d2v_context_add_tokens(d2v_context *context, d2v_params *params, cons
 	return D2V_OK;
 }
 
-d2v_status d2v_context_add_encoder(
-	d2v_context *context, d2v_params *params, const char *prefix, const d2v_model_config *config, d2v_error *err) {
+d2v_status d2v_context_add_encoder(d2v_context *context, d2v_params *params, const char *prefix,
+	const d2v_model_config *config, bool bare, d2v_error *err) {
 	const d2v_modality_config *modality = context->config;
 	bool in_teacher = !config->ema_encoder_only;
 	char name[D2V_PARAM_NAME];
+	context->norm = !bare && !config->layer_norm_first;
+	context->dropout = bare ? 0 : modality->prenet_dropout;
 	snprintf(name, sizeof name, "%scontext_encoder.blocks.", prefix);
 	D2V_TRY(d2v_blocks_add(&context->prenet, params, name, config, modality->prenet_depth,
 		modality->start_drop_path_rate, modality->end_drop_path_rate, in_teacher, err));
-	if (config->layer_norm_first || !config->norm_affine)
+	if (!context->norm || !config->norm_affine)
 		return D2V_OK;
 	int64_t width = config->embed_dim;
 	snprintf(name, sizeof name, "%scontext_encoder.norm.weight", prefix);
@@ -101,7 +103,7 @@ static void context_norm(const d2v_context *context, d2v_pass *pass, const d2v_m
 			.gain = d2v_pass_weight(pass, context->norm_gain),
 			.bias = d2v_pass_weight(pass, context->norm_bias),
 			.eps = (float)config->norm_eps,
-			.after_drop = d2v_pass_dropout(pass, context->config->prenet_dropout, 1),
+			.after_drop = d2v_pass_dropout(pass, context->dropout, 1),
 			.y = y,
 			.mean = d2v_pass_floats(pass, rows),
 			.rstd = d2v_pass_floats(pass, rows),
@@ -129,6 +131,7 @@ d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const 
 		&(d2v_gather){
 			.x = in->local,
 			.add = in->positions,
+			.table = in->table,
 			.extra = d2v_pass_weight(pass, context->extra),
 			.keep = in->keep,
 			.restore = in->restore,
@@ -145,14 +148,14 @@ d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const 
 			.d_extra = d2v_pass_gradient(pass, context->extra),
 		});
 	d2v_real *x = gathered;
-	if (config->layer_norm_first) { // then the original has no context norm, but its dropout
-		d2v_dropout drop = d2v_pass_dropout(pass, context->config->prenet_dropout, 1);
+	if (context->norm) {
+		x = d2v_pass_reals(pass, count);
+		context_norm(context, pass, config, tokens, gathered, x);
+	} else {
+		d2v_dropout drop = d2v_pass_dropout(pass, context->dropout, 1);
 		if (drop.p > 0)
 			d2v_pass_run(pass, &d2v_op_drop,
 				&(d2v_drop_in_place){ .x = x, .d_x = tokens->stream, .drop = drop, .count = count });
-	} else {
-		x = d2v_pass_reals(pass, count);
-		context_norm(context, pass, config, tokens, gathered, x);
 	}
 	return d2v_blocks_forward(&context->prenet, pass, config, tokens, x, (d2v_block_outputs){ .block = NULL });
 }

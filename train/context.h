@@ -17,7 +17,9 @@ typedef struct d2v_blocks { // prenet or trunk
 typedef struct d2v_context {
 	const d2v_modality_config *config; // borrowed
 	int extra, alibi_scale;            // parameters, -1: none
+	bool norm;                         // before the blocks
 	int norm_gain, norm_bias;
+	double dropout; // after it
 	d2v_blocks prenet;
 } d2v_context;
 
@@ -26,15 +28,16 @@ d2v_status d2v_blocks_add(d2v_blocks *blocks, d2v_params *params, const char *pr
 	int64_t count, double first_drop_path, double last_drop_path, bool in_teacher, d2v_error *err);
 
 // The original's order of parameters: the first comes before the local encoder's, the second after them.
-// prefix: "modality_encoders.AUDIO."
+// prefix: "modality_encoders.AUDIO." bare: without norm and dropout (text without blocks of its own).
 d2v_status d2v_context_add_tokens(d2v_context *context, d2v_params *params, const char *prefix,
 	const d2v_model_config *config, const d2v_modality_config *modality, d2v_error *err);
-d2v_status d2v_context_add_encoder(
-	d2v_context *context, d2v_params *params, const char *prefix, const d2v_model_config *config, d2v_error *err);
+d2v_status d2v_context_add_encoder(d2v_context *context, d2v_params *params, const char *prefix,
+	const d2v_model_config *config, bool bare, d2v_error *err);
 
 typedef struct d2v_context_input {
 	const d2v_real *local;         // (B, T, D)
 	const d2v_real *positions;     // (R, T, D) to be added, or NULL
+	const d2v_real *table;         // (T, D) to be added, or NULL
 	const int32_t *keep, *restore; // (R, K), (R, T) or NULL: all tokens
 	const uint8_t *key_padding;    // (R, E+K) or NULL
 	int64_t batch, clones, tokens, kept;

@@ -27,15 +27,17 @@ d2v_status d2v_padding_set(
 	if (!valid)
 		return D2V_OK;
 	int64_t kept = batch->kept, tokens = batch->tokens, rows = (int64_t)batch->samples * batch->clones;
-	D2V_TRY(d2v_reserve(
-		&padding->student, &padding->student_size, (size_t)(rows * (extra + kept)), sizeof *padding->student, err));
 	D2V_TRY(d2v_reserve(&padding->teacher, &padding->teacher_size, (size_t)(batch->samples * (extra + tokens)),
 		sizeof *padding->teacher, err));
+	for (int64_t b = 0; b < batch->samples; b++)
+		padding->in_teacher |= set_row(padding->teacher + b * (extra + tokens), extra, NULL, tokens, valid[b]);
+	if (!batch->keep)
+		return D2V_OK;
+	D2V_TRY(d2v_reserve(
+		&padding->student, &padding->student_size, (size_t)(rows * (extra + kept)), sizeof *padding->student, err));
 	for (int64_t r = 0; r < rows; r++)
 		padding->in_student |= set_row(
 			padding->student + r * (extra + kept), extra, batch->keep + r * kept, kept, valid[r / batch->clones]);
-	for (int64_t b = 0; b < batch->samples; b++)
-		padding->in_teacher |= set_row(padding->teacher + b * (extra + tokens), extra, NULL, tokens, valid[b]);
 	return D2V_OK;
 }
 
@@ -78,15 +80,39 @@ static d2v_real *upload_audio(d2v_pass *pass, const d2v_batch *batch) {
 	return wave;
 }
 
+static void upload_input(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, int64_t channels) {
+	int64_t samples = batch->samples, pixels = (int64_t)batch->height * batch->width;
+	switch (batch->modality) {
+	case D2V_AUDIO:
+		out->length = batch->length;
+		out->wave = batch->wave ? upload_reals(pass, batch->wave, samples * batch->length) : upload_audio(pass, batch);
+		break;
+	case D2V_IMAGE:
+		out->height = batch->height, out->width = batch->width;
+		if (batch->pixels)
+			out->pixels = upload_reals(pass, batch->pixels, samples * channels * pixels);
+		else
+			out->image = upload(pass, batch->image, (size_t)(samples * pixels * 3));
+		break;
+	case D2V_TEXT:
+		out->text = upload(pass, batch->text, (size_t)(samples * batch->tokens) * sizeof *batch->text);
+		break;
+	}
+}
+
 void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
-	int64_t extra, int64_t width) {
-	int64_t samples = batch->samples, rows = samples * batch->clones, tokens = batch->tokens, kept = batch->kept;
-	*out = (d2v_device_batch){ .samples = samples, .clones = batch->clones, .rows = rows, .tokens = tokens };
-	out->kept = kept, out->masked_count = batch->masked_count;
-	if (batch->wave)
-		out->wave = upload_reals(pass, batch->wave, samples * batch->length);
-	else
-		out->wave = upload_audio(pass, batch);
+	int64_t extra, int64_t channels) {
+	int64_t samples = batch->samples, tokens = batch->tokens;
+	*out = (d2v_device_batch){ .samples = samples, .clones = 1, .rows = samples, .tokens = tokens, .kept = tokens };
+	upload_input(out, pass, batch, channels);
+	if (padding->in_teacher)
+		out->teacher_padding = upload(pass, padding->teacher, (size_t)(samples * (extra + tokens)));
+}
+
+void d2v_device_batch_upload_masks(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch,
+	const d2v_padding *padding, int64_t extra, int64_t width) {
+	int64_t rows = (int64_t)batch->samples * batch->clones, tokens = batch->tokens, kept = batch->kept;
+	out->clones = batch->clones, out->rows = rows, out->kept = kept, out->masked_count = batch->masked_count;
 	out->mask = upload(pass, batch->mask, (size_t)(rows * tokens) * sizeof *batch->mask);
 	out->keep = upload(pass, batch->keep, (size_t)(rows * kept) * sizeof *batch->keep);
 	out->restore = upload(pass, batch->restore, (size_t)(rows * tokens) * sizeof *batch->restore);
@@ -95,6 +121,4 @@ void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_ba
 		out->noise = upload_reals(pass, batch->noise, rows * (tokens - kept) * width);
 	if (padding->in_student)
 		out->key_padding = upload(pass, padding->student, (size_t)(rows * (extra + kept)));
-	if (padding->in_teacher)
-		out->teacher_padding = upload(pass, padding->teacher, (size_t)(samples * (extra + tokens)));
 }

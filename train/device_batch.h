@@ -1,5 +1,4 @@
-// A batch on the device: masks as index lists, the padding of keys, given noise. What the local encoder reads is its
-// own affair.
+// A batch on the device: what the local encoder reads, masks as index lists, the padding of keys, given noise.
 #ifndef D2V_TRAIN_DEVICE_BATCH_H
 #define D2V_TRAIN_DEVICE_BATCH_H
 
@@ -8,7 +7,12 @@
 
 typedef struct d2v_device_batch {
 	int64_t samples, clones, rows, tokens, kept, masked_count;
-	const d2v_real *wave; // (B, L), normalised
+	int64_t length;         // audio
+	const d2v_real *wave;   // (B, L), normalised
+	int64_t height, width;  // images
+	const uint8_t *image;   // (B, height, width, 3), or NULL
+	const d2v_real *pixels; // (B, in, height, width) instead, normalised
+	const int32_t *text;    // (B, T)
 	const uint8_t *mask;
 	const int32_t *keep, *restore, *masked;
 	const d2v_real *noise;          // (R, T-K, D) or NULL
@@ -22,13 +26,17 @@ typedef struct d2v_padding {
 	size_t student_size, teacher_size;
 	bool in_student, in_teacher; // any at all
 } d2v_padding;
-// valid: (B) frames of each sample that are not padding, or NULL.
+// valid: (B) tokens of each sample that are not padding, or NULL. Without masks only the teacher's.
 d2v_status d2v_padding_set(
 	d2v_padding *padding, const d2v_batch *batch, int64_t extra, const int64_t *valid, d2v_error *err);
 void d2v_padding_release(d2v_padding *padding);
 
-// Takes memory from the pass's arena and uploads. `width` D, of given noise.
+// Both take memory from the pass's arena. The first sets all but masks, noise and the students' padding: clones is 1,
+// every token is kept. channels: of given pixels.
 void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
-	int64_t extra, int64_t width);
+	int64_t extra, int64_t channels);
+// Adds those. `width` D, of given noise.
+void d2v_device_batch_upload_masks(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch,
+	const d2v_padding *padding, int64_t extra, int64_t width);
 
 #endif

@@ -2,7 +2,7 @@
 // its forward pass, the teacher once; nothing is counted for norms, activations and softmax.
 #include "train/audio_encoder.h"
 #include "train/block.h"
-#include "train/decoder_1d.h"
+#include "train/conv_decoder.h"
 #include "train/model.h"
 
 static double conv(int64_t in, int64_t out, int64_t kernel, int64_t groups) {
@@ -36,37 +36,54 @@ static double extractor(const d2v_model_config *config, int64_t length) {
 	return sum + (double)d2v_conv_spec_frames(&spec, length) * linear(in, config->embed_dim);
 }
 
+static double patches(const d2v_model_config *config, int64_t tokens) {
+	const d2v_modality_config *image = &config->image;
+	double sum = linear(image->in_chans * image->patch_size * image->patch_size, image->embed_dim);
+	if (image->embed_dim != config->embed_dim)
+		sum += linear(image->embed_dim, config->embed_dim);
+	return (double)tokens * sum;
+}
+
 static double positions(const d2v_model_config *config) { // per frame
 	const d2v_modality_config *audio = &config->audio;
 	return (double)audio->conv_pos_depth *
 		   conv(config->embed_dim, config->embed_dim, d2v_audio_position_kernel(audio), audio->conv_pos_groups);
 }
 
-static double decoder(const d2v_decoder_config *config, int64_t width) { // per frame
-	double sum = conv(width, config->decoder_dim, config->decoder_kernel, config->decoder_groups);
+static double decoder(const d2v_decoder_config *config, bool plane, int64_t width) { // per position
+	int64_t taps = plane ? config->decoder_kernel * config->decoder_kernel : config->decoder_kernel;
+	double sum = conv(width, config->decoder_dim, taps, config->decoder_groups);
 	sum += (double)(config->decoder_layers - 1) *
-		   conv(config->decoder_dim, config->decoder_dim, config->decoder_kernel, config->decoder_groups);
-	int64_t in = config->decoder_dim;
-	for (int64_t i = 0; i < config->projection_layers; i++) {
-		bool last = i + 1 == config->projection_layers;
-		int64_t out = last ? width : i == 0 ? d2v_decoder_1d_projection_width(config) : in;
+		   conv(config->decoder_dim, config->decoder_dim, taps, config->decoder_groups);
+	int64_t in = config->decoder_dim, layers = plane ? 1 : config->projection_layers;
+	for (int64_t i = 0; i < layers; i++) {
+		int64_t out = i + 1 == layers ? width : i == 0 ? d2v_conv_decoder_projection_width(config) : in;
 		sum += linear(in, out);
 		in = out;
 	}
 	return sum;
 }
 
-double d2v_model_step_flops(
-	const d2v_model_config *config, int64_t batch, int64_t clones, int64_t length, int64_t tokens, int64_t kept) {
-	const d2v_modality_config *modality = &config->audio;
+// Of the local encoder, for a sample; nothing is multiplied for text. *trained: how often it counts in a training step,
+// twice for pictures, which have no gradient of their own.
+static double local(const d2v_model_config *config, const d2v_step_shape *shape, double *trained) {
+	*trained = shape->modality == D2V_IMAGE ? 2 : 3;
+	return shape->modality == D2V_AUDIO   ? extractor(config, shape->length)
+		   : shape->modality == D2V_IMAGE ? patches(config, shape->tokens)
+										  : 0;
+}
+
+double d2v_model_step_flops(const d2v_model_config *config, const d2v_step_shape *shape) {
+	const d2v_modality_config *modality = d2v_model_config_modality(config, shape->modality);
 	int64_t extra = modality->num_extra_tokens, depth = modality->prenet_depth + config->depth;
-	double samples = (double)batch, rows = samples * (double)clones;
-	double student = samples * extractor(config, length) + rows * (double)tokens * positions(config) +
-					 rows * (double)(extra + kept) * blocks(config, depth, extra + kept) +
-					 rows * (double)tokens * decoder(&modality->decoder, config->embed_dim);
-	double teacher = samples * (double)tokens * positions(config) +
-					 samples * (double)(extra + tokens) * blocks(config, depth, extra + tokens);
+	int64_t kept = extra + shape->kept, all = extra + shape->tokens;
+	double samples = (double)shape->batch, rows = samples * (double)shape->clones, tokens = (double)shape->tokens;
+	double frame = shape->modality == D2V_AUDIO ? positions(config) : 0, trained;
+	double input = samples * local(config, shape, &trained);
+	double student = rows * tokens * frame + rows * (double)kept * blocks(config, depth, kept) +
+					 rows * tokens * decoder(&modality->decoder, shape->modality == D2V_IMAGE, config->embed_dim);
+	double teacher = samples * tokens * frame + samples * (double)all * blocks(config, depth, all);
 	if (modality->ema_local_encoder && !config->ema_encoder_only)
-		teacher += samples * extractor(config, length);
-	return 3 * student + teacher;
+		teacher += input;
+	return trained * input + 3 * student + teacher;
 }

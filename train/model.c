@@ -21,19 +21,24 @@ static d2v_status add_final_norm(d2v_model *model, d2v_error *err) {
 
 // In the original's order.
 static d2v_status add_parameters(d2v_model *model, d2v_error *err) {
-	const char *prefix = "modality_encoders.AUDIO.";
+	static const d2v_modality order[] = { D2V_TEXT, D2V_AUDIO, D2V_IMAGE };
 	const d2v_model_config *config = &model->config;
 	d2v_params *params = &model->params;
-	D2V_TRY(d2v_context_add_tokens(&model->context, params, prefix, config, model->modality, err));
-	D2V_TRY(d2v_audio_encoder_add(&model->audio, params, prefix, config, err));
-	D2V_TRY(d2v_context_add_encoder(&model->context, params, prefix, config, err));
-	D2V_TRY(d2v_decoder_1d_add(&model->decoder, params, "modality_encoders.AUDIO.decoder.", config->embed_dim,
-		&model->modality->decoder, err));
+	for (int i = 0; i < 3; i++)
+		if (d2v_model_config_has(config, order[i]))
+			D2V_TRY(d2v_encoder_add(&model->encoders[model->encoder_count++], params, config, order[i], err));
 	model->trunk.layerdrop = config->layerdrop;
 	model->trunk.first_layer = D2V_BLOCKS_MAX;
 	D2V_TRY(d2v_blocks_add(&model->trunk, params, "blocks.", config, config->depth, config->start_drop_path_rate,
 		config->end_drop_path_rate, true, err));
 	return add_final_norm(model, err);
+}
+
+const d2v_encoder *d2v_model_encoder(const d2v_model *model, d2v_modality modality) {
+	for (int i = 0; i < model->encoder_count; i++)
+		if (model->encoders[i].modality == modality)
+			return &model->encoders[i];
+	return NULL;
 }
 
 // ---- life
@@ -77,7 +82,6 @@ d2v_status d2v_model_new(d2v_model **out, d2v_device *device, const d2v_model_co
 	D2V_TRY(d2v_alloc_zero(&model, 1, sizeof *model, err));
 	model->device = device;
 	model->config = *config;
-	model->modality = &model->config.audio;
 	d2v_params_init(&model->params);
 	d2v_tape_init(&model->tape);
 	d2v_status status = add_parameters(model, err);

@@ -44,12 +44,13 @@ void d2v_model_refresh(d2v_model *model);
 // What the host needs to know of a step. Sums are over the local batch.
 typedef struct d2v_step_result {
 	double loss;            // total, a sum: divide by sample_size
-	double loss_regression; // <MODALITY>_regression
+	double loss_regression; // <MODALITY>_regression, of the batch's modality
 	double loss_cls;        // cls
 	int64_t sample_size;    // masked positions
 	double pred_var, target_var;
 	double masked_pct; // 1 - K/T
 	double flops;      // of this step, by the counts of spec/gpu.md 3
+	d2v_modality modality;
 } d2v_step_result;
 
 // Optional views of the inside of a step, for golden cases and collapse watch: device pointers valid until the next
@@ -57,11 +58,11 @@ typedef struct d2v_step_result {
 typedef struct d2v_step_view {
 	const d2v_real *local_features; // (B, T, D)
 	const d2v_real *encoder_in;     // (R, E+K, D)
-	const d2v_real *block[64]; // (R, E+K, D) outputs of the trunk blocks; NULL beyond depth or when dropped. The last
-							   // one and encoder_in are dropped in place when the recipe has such a dropout
-	const d2v_real *encoder_out;        // (R, E+K, D)
-	const d2v_real *decoder_out;        // (R, T, D)
-	const d2v_real *teacher_in;         // (B, E+T, D)
+	const d2v_real *block[64];   // (R, E+K, D) outputs of the trunk blocks; NULL beyond depth or when dropped. The last
+								 // one and encoder_in are dropped in place when the recipe has such a dropout
+	const d2v_real *encoder_out; // (R, E+K, D)
+	const d2v_real *decoder_out; // (R, T, D)
+	const d2v_real *teacher_in;  // (B, E+T, D)
 	const d2v_real *teacher_target[64]; // (B, E+T, D) what teacher block i hands to the targets
 	const float *encoder_bias;          // (H, E+K, E+K) of row 0, only after d2v_model_watch_bias
 	const float *target;                // (B, T, D)
@@ -79,13 +80,43 @@ d2v_status d2v_model_evaluate(d2v_model *model, const d2v_batch *batch, d2v_step
 const d2v_step_view *d2v_model_view(const d2v_model *model);
 void d2v_model_watch_bias(d2v_model *model, bool on); // the attention's bias is worked out for the view, too
 
+// ---- features
+
+// What a feature pass gives (the original's extract_features): whole samples, no mask, no dropout, no decoder. Device
+// pointers, valid until the model's next step or feature pass; d2v_device_to_float and d2v_device_download bring them
+// to the host.
+typedef struct d2v_features {
+	const d2v_real *x;         // (B, E+T, D) output of the last block, after the final norm where there is one
+	const d2v_real *layer[64]; // (B, E+T, D) what trunk block i hands to targets: its MLP's output (the block's with
+							   // model.end_of_block_targets); NULL from depth on
+	const d2v_real *local;     // (B, T, D) local features, before positions
+	const uint8_t *padding;    // on the host: (B, E+T), 1 = padding; NULL: the batch came without batch->valid
+	int64_t batch, tokens, extra, width; // B, T, E (extra tokens, first in every row), D
+} d2v_features;
+
+// Of a batch only modality, samples, valid and the input are read. teacher: with the teacher's weights, and the
+// student's where the teacher has none. Fails as a step does.
+d2v_status d2v_model_features(
+	d2v_model *model, const d2v_batch *batch, bool teacher, d2v_features *features, d2v_error *err);
+// Tokens T that the model makes of an input of this length (audio samples, tokens of text; pictures: any); 0: too
+// short.
+int64_t d2v_model_tokens(const d2v_model *model, d2v_modality modality, int64_t length);
+
+// ---- cost
+
+typedef struct d2v_step_shape {
+	d2v_modality modality;
+	int64_t batch, clones, length; // length: audio samples of a row; not looked at for others
+	int64_t tokens, kept;          // of a row
+} d2v_step_shape;
+
 // Bytes of device memory a step of this shape takes beyond parameters: what --plan prints.
-d2v_status d2v_model_step_memory(d2v_model *model, int64_t batch, int64_t clones, int64_t length, int64_t tokens,
-	int64_t kept, size_t *bytes, d2v_error *err);
+d2v_status d2v_model_step_memory(d2v_model *model, const d2v_step_shape *shape, size_t *bytes, d2v_error *err);
 // FLOPs of a step by the counts of spec/gpu.md 3 (a multiply-add is 2; trained parts three times forward, teacher
 // once).
-double d2v_model_step_flops(
-	const d2v_model_config *config, int64_t batch, int64_t clones, int64_t length, int64_t tokens, int64_t kept);
+double d2v_model_step_flops(const d2v_model_config *config, const d2v_step_shape *shape);
+
+// ---- teacher
 
 // Moves the teacher (spec/model.md 8): called at the beginning of the step that performs update n+1, with n = updates
 // done; nothing for n = 0 or decay 1. Returns the decay used.

@@ -4,6 +4,8 @@
 
 #define MODEL "model."
 #define AUDIO "model.modalities.audio."
+#define IMAGE "model.modalities.image."
+#define TEXT "model.modalities.text."
 #define AT(member) offsetof(d2v_model_config, member)
 
 #define BOOL(path, member, standard, help) \
@@ -16,7 +18,49 @@
 	{ path, D2V_FIELD_FIXED, 0, 0, 0, only, only, NULL }
 #define IGNORED(path) FIXED(path, "*")
 
-// Names and defaults of fairseq's Data2VecMultiConfig, D2vModalityConfig, D2vDecoderConfig and D2vAudioConfig.
+// Names and defaults of fairseq's D2vModalityConfig and D2vDecoderConfig, for the modality m.
+#define MODALITY_ROWS(M, m) \
+	INT(M "prenet_depth", m.prenet_depth, 0, 64, "4", "blocks of the modality's own before the trunk"), \
+		REAL(M "prenet_layerdrop", m.prenet_layerdrop, 0, 1, "0", "probability of leaving out a prenet block"), \
+		REAL(M "prenet_dropout", m.prenet_dropout, 0, 0.999, "0", "dropout after the context norm"), \
+		REAL(M "start_drop_path_rate", m.start_drop_path_rate, 0, 0.999, "0", "stochastic depth, first prenet block"), \
+		REAL(M "end_drop_path_rate", m.end_drop_path_rate, 0, 0.999, "0", "stochastic depth, last prenet block"), \
+		INT(M "num_extra_tokens", m.num_extra_tokens, 0, 1024, "0", "learned tokens put before the sequence"), \
+		BOOL(M "init_extra_token_zero", m.init_extra_token_zero, "true", "the first extra token starts at zero"), \
+		REAL(M "mask_noise_std", m.mask_noise_std, 0, 1e9, "0.01", "spread of the noise at masked positions"), \
+		REAL(M "mask_prob", m.mask_prob, 0, 1, "0.7", "share of masked positions"), \
+		REAL(M "mask_prob_adjust", m.mask_prob_adjust, -1, 1, "0", "added to mask_prob when span centres are drawn"), \
+		REAL(M "mask_dropout", m.mask_dropout, 0, 1, "0", "share of masked positions unmasked again"), \
+		BOOL(M "inverse_mask", m.inverse_mask, "false", "spans are kept instead of masked"), \
+		INT(M "mask_length", m.mask_length, 1, 65536, "5", "length of a masked span, side of a masked block"), \
+		BOOL(M "add_masks", m.add_masks, "false", "rows with few masked positions get more instead of others fewer"), \
+		BOOL( \
+			M "encoder_zero_mask", m.encoder_zero_mask, "true", "masked frames are zeroed before positions' network"), \
+		BOOL(M "ema_local_encoder", m.ema_local_encoder, "false", "the teacher has its own local encoder"), \
+		REAL( \
+			M "local_grad_mult", m.local_grad_mult, 0, 1e9, "1", "factor of the local encoder's gradient; 0: frozen"), \
+		BOOL(M "use_alibi_encoder", m.use_alibi_encoder, "false", "ALiBi distances in the attention"), \
+		REAL(M "alibi_scale", m.alibi_scale, -1e9, 1e9, "1", "initial scale of the ALiBi bias"), \
+		BOOL(M "learned_alibi_scale", m.learned_alibi_scale, "false", "the scale is trained"), \
+		BOOL(M "learned_alibi_scale_per_head", m.learned_alibi_scale_per_head, "false", "one scale per head"), \
+		BOOL(M "learned_alibi_scale_per_layer", m.learned_alibi_scale_per_layer, "false", "one scale per block"), \
+		INT(M "num_alibi_heads", m.num_alibi_heads, 0, 1024, "0", "0: model.num_heads; otherwise it must equal it"), \
+		FIXED(M "mask_prob_min", "null"), FIXED(M "keep_masked_pct", "0"), FIXED(M "remove_masks", "false"), \
+		FIXED(M "mask_channel_prob", "0"), FIXED(M "learned_alibi", "false"), FIXED(M "type", #m), \
+		IGNORED(M "mask_channel_length"), /* without mask_channel_prob nothing reads it */ \
+		IGNORED(M "alibi_max_pos"),       /* without learned_alibi nothing reads it */ \
+		IGNORED(M "model_depth"),         /* an interpolation of model.depth in fairseq */ \
+		INT(M "decoder.decoder_dim", m.decoder.decoder_dim, 1, 65536, "384", "width of the decoder"), \
+		INT(M "decoder.decoder_groups", m.decoder.decoder_groups, 1, 65536, "16", "groups of its convolutions"), \
+		INT(M "decoder.decoder_kernel", m.decoder.decoder_kernel, 1, 65536, "5", "kernel of its convolutions"), \
+		INT(M "decoder.decoder_layers", m.decoder.decoder_layers, 1, 64, "5", "number of its convolutions"), \
+		REAL(M "decoder.input_dropout", m.decoder.input_dropout, 0, 0.999, "0.1", "dropout of its input"), \
+		BOOL(M "decoder.decoder_residual", m.decoder.decoder_residual, "true", "residuals where widths agree"), \
+		INT(M "decoder.projection_layers", m.decoder.projection_layers, 1, 8, "1", "linear layers after them"), \
+		REAL(M "decoder.projection_ratio", m.decoder.projection_ratio, 0.01, 64, "2", "width of the middle ones"), \
+		FIXED(M "decoder.add_positions_masked", "false"), FIXED(M "decoder.add_positions_all", "false")
+
+// Names and defaults of fairseq's Data2VecMultiConfig, D2vAudioConfig, D2vImageConfig and D2vTextConfig.
 const d2v_field d2v_model_fields[] = {
 	INT(MODEL "depth", depth, 1, 64, "8", "transformer blocks of the shared trunk"),
 	INT(MODEL "embed_dim", embed_dim, 1, 65536, "768", "width D of the model"),
@@ -60,8 +104,8 @@ const d2v_field d2v_model_fields[] = {
 	REAL(MODEL "min_pred_var", min_pred_var, 0, 1e9, "0.01",
 		"after 5000 updates stop when the predictions' spread is below"),
 	INT(MODEL "seed", seed, -1, 9e15, "-1", "seed of initial values, dropout and noise; -1: common.seed"),
-	{ MODEL "supported_modality", D2V_FIELD_CHOICE, AT(supported_modality), 0, 0, "null|audio|image|text", "audio",
-		"the model's modality" },
+	{ MODEL "supported_modality", D2V_FIELD_CHOICE, AT(supported_modality), 0, 0,
+		"null|audio|image|text|audio+image|audio+text|image+text", "audio", "what the model is for; null: all three" },
 	FIXED(MODEL "recon_loss", "0"),
 	FIXED(MODEL "batch_norm_target_layer", "false"),
 	FIXED(MODEL "mae_init", "false"),
@@ -73,44 +117,7 @@ const d2v_field d2v_model_fields[] = {
 	IGNORED(MODEL "log_norms"),
 	IGNORED(MODEL "max_update"), // an interpolation of optimization.max_update in fairseq
 
-	INT(AUDIO "prenet_depth", audio.prenet_depth, 0, 64, "4", "blocks of the modality's own before the trunk"),
-	REAL(AUDIO "prenet_layerdrop", audio.prenet_layerdrop, 0, 1, "0", "probability of leaving out a prenet block"),
-	REAL(AUDIO "prenet_dropout", audio.prenet_dropout, 0, 0.999, "0", "dropout after the context norm"),
-	REAL(AUDIO "start_drop_path_rate", audio.start_drop_path_rate, 0, 0.999, "0",
-		"stochastic depth, first prenet block"),
-	REAL(AUDIO "end_drop_path_rate", audio.end_drop_path_rate, 0, 0.999, "0", "stochastic depth, last prenet block"),
-	INT(AUDIO "num_extra_tokens", audio.num_extra_tokens, 0, 1024, "0", "learned tokens put before the sequence"),
-	BOOL(AUDIO "init_extra_token_zero", audio.init_extra_token_zero, "true", "the first extra token starts at zero"),
-	REAL(AUDIO "mask_noise_std", audio.mask_noise_std, 0, 1e9, "0.01", "spread of the noise at masked positions"),
-	REAL(AUDIO "mask_prob", audio.mask_prob, 0, 1, "0.7", "share of masked positions"),
-	REAL(
-		AUDIO "mask_prob_adjust", audio.mask_prob_adjust, -1, 1, "0", "added to mask_prob when span centres are drawn"),
-	REAL(AUDIO "mask_dropout", audio.mask_dropout, 0, 1, "0", "share of masked positions unmasked again"),
-	BOOL(AUDIO "inverse_mask", audio.inverse_mask, "false", "spans are kept instead of masked"),
-	INT(AUDIO "mask_length", audio.mask_length, 1, 65536, "5", "length of a masked span"),
-	BOOL(
-		AUDIO "add_masks", audio.add_masks, "false", "rows with few masked positions get more instead of others fewer"),
-	BOOL(AUDIO "encoder_zero_mask", audio.encoder_zero_mask, "true",
-		"masked frames are zeroed before the positions' network"),
-	BOOL(AUDIO "ema_local_encoder", audio.ema_local_encoder, "false", "the teacher has its own local encoder"),
-	REAL(AUDIO "local_grad_mult", audio.local_grad_mult, 0, 1e9, "1", "factor of the extractor's gradient; 0: frozen"),
-	BOOL(AUDIO "use_alibi_encoder", audio.use_alibi_encoder, "false", "ALiBi distances in the attention"),
-	REAL(AUDIO "alibi_scale", audio.alibi_scale, -1e9, 1e9, "1", "initial scale of the ALiBi bias"),
-	BOOL(AUDIO "learned_alibi_scale", audio.learned_alibi_scale, "false", "the scale is trained"),
-	BOOL(AUDIO "learned_alibi_scale_per_head", audio.learned_alibi_scale_per_head, "false", "one scale per head"),
-	BOOL(AUDIO "learned_alibi_scale_per_layer", audio.learned_alibi_scale_per_layer, "false", "one scale per block"),
-	INT(AUDIO "num_alibi_heads", audio.num_alibi_heads, 0, 1024, "0",
-		"0: model.num_heads; anything else must equal it"),
-	FIXED(AUDIO "mask_prob_min", "null"),
-	FIXED(AUDIO "keep_masked_pct", "0"),
-	FIXED(AUDIO "remove_masks", "false"),
-	FIXED(AUDIO "mask_channel_prob", "0"),
-	FIXED(AUDIO "learned_alibi", "false"),
-	FIXED(AUDIO "extractor_mode", "layer_norm"),
-	FIXED(AUDIO "type", "audio"),
-	IGNORED(AUDIO "mask_channel_length"), // without mask_channel_prob nothing reads it
-	IGNORED(AUDIO "alibi_max_pos"),       // without learned_alibi nothing reads it
-	IGNORED(AUDIO "model_depth"),         // an interpolation of model.depth in fairseq
+	MODALITY_ROWS(AUDIO, audio),
 	{ AUDIO "feature_encoder_spec", D2V_FIELD_TEXT, AT(audio.feature_encoder_spec), 0, 0, NULL,
 		"'[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] + [(512, 2, 2)]'",
 		"(channels, kernel, stride) of the extractor's convolutions" },
@@ -118,69 +125,47 @@ const d2v_field d2v_model_fields[] = {
 	INT(AUDIO "conv_pos_groups", audio.conv_pos_groups, 1, 65536, "16", "their groups"),
 	INT(AUDIO "conv_pos_depth", audio.conv_pos_depth, 1, 64, "5", "their number"),
 	BOOL(AUDIO "conv_pos_pre_ln", audio.conv_pos_pre_ln, "false", "a layer norm before them"),
+	FIXED(AUDIO "extractor_mode", "layer_norm"),
 
-	INT(AUDIO "decoder.decoder_dim", audio.decoder.decoder_dim, 1, 65536, "384", "width of the decoder"),
-	INT(AUDIO "decoder.decoder_groups", audio.decoder.decoder_groups, 1, 65536, "16", "groups of its convolutions"),
-	INT(AUDIO "decoder.decoder_kernel", audio.decoder.decoder_kernel, 1, 65536, "5", "kernel of its convolutions"),
-	INT(AUDIO "decoder.decoder_layers", audio.decoder.decoder_layers, 1, 64, "5", "number of its convolutions"),
-	REAL(AUDIO "decoder.input_dropout", audio.decoder.input_dropout, 0, 0.999, "0.1", "dropout of its input"),
-	BOOL(AUDIO "decoder.decoder_residual", audio.decoder.decoder_residual, "true", "residuals where widths agree"),
-	INT(AUDIO "decoder.projection_layers", audio.decoder.projection_layers, 1, 8, "1", "linear layers after them"),
-	REAL(AUDIO "decoder.projection_ratio", audio.decoder.projection_ratio, 0.01, 64, "2", "width of the middle ones"),
-	FIXED(AUDIO "decoder.add_positions_masked", "false"),
-	FIXED(AUDIO "decoder.add_positions_all", "false"),
+	MODALITY_ROWS(IMAGE, image),
+	INT(IMAGE "input_size", image.input_size, 1, 65536, "224", "side of the pictures in pixels"),
+	INT(IMAGE "in_chans", image.in_chans, 1, 1024, "3", "channels of a pixel"),
+	INT(IMAGE "patch_size", image.patch_size, 1, 65536, "16", "side of a patch in pixels"),
+	INT(IMAGE "embed_dim", image.embed_dim, 1, 65536, "768",
+		"width of the patch embedding; a linear layer follows where it is not model.embed_dim"),
+	BOOL(IMAGE "fixed_positions", image.fixed_positions, "true", "sines and cosines of row and column are added"),
+	FIXED(IMAGE "transformer_decoder", "false"),
+	FIXED(IMAGE "enc_dec_transformer", "false"),
+	IGNORED(IMAGE "alibi_dims"), // without use_alibi_encoder nothing reads these
+	IGNORED(IMAGE "alibi_distance"),
+
+	MODALITY_ROWS(TEXT, text),
+	INT(TEXT "vocab_size", text.vocab_size, 4, INT32_MAX, "50265", "entries of the dictionary, special ones included"),
+	INT(TEXT "max_source_positions", text.max_source_positions, 1, 1 << 24, "512", "tokens of the longest row"),
+	REAL(TEXT "dropout", text.dropout, 0, 0.999, "0.1", "dropout of the embeddings"),
+	BOOL(
+		TEXT "no_scale_embedding", text.no_scale_embedding, "true", "embeddings are not multiplied by sqrt(embed_dim)"),
+	BOOL(TEXT "layernorm_embedding", text.layernorm_embedding, "true", "a layer norm after the embeddings"),
+	BOOL(TEXT "no_token_positional_embeddings", text.no_token_positional_embeddings, "false", "no positions are added"),
+	FIXED(TEXT "learned_pos", "true"),
 	{ 0 },
 };
 
-// ---- what the table cannot say
-// ---------------------------------------------------------------------------------------
-
-static d2v_status check_divides(
-	const char *whole_key, int64_t whole, const char *part_key, int64_t part, d2v_error *err) {
-	if (part >= 1 && whole % part == 0)
-		return D2V_OK;
-	return d2v_fail(err, D2V_INVALID, "%s (%lld) must be a multiple of %s (%lld)", whole_key, (long long)whole,
-		part_key, (long long)part);
+bool d2v_model_config_has(const d2v_model_config *config, d2v_modality modality) {
+	switch (config->supported_modality) {
+	case D2V_ALL_MODALITIES:
+		return true;
+	case D2V_AUDIO_IMAGE:
+		return modality != D2V_TEXT;
+	case D2V_AUDIO_TEXT:
+		return modality != D2V_IMAGE;
+	case D2V_IMAGE_TEXT:
+		return modality != D2V_AUDIO;
+	default:
+		return config->supported_modality == (int)modality;
+	}
 }
 
-static d2v_status check_decoder(const d2v_model_config *config, const d2v_decoder_config *decoder, d2v_error *err) {
-	D2V_TRY(
-		check_divides(MODEL "embed_dim", config->embed_dim, "decoder.decoder_groups", decoder->decoder_groups, err));
-	D2V_TRY(check_divides(
-		"decoder.decoder_dim", decoder->decoder_dim, "decoder.decoder_groups", decoder->decoder_groups, err));
-	if ((int64_t)((double)decoder->decoder_dim * decoder->projection_ratio) < 1)
-		return d2v_fail(err, D2V_INVALID, "decoder.projection_ratio leaves no channel");
-	return D2V_OK;
-}
-
-static d2v_status check_modality(const d2v_model_config *config, const d2v_modality_config *modality, d2v_error *err) {
-	if (!modality->encoder_zero_mask)
-		return d2v_fail(err, D2V_UNSUPPORTED, "encoder_zero_mask: only true is trainable, here and in the original");
-	if (modality->learned_alibi_scale_per_layer)
-		return d2v_fail(err, D2V_UNSUPPORTED, "learned_alibi_scale_per_layer: only false is supported");
-	if (modality->num_alibi_heads != 0 && modality->num_alibi_heads != config->num_heads)
-		return d2v_fail(err, D2V_INVALID, "num_alibi_heads (%lld) must equal model.num_heads (%lld)",
-			(long long)modality->num_alibi_heads, (long long)config->num_heads);
-	if (config->cls_loss > 0 && modality->num_extra_tokens < 1)
-		return d2v_fail(err, D2V_INVALID, "model.cls_loss needs num_extra_tokens of 1 or more");
-	return check_decoder(config, &modality->decoder, err);
-}
-
-static d2v_status check_audio(const d2v_model_config *config, d2v_error *err) {
-	const d2v_modality_config *audio = &config->audio;
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(audio->feature_encoder_spec, &spec, err));
-	D2V_TRY(check_divides(MODEL "embed_dim", config->embed_dim, AUDIO "conv_pos_groups", audio->conv_pos_groups, err));
-	return check_modality(config, audio, err);
-}
-
-d2v_status d2v_model_config_check(const d2v_model_config *config, d2v_error *err) {
-	D2V_TRY(check_divides(MODEL "embed_dim", config->embed_dim, MODEL "num_heads", config->num_heads, err));
-	if ((int64_t)((double)config->embed_dim * config->mlp_ratio) < 1)
-		return d2v_fail(err, D2V_INVALID, "model.mlp_ratio leaves no channel");
-	if (config->cls_loss <= 0 && config->d2v_loss <= 0)
-		return d2v_fail(err, D2V_INVALID, "model.d2v_loss and model.cls_loss are both 0: there is nothing to learn");
-	if (config->supported_modality != D2V_AUDIO)
-		return d2v_fail(err, D2V_UNSUPPORTED, "model.supported_modality: only audio is built yet");
-	return check_audio(config, err);
+const d2v_modality_config *d2v_model_config_modality(const d2v_model_config *config, d2v_modality modality) {
+	return modality == D2V_AUDIO ? &config->audio : modality == D2V_IMAGE ? &config->image : &config->text;
 }

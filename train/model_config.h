@@ -1,7 +1,7 @@
 // What decides a model: fairseq's Data2VecMultiConfig and D2vModalityConfig with their field names (spec/recipes.md 1).
 //
-// Fields of fairseq that d2v only accepts at one value (recon_loss 0, batch_norm_target_layer false, ...) are in the table
-// (model_config.c) and refused otherwise; they have no member here.
+// Fields of fairseq that d2v only accepts at one value (recon_loss 0, batch_norm_target_layer false, ...) are in the
+// table (model_config.c) and refused otherwise; they have no member here.
 #ifndef D2V_TRAIN_MODEL_CONFIG_H
 #define D2V_TRAIN_MODEL_CONFIG_H
 
@@ -27,7 +27,7 @@ typedef struct d2v_conv_spec { // feature_encoder_spec: "[(512, 10, 5)] + [(512,
 	} layer[D2V_CONV_LAYERS_MAX];
 } d2v_conv_spec;
 
-typedef struct d2v_modality_config { // modalities.audio.*; image and text add their own members when they come
+typedef struct d2v_modality_config { // modalities.audio.*, modalities.image.*, modalities.text.*
 	int64_t prenet_depth;
 	double prenet_layerdrop, prenet_dropout, start_drop_path_rate, end_drop_path_rate;
 	int64_t num_extra_tokens;
@@ -48,7 +48,17 @@ typedef struct d2v_modality_config { // modalities.audio.*; image and text add t
 	char feature_encoder_spec[D2V_FIELD_TEXT_MAX];
 	int64_t conv_pos_width, conv_pos_groups, conv_pos_depth;
 	bool conv_pos_pre_ln;
+	// image
+	int64_t input_size, in_chans, patch_size;
+	int64_t embed_dim; // of the patches; where it is not the model's, a linear layer follows
+	bool fixed_positions;
+	// text
+	int64_t vocab_size, max_source_positions;
+	double dropout; // of the embeddings, shared by copies and teacher
+	bool no_scale_embedding, layernorm_embedding, no_token_positional_embeddings;
 } d2v_modality_config;
+
+#define D2V_TEXT_PAD 1 // id of <pad> in fairseq's dictionaries
 
 typedef struct d2v_model_config { // model.*
 	int64_t depth, embed_dim, num_heads;
@@ -65,15 +75,23 @@ typedef struct d2v_model_config { // model.*
 	bool ema_encoder_only;
 	double min_target_var, min_pred_var;
 	int64_t seed;
-	d2v_modality supported_modality;
-	d2v_modality_config audio;
+	int supported_modality; // a d2v_modality, or one of the sets below
+	d2v_modality_config audio, image, text;
 } d2v_model_config;
 
-extern const d2v_field d2v_model_fields[]; // paths "model.…", "model.modalities.audio.…"; ends with a row whose path is NULL
+// Values of supported_modality that stand for several: null in fairseq, where the task names them.
+enum { D2V_ALL_MODALITIES = 0, D2V_AUDIO_IMAGE = D2V_MODALITY_END, D2V_AUDIO_TEXT, D2V_IMAGE_TEXT };
+bool d2v_model_config_has(const d2v_model_config *config, d2v_modality modality);
+const d2v_modality_config *d2v_model_config_modality(const d2v_model_config *config, d2v_modality modality);
 
-// Checks what the table cannot: divisibility, kernel sizes, K <= depth, unknown branches. Names the keys.
+extern const d2v_field
+	d2v_model_fields[]; // paths "model.…", "model.modalities.audio.…"; ends with a row whose path is NULL
+
+// Checks what the table cannot: divisibility, kernel sizes, K <= depth, unknown branches, of those modalities that the
+// model has. Names the keys.
 d2v_status d2v_model_config_check(const d2v_model_config *config, d2v_error *err);
 d2v_status d2v_conv_spec_parse(const char *text, d2v_conv_spec *spec, d2v_error *err);
-int64_t d2v_conv_spec_frames(const d2v_conv_spec *spec, int64_t samples); // floor((n-k)/s)+1 layer by layer, 0 when too short
+int64_t d2v_conv_spec_frames(
+	const d2v_conv_spec *spec, int64_t samples); // floor((n-k)/s)+1 layer by layer, 0 when too short
 
 #endif

@@ -13,19 +13,23 @@
 	BACKWARD(name, d2v_##name##_backward) \
 	const d2v_op_kind d2v_op_##name = { #name, sizeof(d2v_##name), name##_forward, name##_backward };
 
+PAIR(embedding)
 PAIR(linear)
 PAIR(norm)
 PAIR(conv1d)
+PAIR(conv2d)
 PAIR(attention)
 PAIR(mask_rows)
 PAIR(gather)
 PAIR(restore)
 
 FORWARD(wave, d2v_wave_forward)
+FORWARD(patches, d2v_patches_forward)
 FORWARD(target, d2v_target_forward)
 FORWARD(regression, d2v_regression_loss)
 BACKWARD(cls, d2v_cls_loss)
 const d2v_op_kind d2v_op_wave = { "wave", sizeof(d2v_wave), wave_forward, NULL };
+const d2v_op_kind d2v_op_patches = { "patches", sizeof(d2v_patches), patches_forward, NULL };
 const d2v_op_kind d2v_op_target = { "target", sizeof(d2v_target), target_forward, NULL };
 const d2v_op_kind d2v_op_regression = { "regression", sizeof(d2v_regression), regression_forward, NULL };
 const d2v_op_kind d2v_op_cls = { "cls", sizeof(d2v_cls), NULL, cls_backward };

@@ -6,8 +6,9 @@
 #include "train/tape.h"
 
 // Argument: the struct of the same name in kernels/ops.h.
-extern const d2v_op_kind d2v_op_wave;
-extern const d2v_op_kind d2v_op_linear, d2v_op_norm, d2v_op_conv1d, d2v_op_attention;
+extern const d2v_op_kind d2v_op_wave, d2v_op_patches; // forward only
+extern const d2v_op_kind d2v_op_embedding;
+extern const d2v_op_kind d2v_op_linear, d2v_op_norm, d2v_op_conv1d, d2v_op_conv2d, d2v_op_attention;
 extern const d2v_op_kind d2v_op_mask_rows, d2v_op_gather, d2v_op_restore;
 extern const d2v_op_kind d2v_op_target, d2v_op_regression; // forward only
 extern const d2v_op_kind d2v_op_cls; // runs in the backward pass: it adds to a gradient that must be there already

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 
+#include <math.h>
 #include <string.h>
 
 #define PLACE_ALIGN 64 // elements
@@ -76,6 +77,20 @@ static void draw_normal(d2v_random *random, double spread, float *out, int64_t c
 		out[i] = (float)(spread * d2v_random_normal(random));
 }
 
+// Row of P: [ sin(c w_0..Q-1) | cos(c w) | sin(r w) | cos(r w) ], Q = D/4, w_k = 10000^(-k/Q), for row r and column c.
+// The column comes first, as in the original.
+static void place_in_plane(const d2v_param *param, float *out) {
+	int64_t side = (int64_t)(sqrt((double)param->shape[1]) + 0.5), width = param->shape[2], quarter = width / 4;
+	for (int64_t t = 0; t < side * side; t++)
+		for (int64_t k = 0; k < quarter; k++) {
+			double frequency = pow(10000, -(double)k / (double)quarter);
+			double across = (double)(t % side) * frequency, down = (double)(t / side) * frequency;
+			float *row = out + t * width + k;
+			row[0] = (float)sin(across), row[quarter] = (float)cos(across);
+			row[2 * quarter] = (float)sin(down), row[3 * quarter] = (float)cos(down);
+		}
+}
+
 void d2v_params_draw(const d2v_params *params, int index, uint64_t seed, float *out) {
 	const d2v_param *param = &params->list[index];
 	d2v_random random;
@@ -95,6 +110,13 @@ void d2v_params_draw(const d2v_params *params, int index, uint64_t seed, float *
 		break;
 	case D2V_INIT_NORMAL:
 		draw_normal(&random, param->scale, out, param->count);
+		break;
+	case D2V_INIT_EMBEDDING:
+		draw_normal(&random, param->scale, out, param->count);
+		memset(out + param->shape[1], 0, (size_t)param->shape[1] * sizeof *out);
+		break;
+	case D2V_INIT_SINCOS:
+		place_in_plane(param, out);
 		break;
 	case D2V_INIT_UNIFORM:
 		for (int64_t i = 0; i < param->count; i++)

@@ -17,10 +17,12 @@
 typedef enum d2v_init_rule { // spec/model.md 9
 	D2V_INIT_ZERO,
 	D2V_INIT_ONE,
-	D2V_INIT_NORMAL,  // N(0, scale^2)
-	D2V_INIT_UNIFORM, // U(-scale, scale)
-	D2V_INIT_FIXED,   // every element = scale
-	D2V_INIT_EXTRA,   // extra tokens (1, E, D) that start at zero: the first is 0, the others N(0, 1)
+	D2V_INIT_NORMAL,    // N(0, scale^2)
+	D2V_INIT_UNIFORM,   // U(-scale, scale)
+	D2V_INIT_FIXED,     // every element = scale
+	D2V_INIT_EMBEDDING, // N(0, scale^2), but row 1, that of <pad>, is zero
+	D2V_INIT_SINCOS,    // fixed positions (1, n*n, D) in a plane (spec/model.md 2.1)
+	D2V_INIT_EXTRA,     // extra tokens (1, E, D) that start at zero: the first is 0, the others N(0, 1)
 } d2v_init_rule;
 
 typedef struct d2v_param {

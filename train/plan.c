@@ -62,12 +62,14 @@ static d2v_status add_shapes(
 		int64_t tokens, kept, clones = config->model.clone_batch;
 		size_t bytes;
 		tokens_of(config, &spec, shape->length, &tokens, &kept);
-		D2V_TRY(d2v_model_step_memory(model, shape->batch, clones, shape->length, tokens, kept, &bytes, err));
+		d2v_step_shape step = { .modality = D2V_AUDIO, .batch = shape->batch, .clones = clones };
+		step.length = shape->length, step.tokens = tokens, step.kept = kept;
+		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
 		plan->step_bytes = fmax(plan->step_bytes, (double)bytes);
 		batches += shape->count;
 		samples += shape->count * (double)shape->batch;
 		audio += shape->count * (double)shape->batch * (double)shape->length;
-		flops += shape->count * d2v_model_step_flops(&config->model, shape->batch, clones, shape->length, tokens, kept);
+		flops += shape->count * d2v_model_step_flops(&config->model, &step);
 	}
 	double each = plan->batches_update / batches;
 	plan->samples_update = samples * each;

@@ -146,7 +146,8 @@ static d2v_status run(bench *b, const char *recipe, int steps, d2v_error *err) {
 	D2V_TRY(print_profile(b, err));
 	size_t memory = 0;
 	const d2v_step_view *view = d2v_model_view(b->model);
-	D2V_TRY(d2v_model_step_memory(b->model, view->batch, view->clones, LENGTH, view->tokens, view->kept, &memory, err));
+	D2V_TRY(d2v_model_step_memory(b->model,
+		&(d2v_step_shape){ D2V_AUDIO, view->batch, view->clones, LENGTH, view->tokens, view->kept }, &memory, err));
 	double ratio = flops / best / b->peak;
 	printf("%s: step of %.3f TFLOP in %.3f s, %.0f GFLOP/s; best product %.0f GFLOP/s; %.2f of it; %.0f MB a step\n",
 		recipe, flops * 1e-12, best, flops / best * 1e-9, b->peak * 1e-9, ratio, (double)memory * 1e-6);

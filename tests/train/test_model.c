@@ -77,10 +77,13 @@ static void test_published_sizes(void **state) {
 	}
 	d2v_config config;
 	assert_int_equal(d2v_recipe_load(&config, "audio-base", NULL, 0, NULL), D2V_OK);
-	double base = d2v_model_step_flops(&config.model, 1, 8, 198400, 619, 310) / 12.4; // per second of audio
+	double base = d2v_model_step_flops(&config.model, &(d2v_step_shape){ D2V_AUDIO, 1, 8, 198400, 619, 310 }) /
+				  12.4; // per second of audio
 	assert_true(fabs(base / 143.5e9 - 1) < 0.01);
 	assert_int_equal(d2v_recipe_load(&config, "audio-small", NULL, 0, NULL), D2V_OK);
-	assert_true(fabs(d2v_model_step_flops(&config.model, 6, 4, 160000, 499, 250) / 0.80e12 - 1) < 0.05);
+	assert_true(
+		fabs(d2v_model_step_flops(&config.model, &(d2v_step_shape){ D2V_AUDIO, 6, 4, 160000, 499, 250 }) / 0.80e12 -
+			 1) < 0.05);
 	d2v_device_close(device);
 }
 
@@ -173,8 +176,14 @@ static void test_shapes_change(void **state) {
 	tiny_batch_make(&large, &f.config, 3, 420, true, 4);
 	size_t small_size, large_size;
 	const d2v_batch *a = &f.batch.batch, *b = &large.batch;
-	assert_int_equal(d2v_model_step_memory(f.model, 2, a->clones, a->length, a->tokens, a->kept, &small_size, NULL), 0);
-	assert_int_equal(d2v_model_step_memory(f.model, 3, b->clones, b->length, b->tokens, b->kept, &large_size, NULL), 0);
+	assert_int_equal(
+		d2v_model_step_memory(
+			f.model, &(d2v_step_shape){ D2V_AUDIO, 2, a->clones, a->length, a->tokens, a->kept }, &small_size, NULL),
+		0);
+	assert_int_equal(
+		d2v_model_step_memory(
+			f.model, &(d2v_step_shape){ D2V_AUDIO, 3, b->clones, b->length, b->tokens, b->kept }, &large_size, NULL),
+		0);
 	assert_true(small_size > 0 && large_size > small_size);
 	float *first = room(&f), *again = room(&f);
 	step(&f, a, 1, first);

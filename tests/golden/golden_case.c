@@ -26,18 +26,47 @@ static int64_t whole_of(const json_t *object, const char *key, int64_t otherwise
 	return (int64_t)real_of(object, key, (double)otherwise);
 }
 
+// 0: no such modality.
+static d2v_modality modality_named(const char *name) {
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		if (name && strcasecmp(name, d2v_modality_name(modality)) == 0)
+			return modality;
+	return 0;
+}
+
+static d2v_status read_modality(golden_case *golden, const char *name, const json_t *own, d2v_error *err) {
+	char prefix[64];
+	d2v_modality modality = modality_named(name);
+	if (!modality || !own)
+		return d2v_fail(err, D2V_UNSUPPORTED, "%s: models of %s are not supported", golden->folder, name ? name : "it");
+	snprintf(prefix, sizeof prefix, "model.modalities.%s", d2v_modality_name(modality));
+	return d2v_fields_read(d2v_model_fields, &golden->model, own, prefix, golden->folder, err);
+}
+
+// One modality, or several in `modalities`, which then are all three.
 static d2v_status read_model(golden_case *golden, d2v_error *err) {
+	const json_t *joint = json_object_get(golden->config, "modalities");
 	const char *modality = json_string_value(json_object_get(golden->config, "modality"));
-	const json_t *own = json_object_get(golden->config, "modality_config");
-	if (!modality || !own || json_object_get(golden->config, "cases"))
-		return d2v_fail(err, D2V_UNSUPPORTED, "%s: joint models and fine-tuning are not supported yet", golden->folder);
-	if (strcasecmp(modality, "audio") != 0)
-		return d2v_fail(err, D2V_UNSUPPORTED, "%s: models of %s are not supported yet", golden->folder, modality);
+	if (json_object_get(golden->config, "cases") || (!joint && !modality))
+		return d2v_fail(err, D2V_UNSUPPORTED, "%s: fine-tuning is not supported yet", golden->folder);
 	D2V_TRY(d2v_fields_defaults(d2v_model_fields, &golden->model, err));
 	D2V_TRY(d2v_fields_read(
 		d2v_model_fields, &golden->model, json_object_get(golden->config, "model"), "model", golden->folder, err));
-	D2V_TRY(d2v_fields_read(d2v_model_fields, &golden->model, own, "model.modalities.audio", golden->folder, err));
+	const char *name;
+	json_t *own;
+	json_object_foreach((json_t *)(uintptr_t)joint, name, own) {
+		D2V_TRY(read_modality(golden, name, own, err));
+	}
+	if (!joint)
+		D2V_TRY(read_modality(golden, modality, json_object_get(golden->config, "modality_config"), err));
+	golden->model.supported_modality = joint ? D2V_ALL_MODALITIES : (int)modality_named(modality);
+	golden->model.text.vocab_size = whole_of(json_object_get(golden->config, "derived"), "vocab_size", 4);
 	return d2v_model_config_check(&golden->model, err);
+}
+
+d2v_modality golden_case_modality(const golden_case *golden, int64_t update) {
+	const json_t *named = json_array_get(json_object_get(golden->config, "updates"), (size_t)update);
+	return modality_named(json_string_value(named ? named : json_object_get(golden->config, "modality")));
 }
 
 static d2v_status read_optimizer(golden_case *golden, d2v_error *err) {
@@ -95,10 +124,14 @@ static d2v_status read_schedule(golden_case *golden, d2v_error *err) {
 	return d2v_fail(err, D2V_UNSUPPORTED, "%s: the schedule %s is not supported", golden->folder, name ? name : "");
 }
 
-d2v_status golden_case_open(golden_case *golden, const char *folder, d2v_error *err) {
+d2v_status golden_case_open_model(golden_case *golden, const char *folder, d2v_error *err) {
 	*golden = (golden_case){ .folder = folder };
 	D2V_TRY(load_json(golden, "config.json", &golden->config, err));
-	D2V_TRY(read_model(golden, err));
+	return read_model(golden, err);
+}
+
+d2v_status golden_case_open(golden_case *golden, const char *folder, d2v_error *err) {
+	D2V_TRY(golden_case_open_model(golden, folder, err));
 	D2V_TRY(read_optimizer(golden, err));
 	D2V_TRY(read_schedule(golden, err));
 	D2V_TRY(load_json(golden, "steps.json", &golden->steps, err));
@@ -130,14 +163,17 @@ d2v_status golden_case_tensors(
 // ---- weights
 // -----------------------------------------------------------------------------------------------------------
 
-static d2v_status load_weights(const d2v_safetensors *file, d2v_model *model, d2v_error *err) {
+// partial: cases of features lack the decoders.
+static d2v_status load_weights(const d2v_safetensors *file, d2v_model *model, bool partial, d2v_error *err) {
 	const d2v_params *params = d2v_model_params(model);
-	if (d2v_safetensors_count(file) != params->count)
+	if (d2v_safetensors_count(file) != params->count && !partial)
 		return d2v_fail(
 			err, D2V_INVALID, "the model has %d parameters, the case %d", params->count, d2v_safetensors_count(file));
 	for (int i = 0; i < params->count; i++) {
 		const d2v_param *param = &params->list[i];
 		const d2v_tensor_info *tensor = d2v_safetensors_find(file, param->name);
+		if (!tensor && partial && strstr(param->name, ".decoder."))
+			continue;
 		if (!tensor)
 			return d2v_fail(err, D2V_NOT_FOUND, "the case has no parameter %s", param->name);
 		if (tensor->dtype != D2V_F32 || tensor->rank != param->rank ||
@@ -153,35 +189,12 @@ static d2v_status load_weights(const d2v_safetensors *file, d2v_model *model, d2
 	return d2v_device_sync(d2v_model_device(model), err);
 }
 
-// A case that starts in the midst of a run has a teacher of its own.
-static d2v_status load_teacher(const golden_case *golden, d2v_model *model, d2v_error *err) {
-	d2v_safetensors *file = NULL;
-	d2v_status status = golden_case_tensors(golden, "teacher", -1, &file, err);
-	if (status == D2V_NOT_FOUND)
-		return D2V_OK;
-	const d2v_params *params = d2v_model_params(model);
-	for (int i = 0; status == D2V_OK && i < d2v_safetensors_count(file); i++) {
-		const d2v_tensor_info *tensor = d2v_safetensors_at(file, i);
-		const d2v_param *param = d2v_params_find(params, tensor->name);
-		if (!param || param->teacher_offset < 0 || (uint64_t)param->count != tensor->count)
-			status = d2v_fail(err, D2V_INVALID, "%s: not a parameter of the teacher", tensor->name);
-		else
-			d2v_device_upload(d2v_model_device(model), d2v_model_teacher(model) + param->teacher_offset, tensor->data,
-				(size_t)tensor->size);
-	}
-	d2v_model_refresh(model);
-	if (status == D2V_OK)
-		status = d2v_device_sync(d2v_model_device(model), err);
-	d2v_safetensors_close(file);
-	return status;
-}
-
 d2v_status golden_case_load(const golden_case *golden, d2v_model *model, d2v_error *err) {
 	d2v_safetensors *file = NULL;
 	D2V_TRY(golden_case_tensors(golden, "init", -1, &file, err));
-	d2v_status status = load_weights(file, model, err);
+	d2v_status status = load_weights(file, model, golden->steps == NULL, err);
 	d2v_safetensors_close(file);
-	return status == D2V_OK ? load_teacher(golden, model, err) : status;
+	return status;
 }
 
 // ---- batches
@@ -211,44 +224,70 @@ static d2v_status list_masked(golden_batch *out, d2v_error *err) {
 	return D2V_OK;
 }
 
+// Valid samples or tokens of each row of a padding mask (B, L).
 static d2v_status count_valid(golden_batch *out, const d2v_tensor_info *padding, d2v_error *err) {
 	d2v_batch *batch = &out->batch;
 	D2V_TRY(d2v_alloc(&out->valid, (size_t)batch->samples, sizeof *out->valid, err));
 	const uint8_t *pad = padding->data;
+	int64_t length = padding->shape[1];
 	for (int64_t b = 0; b < batch->samples; b++) {
-		out->valid[b] = batch->length;
-		for (int64_t i = 0; i < batch->length; i++)
-			out->valid[b] -= pad[b * batch->length + i] != 0;
+		out->valid[b] = (int32_t)length;
+		for (int64_t i = 0; i < length; i++)
+			out->valid[b] -= pad[b * length + i] != 0;
 	}
 	batch->valid = out->valid;
 	return D2V_OK;
 }
 
-d2v_status golden_batch_open(golden_batch *out, const golden_case *golden, int64_t update, d2v_error *err) {
-	*out = (golden_batch){ .file = NULL };
-	D2V_TRY(golden_case_tensors(golden, "batch", update, &out->file, err));
-	const d2v_tensor_info *source = find(out, "source", D2V_F32), *mask = find(out, "mask", D2V_U8);
-	const d2v_tensor_info *keep = find(out, "ids_keep", D2V_I64), *restore = find(out, "ids_restore", D2V_I64);
-	const d2v_tensor_info *noise = find(out, "draw0_decoder_noise", D2V_F32);
+// What the local encoder reads, and of how many samples it is.
+static d2v_status set_input(golden_batch *out, d2v_modality modality, d2v_error *err) {
+	const d2v_tensor_info *source = find(out, "source", D2V_F32), *tokens = find(out, "tokens", D2V_I64);
 	const d2v_tensor_info *padding = find(out, "padding_mask", D2V_U8);
-	if (!source || !mask || !keep || !restore || !noise || source->rank != 2 || mask->rank != 2 || keep->rank != 2)
+	d2v_batch *batch = &out->batch;
+	batch->modality = modality;
+	if (modality == D2V_TEXT && tokens && tokens->rank == 2) {
+		D2V_TRY(narrow(&out->text, tokens, err));
+		batch->samples = (int32_t)tokens->shape[0], batch->tokens = (int32_t)tokens->shape[1];
+		batch->text = out->text;
+	} else if (modality == D2V_IMAGE && source && source->rank == 4) {
+		batch->samples = (int32_t)source->shape[0];
+		batch->height = (int32_t)source->shape[2], batch->width = (int32_t)source->shape[3];
+		batch->pixels = source->data;
+	} else if (modality == D2V_AUDIO && source && source->rank == 2) {
+		batch->samples = (int32_t)source->shape[0], batch->length = (int32_t)source->shape[1];
+		batch->wave = source->data;
+	} else {
+		return d2v_fail(err, D2V_INVALID, "no input of %s", d2v_modality_name(modality));
+	}
+	return padding ? count_valid(out, padding, err) : D2V_OK;
+}
+
+d2v_status golden_batch_open_input(
+	golden_batch *out, const golden_case *golden, const char *kind, int64_t number, d2v_error *err) {
+	*out = (golden_batch){ .file = NULL };
+	D2V_TRY(golden_case_tensors(golden, kind, number, &out->file, err));
+	return set_input(out, golden_case_modality(golden, number), err);
+}
+
+d2v_status golden_batch_open(golden_batch *out, const golden_case *golden, int64_t update, d2v_error *err) {
+	D2V_TRY(golden_batch_open_input(out, golden, "batch", update, err));
+	const d2v_tensor_info *mask = find(out, "mask", D2V_U8), *noise = find(out, "draw0_decoder_noise", D2V_F32);
+	const d2v_tensor_info *keep = find(out, "ids_keep", D2V_I64), *restore = find(out, "ids_restore", D2V_I64);
+	if (!mask || !keep || !restore || !noise || mask->rank != 2 || keep->rank != 2)
 		return d2v_fail(err, D2V_INVALID, "%s: batch_%lld lacks a tensor", golden->folder, (long long)update);
 	d2v_batch *batch = &out->batch;
-	batch->modality = D2V_AUDIO;
-	batch->samples = (int32_t)source->shape[0], batch->length = (int32_t)source->shape[1];
-	batch->clones = (int32_t)(mask->shape[0] / source->shape[0]);
+	batch->clones = (int32_t)(mask->shape[0] / batch->samples);
 	batch->tokens = (int32_t)mask->shape[1], batch->kept = (int32_t)keep->shape[1];
-	batch->wave = source->data, batch->mask = mask->data, batch->noise = noise->data;
+	batch->mask = mask->data, batch->noise = noise->data;
 	D2V_TRY(narrow(&out->keep, keep, err));
 	D2V_TRY(narrow(&out->restore, restore, err));
 	batch->keep = out->keep, batch->restore = out->restore;
-	if (padding)
-		D2V_TRY(count_valid(out, padding, err));
 	return list_masked(out, err);
 }
 
 void golden_batch_release(golden_batch *batch) {
 	d2v_safetensors_close(batch->file);
+	d2v_free(batch->text);
 	d2v_free(batch->keep);
 	d2v_free(batch->restore);
 	d2v_free(batch->masked);

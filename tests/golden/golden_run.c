@@ -3,6 +3,7 @@
 #include "base/memory.h"
 #include "train/model_internal.h"
 
+#include <ctype.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -184,11 +185,16 @@ static void compare_tensor(
 
 static bool scalar_named(const golden_state *state, const char *name, float *value) {
 	const d2v_step_result *result = state->result;
+	char regression[64];
+	size_t at = (size_t)snprintf(regression, sizeof regression, "loss/");
+	for (const char *modality = d2v_modality_name(result->modality); *modality; modality++)
+		regression[at++] = (char)toupper((unsigned char)*modality);
+	snprintf(regression + at, sizeof regression - at, "_regression");
 	const struct {
 		const char *name;
 		double value;
 	} table[] = {
-		{ "loss/AUDIO_regression", result->loss_regression },
+		{ regression, result->loss_regression },
 		{ "loss/cls", result->loss_cls },
 		{ "loss/total", result->loss },
 		{ "stat/target_var", result->target_var },
@@ -247,11 +253,10 @@ static d2v_status compare_expected(const golden_state *state, const d2v_tensor_i
 	return status;
 }
 
-static double norm_of(const float *values, int64_t count, int64_t skip_from, int64_t skip_to) {
+static double norm_of(const float *values, int64_t count) {
 	double sum = 0;
 	for (int64_t i = 0; i < count; i++)
-		if (i < skip_from || i >= skip_to)
-			sum += (double)values[i] * (double)values[i];
+		sum += (double)values[i] * (double)values[i];
 	return sqrt(sum);
 }
 
@@ -270,12 +275,9 @@ static d2v_status compare_norms(const golden_state *state, const json_t *norms, 
 		}
 		if (status != D2V_OK)
 			return status;
-		const d2v_param *param = d2v_params_find(d2v_model_params(state->model), name);
-		int64_t count = param ? param->count : 0;
 		double expected = json_number_value(value);
-		if (param)
-			golden_compare_number(state->report, label, name, state->update, norm_of(ours, count, 0, 0), expected,
-				RELATIVE_STATE * expected);
+		golden_compare_number(state->report, label, name, state->update, norm_of(ours, *state->fetched), expected,
+			RELATIVE_STATE * expected);
 		d2v_free(ours);
 	}
 	return D2V_OK;
@@ -284,6 +286,24 @@ static d2v_status compare_norms(const golden_state *state, const json_t *norms, 
 static double step_number(const json_t *row, const char *key) {
 	const json_t *value = json_object_get(row, key);
 	return json_is_number(value) ? json_number_value(value) : NAN;
+}
+
+// How often Adam has moved parameters: the shared blocks and each modality's own, whose counters stand still in the
+// updates of the others.
+static void compare_adam_steps(const golden_state *state, const json_t *counts) {
+	const d2v_params *params = d2v_model_params(state->model);
+	const int64_t *steps = d2v_optimizer_steps(state->optimizer);
+	const char *name;
+	json_t *value;
+	json_object_foreach((json_t *)(uintptr_t)counts, name, value) {
+		char prefix[64] = "blocks.";
+		if (strcmp(name, "shared_blocks") != 0)
+			snprintf(prefix, sizeof prefix, "modality_encoders.%s.", name);
+		for (int i = 0; i < params->count; i++)
+			if (!params->list[i].frozen && strncmp(params->list[i].name, prefix, strlen(prefix)) == 0)
+				golden_compare_number(state->report, "adam steps", params->list[i].name, state->update,
+					(double)steps[i], json_number_value(value), 0);
+	}
 }
 
 #define CLOSE 1e-9 // of what both compute in double
@@ -305,6 +325,7 @@ static d2v_status compare_row(const golden_state *state, double lr, double decay
 	expected = step_number(row, "clip_coef");
 	golden_compare_number(
 		report, "steps", "clip_coef", state->update, state->optimized->clip_coef, expected, share * expected);
+	compare_adam_steps(state, json_object_get(row, "adam_step_count"));
 	D2V_TRY(compare_norms(state, json_object_get(row, "grad_norms"), "grad", "grad norms"));
 	D2V_TRY(compare_norms(state, json_object_get(row, "param_norms"), "param", "param norms"));
 	return compare_norms(state, json_object_get(row, "ema_norms"), "ema", "ema norms");

@@ -1,5 +1,6 @@
-// The model against numbers of the original implementation. GOLDEN_CASES="DIR..." names the cases; default: all speech
-// cases of tests/golden/data/.
+// The model against numbers of the original implementation. GOLDEN_CASES="DIR..." names the cases; default: all of
+// tests/golden/data/ that are of this kind, and those of features.
+#include "tests/golden/golden_features.h"
 #include "tests/golden/golden_run.h"
 
 #include "base/memory.h"
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -21,7 +23,8 @@
 static void test_case(void **folder) {
 	golden_report report;
 	d2v_error err = { 0 };
-	d2v_status status = golden_run(*folder, &(golden_options){ 0 }, &report, &err);
+	d2v_status status = golden_is_features(*folder) ? golden_features(*folder, &report, &err)
+													: golden_run(*folder, &(golden_options){ 0 }, &report, &err);
 	if (status != D2V_OK)
 		fail_msg("%s", err.text);
 	golden_report_print(&report, *folder);
@@ -32,16 +35,27 @@ static void test_case(void **folder) {
 // One weight that is off by a thousandth is seen; wherever it sits.
 static void test_nudged_weight_is_caught(void **state) {
 	(void)state;
-	static const char *const names[] = { "modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight",
-		"modality_encoders.AUDIO.relative_positional_encoder.3.0.weight", "modality_encoders.AUDIO.alibi_scale",
-		"modality_encoders.AUDIO.decoder.proj.bias", "blocks.1.mlp.fc2.bias" };
-	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+	static const struct {
+		const char *folder, *name;
+	} cases[] = {
+		{ DATA "audio-tiny", "modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight" },
+		{ DATA "audio-tiny", "modality_encoders.AUDIO.relative_positional_encoder.3.0.weight" },
+		{ DATA "audio-tiny", "modality_encoders.AUDIO.alibi_scale" },
+		{ DATA "audio-tiny", "modality_encoders.AUDIO.decoder.proj.bias" },
+		{ DATA "audio-tiny", "blocks.1.mlp.fc2.bias" },
+		{ DATA "image-tiny", "modality_encoders.IMAGE.local_encoder.proj.weight" },
+		{ DATA "image-tiny", "modality_encoders.IMAGE.context_encoder.norm.weight" },
+		{ DATA "image-tiny", "modality_encoders.IMAGE.decoder.blocks.1.0.weight" },
+		{ DATA "text-tiny", "modality_encoders.TEXT.local_encoder.embed_positions.weight" },
+		{ DATA "multi", "modality_encoders.IMAGE.extra_tokens" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		golden_report report;
 		d2v_error err = { 0 };
-		if (golden_run(DATA "audio-tiny", &(golden_options){ .nudge = names[i] }, &report, &err) != D2V_OK)
+		if (golden_run(cases[i].folder, &(golden_options){ .nudge = cases[i].name }, &report, &err) != D2V_OK)
 			fail_msg("%s", err.text);
 		if (!report.out)
-			fail_msg("a changed %s went unnoticed", names[i]);
+			fail_msg("%s: a changed %s went unnoticed", cases[i].folder, cases[i].name);
 	}
 }
 
@@ -64,18 +78,11 @@ static void test_comparison_can_fail(void **state) {
 	assert_true(report.out);
 }
 
-static bool is_speech(const char *folder) {
-	char *path = NULL;
-	json_t *config = NULL;
-	bool speech = false;
-	if (d2v_asprintf(&path, NULL, "%s/config.json", folder) == D2V_OK &&
-		d2v_json_load(path, (size_t)1 << 26, &config, NULL) == D2V_OK) {
-		const char *modality = json_string_value(json_object_get(config, "modality"));
-		speech = modality && strcmp(modality, "AUDIO") == 0;
-	}
-	json_decref(config);
-	d2v_free(path);
-	return speech;
+// Other folders hold statistics of masks and the like.
+static bool is_case(const char *folder) {
+	char path[4096];
+	int length = snprintf(path, sizeof path, "%s/steps.json", folder);
+	return golden_is_features(folder) || (length > 0 && (size_t)length < sizeof path && access(path, R_OK) == 0);
 }
 
 static struct CMUnitTest cases[CASES_MAX + 2];
@@ -100,7 +107,7 @@ int main(void) {
 			add_case(folder);
 	} else if (glob(DATA "*", GLOB_ONLYDIR, NULL, &found) == 0) {
 		for (size_t i = 0; i < found.gl_pathc; i++)
-			if (is_speech(found.gl_pathv[i]))
+			if (is_case(found.gl_pathv[i]))
 				add_case(found.gl_pathv[i]);
 	}
 	if (case_count == 0) {

@@ -12,7 +12,7 @@
 
 // Columns and rows around a region that are decoded with it: smooth upsampling looks one chroma sample, of at most 4
 // pixels, to each side.
-#define MARGIN 8
+#define MARGIN 4
 
 // libjpeg reports what it cannot do by not returning from error_exit: we jump back to where its function was called. So
 // no function between holds anything that would be lost.

@@ -1,0 +1,273 @@
+// LibriSpeech into shards, against what libsndfile takes to decode the same FLAC files from memory on one core.
+//
+// "per core" is speech per second of processor time, all threads, reading the archive and writing the shards included;
+// the gain of a second job is in seconds of the clock. Limit and ingests take turns, so that all see the same machine,
+// and the best of each counts. The corpus is the small real archive when D2V_SHARED has it, otherwise made here, and
+// put into the archive several times under other speakers' names, so that opening and closing do not count.
+#include "base/error.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/progress.h"
+#include "ingest/ingest.h"
+#include "shards/codec.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <math.h>
+#include <sndfile.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define RATE 16000
+#define COPIES 4
+#define ROUNDS 8
+#define FILES_MAX 4096
+#define TARGET_CORE 0.8
+#define TARGET_TWO 1.8
+#define REAL_ARCHIVE "data/librispeech/train-clean-5-mini.tar.gz"
+
+typedef struct flac_file {
+	void *bytes;
+	size_t size;
+} flac_file;
+
+typedef struct bench {
+	flac_file files[FILES_MAX];
+	size_t count;
+	double seconds; // of speech in all files, once
+	char folder[512], archive[600], out[600];
+} bench;
+
+typedef struct timing {
+	double cpu, wall; // seconds, the best seen
+} timing;
+
+static double cpu_clock(void) {
+	struct timespec now;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static void keep_best(timing *best, double cpu, double wall) {
+	best->cpu = fmin(best->cpu, cpu);
+	best->wall = fmin(best->wall, wall);
+}
+
+// ---- the corpus
+
+static d2v_status add_file(bench *b, const void *bytes, size_t size, d2v_error *err) {
+	if (b->count == FILES_MAX)
+		return d2v_fail(err, D2V_UNSUPPORTED, "more than %d files", FILES_MAX);
+	D2V_TRY(d2v_alloc(&b->files[b->count].bytes, size, 1, err));
+	memcpy(b->files[b->count].bytes, bytes, size);
+	b->files[b->count++].size = size;
+	return D2V_OK;
+}
+
+static d2v_status read_member(bench *b, struct archive *archive, struct archive_entry *entry, d2v_error *err) {
+	const char *name = archive_entry_pathname(entry);
+	size_t length = name ? strlen(name) : 0, size = (size_t)archive_entry_size(entry);
+	if (length < 5 || strcmp(name + length - 5, ".flac") != 0)
+		return D2V_OK;
+	void *bytes;
+	D2V_TRY(d2v_alloc(&bytes, size, 1, err));
+	d2v_status status = archive_read_data(archive, bytes, size) == (la_ssize_t)size
+							? add_file(b, bytes, size, err)
+							: d2v_fail(err, D2V_CORRUPT, "%s: cut off", name);
+	d2v_free(bytes);
+	return status;
+}
+
+static d2v_status read_archive(bench *b, const char *path, d2v_error *err) {
+	struct archive *archive = archive_read_new();
+	struct archive_entry *entry;
+	archive_read_support_filter_all(archive);
+	archive_read_support_format_all(archive);
+	d2v_status status = archive_read_open_filename(archive, path, (size_t)1 << 20) == ARCHIVE_OK
+							? D2V_OK
+							: d2v_fail(err, D2V_IO, "%s: %s", path, archive_error_string(archive));
+	while (status == D2V_OK && archive_read_next_header(archive, &entry) == ARCHIVE_OK)
+		status = read_member(b, archive, entry, err);
+	archive_read_free(archive);
+	return status;
+}
+
+// Ten seconds of a voice-like sound: harmonics under an envelope, with a little noise.
+static void make_sound(int16_t *samples, int count, int voice) {
+	uint32_t noise = 1 + (uint32_t)voice;
+	for (int i = 0; i < count; i++) {
+		double t = (double)i / RATE, sound = 0, envelope = fabs(sin(3.14159265 * (3 + voice % 3) * t));
+		for (int k = 1; k <= 8; k++)
+			sound += sin(6.2831853 * (90 + 7 * voice) * k * t) / k;
+		noise = noise * 1664525 + 1013904223;
+		samples[i] = (int16_t)(6000 * envelope * sound / 2 + (double)(noise >> 24) - 128);
+	}
+}
+
+static d2v_status make_files(bench *b, d2v_error *err) {
+	static int16_t samples[10 * RATE];
+	d2v_status status = D2V_OK;
+	for (int voice = 0; status == D2V_OK && voice < 60; voice++) {
+		void *flac = NULL;
+		size_t size = 0;
+		make_sound(samples, 10 * RATE, voice);
+		status = d2v_codec_flac_encode(samples, 10 * RATE, RATE, &flac, &size, err);
+		if (status == D2V_OK)
+			status = add_file(b, flac, size, err);
+		d2v_free(flac);
+	}
+	return status;
+}
+
+static bool write_member(struct archive *archive, const char *name, const flac_file *file) {
+	struct archive_entry *entry = archive_entry_new();
+	archive_entry_set_pathname(entry, name);
+	archive_entry_set_size(entry, (la_int64_t)file->size);
+	archive_entry_set_filetype(entry, AE_IFREG);
+	archive_entry_set_perm(entry, 0644);
+	bool written = archive_write_header(archive, entry) == ARCHIVE_OK &&
+				   archive_write_data(archive, file->bytes, file->size) == (la_ssize_t)file->size;
+	archive_entry_free(entry);
+	return written;
+}
+
+static d2v_status write_archive(const bench *b, d2v_error *err) {
+	struct archive *archive = archive_write_new();
+	archive_write_set_format_ustar(archive);
+	bool good = archive_write_open_filename(archive, b->archive) == ARCHIVE_OK;
+	for (int speaker = 1; good && speaker <= COPIES; speaker++)
+		for (size_t i = 0; good && i < b->count; i++) {
+			char name[128];
+			snprintf(name, sizeof name, "LibriSpeech/train-clean-5/%d/1/%d-1-%04zu.flac", speaker, speaker, i);
+			good = write_member(archive, name, &b->files[i]);
+		}
+	good = archive_write_close(archive) == ARCHIVE_OK && good;
+	d2v_status status = good ? D2V_OK : d2v_fail(err, D2V_IO, "%s: %s", b->archive, archive_error_string(archive));
+	archive_write_free(archive);
+	return status;
+}
+
+static d2v_status make_corpus(bench *b, d2v_error *err) {
+	const char *shared = getenv("D2V_SHARED");
+	char path[1024];
+	snprintf(path, sizeof path, "%s/" REAL_ARCHIVE, shared ? shared : "");
+	bool real = shared && d2v_file_exists(path);
+	D2V_TRY(real ? read_archive(b, path, err) : make_files(b, err));
+	printf("%zu files of %s speech, %d times\n", b->count, real ? "real" : "synthetic", COPIES);
+	return write_archive(b, err);
+}
+
+// ---- the limit: libsndfile and nothing else
+
+typedef struct view {
+	const flac_file *file;
+	sf_count_t at;
+} view;
+
+static sf_count_t view_size(void *context) {
+	return (sf_count_t)((view *)context)->file->size;
+}
+
+static sf_count_t view_seek(sf_count_t offset, int whence, void *context) {
+	view *v = context;
+	return v->at = offset + (whence == SEEK_SET ? 0 : whence == SEEK_CUR ? v->at : view_size(v));
+}
+
+static sf_count_t view_read(void *into, sf_count_t count, void *context) {
+	view *v = context;
+	sf_count_t left = view_size(v) - v->at;
+	count = count < left ? count : left;
+	memcpy(into, (const char *)v->file->bytes + v->at, (size_t)count);
+	v->at += count;
+	return count;
+}
+
+static sf_count_t view_tell(void *context) {
+	return ((view *)context)->at;
+}
+
+static d2v_status decode_all(bench *b, d2v_error *err) {
+	static SF_VIRTUAL_IO io = { view_size, view_seek, view_read, NULL, view_tell };
+	static int16_t samples[40 * RATE];
+	b->seconds = 0;
+	for (size_t i = 0; i < b->count; i++) {
+		view v = { .file = &b->files[i] };
+		SF_INFO info = { 0 };
+		SNDFILE *sound = sf_open_virtual(&io, SFM_READ, &info, &v);
+		if (!sound || info.channels != 1 || info.frames > 40 * RATE)
+			return d2v_fail(err, D2V_CORRUPT, "file %zu: not mono, or longer than 40 s", i);
+		b->seconds += (double)sf_readf_short(sound, samples, info.frames) / info.samplerate;
+		sf_close(sound);
+	}
+	return D2V_OK;
+}
+
+static d2v_status measure_limit(bench *b, timing *best, d2v_error *err) {
+	double cpu = cpu_clock(), wall = d2v_clock();
+	for (int i = 0; i < COPIES; i++)
+		D2V_TRY(decode_all(b, err));
+	keep_best(best, cpu_clock() - cpu, d2v_clock() - wall);
+	return D2V_OK;
+}
+
+// ---- the ingest
+
+static d2v_status measure_ingest(const bench *b, int jobs, timing *best, d2v_error *err) {
+	d2v_ingest_source source = { .where = b->archive };
+	d2v_ingest_options options = D2V_INGEST_DEFAULTS;
+	d2v_ingest_result result;
+	options.out = b->out;
+	options.layout = &d2v_layout_librispeech;
+	options.sources = &source;
+	options.source_count = 1;
+	options.jobs = jobs;
+	options.quiet = true;
+	double cpu = cpu_clock(), wall = d2v_clock();
+	D2V_TRY(d2v_ingest_run(&options, &result, err));
+	keep_best(best, cpu_clock() - cpu, d2v_clock() - wall);
+	if (result.records != b->count * COPIES)
+		return d2v_fail(err, D2V_CORRUPT, "%llu records of %zu", (unsigned long long)result.records, b->count * COPIES);
+	return d2v_file_remove_tree(b->out, err);
+}
+
+static d2v_status run(bench *b, d2v_error *err) {
+	timing limit = { INFINITY, INFINITY }, one = limit, two = limit;
+	D2V_TRY(make_corpus(b, err));
+	for (int i = 0; i < ROUNDS; i++) {
+		D2V_TRY(measure_limit(b, &limit, err));
+		D2V_TRY(measure_ingest(b, 1, &one, err));
+		D2V_TRY(measure_ingest(b, 2, &two, err));
+	}
+	double speech = b->seconds * COPIES, per_core = limit.cpu / one.cpu, gain = one.wall / two.wall;
+	printf("libsndfile alone     %8.0f x real time on one core\n", speech / limit.cpu);
+	printf("ingest, one job      %8.0f x real time per core, %.0f by the clock: %.2f of libsndfile per core (0.8 wanted)\n",
+		speech / one.cpu, speech / one.wall, per_core);
+	printf("ingest, two jobs     %8.0f x real time per core, %.0f by the clock: %.2f times one job (1.8 wanted)\n",
+		speech / two.cpu, speech / two.wall, gain);
+	printf("{\"bench\":\"ingest\",\"limit_real_time\":%.6g,\"ratio_per_core\":%.4g,\"target_per_core\":%g,"
+		   "\"ratio_clock\":%.4g,\"two_jobs\":%.4g,\"target_two_jobs\":%g}\n",
+		speech / limit.cpu, per_core, TARGET_CORE, limit.wall / one.wall, gain, TARGET_TWO);
+	return D2V_OK;
+}
+
+int main(void) {
+	static bench b;
+	const char *parent = getenv("TMPDIR");
+	d2v_error err = { 0 };
+	snprintf(b.folder, sizeof b.folder, "%.400s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
+	if (!mkdtemp(b.folder)) {
+		perror(b.folder);
+		return 1;
+	}
+	snprintf(b.archive, sizeof b.archive, "%s/speech.tar", b.folder);
+	snprintf(b.out, sizeof b.out, "%s/out", b.folder);
+	d2v_status status = run(&b, &err);
+	if (status != D2V_OK)
+		fprintf(stderr, "bench_ingest: %s\n", err.text);
+	for (size_t i = 0; i < b.count; i++)
+		d2v_free(b.files[i].bytes);
+	d2v_file_remove_tree(b.folder, NULL);
+	return d2v_status_exit_code(status);
+}

@@ -220,10 +220,14 @@ man: $(TOOLS) ## man pages, generated from the programs' option tables
 	@mkdir -p $(BUILD)/man
 	@for t in $(TOOLS); do $$t --man > $(BUILD)/man/$${t##*/}.1; done; ls $(BUILD)/man/*.1
 
+VERSION = $(shell sed -n 's/.*D2V_VERSION "\(.*\)"/\1/p' base/version.h)
 install: all man ## copy programs, library, headers and man pages below PREFIX (/usr/local)
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 755 $(TOOLS) $(DESTDIR)$(PREFIX)/bin/
 	install -m 644 $(LIB) $(DESTDIR)$(PREFIX)/lib/
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	@printf '%s\n' 'prefix=$(PREFIX)' 'Name: d2v' 'Description: data2vec 2.0: shards, loaders, training' 'Version: $(VERSION)' \
+	  'Cflags: -I$${prefix}/include/d2v' 'Libs: -L$${prefix}/lib -ld2v -fopenmp $(LIBS)' > $(DESTDIR)$(PREFIX)/lib/pkgconfig/d2v.pc
 	install -m 644 $(BUILD)/man/*.1 $(DESTDIR)$(PREFIX)/share/man/man1/
 	for h in $(wildcard base/*.h shards/*.h ingest/*.h loaders/*.h kernels/*.h train/*.h eval/*.h) d2v.h; do \
 	  install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/d2v/$$h; done

@@ -242,7 +242,8 @@ static d2v_status run(bench *b, d2v_error *err) {
 	}
 	double speech = b->seconds * COPIES, per_core = limit.cpu / one.cpu, gain = one.wall / two.wall;
 	printf("libsndfile alone     %8.0f x real time on one core\n", speech / limit.cpu);
-	printf("ingest, one job      %8.0f x real time per core, %.0f by the clock: %.2f of libsndfile per core (0.8 wanted)\n",
+	printf("ingest, one job      %8.0f x real time per core, %.0f by the clock: %.2f of libsndfile per core (0.8 "
+		   "wanted)\n",
 		speech / one.cpu, speech / one.wall, per_core);
 	printf("ingest, two jobs     %8.0f x real time per core, %.0f by the clock: %.2f times one job (1.8 wanted)\n",
 		speech / two.cpu, speech / two.wall, gain);

@@ -100,7 +100,7 @@ d2v_status d2v_image_begin_record(
 	d2v_image_decoder *decoder, const d2v_record *record, d2v_image_facts *facts, d2v_error *err) {
 	if (record->codec == D2V_CODEC_RGB8)
 		return begin_rgb(decoder, record, facts, err);
-	if (record->codec != D2V_CODEC_JPEG)
+	if (record->codec != D2V_CODEC_JPEG && record->codec != D2V_CODEC_PNG)
 		return d2v_fail(err, D2V_CORRUPT, "its payload is %s and no picture", d2v_codec_name(record->codec));
 	D2V_TRY(d2v_image_begin(decoder, record->payload, record->payload_size, facts, err));
 	if (facts->width == record->rate && facts->height == record->rows)

@@ -59,7 +59,7 @@ void d2v_image_decoder_free(d2v_image_decoder *decoder); // NULL is allowed
 // above.
 d2v_status d2v_image_begin(
 	d2v_image_decoder *decoder, const void *bytes, size_t size, d2v_image_facts *facts, d2v_error *err);
-// The same for a record of a shard, codec jpeg or rgb8. D2V_CORRUPT when its payload is not of the size it says;
+// The same for a record of a shard, codec jpeg, png or rgb8. D2V_CORRUPT when its payload is not of the size it says;
 // messages do not name the record.
 d2v_status d2v_image_begin_record(
 	d2v_image_decoder *decoder, const d2v_record *record, d2v_image_facts *facts, d2v_error *err);

@@ -105,7 +105,10 @@ d2v_status d2v_manifest_add_class(d2v_manifest *manifest, const char *name, cons
 	words = words ? words : "";
 	if (!name[0] || !d2v_record_is_text(name, strlen(name)) || !d2v_record_is_text(words, strlen(words)))
 		return d2v_fail(err, D2V_INVALID, "class %zu: its name is empty or no UTF-8 text", manifest->class_count);
-	for (size_t i = 0; i < manifest->class_count; i++)
+	// In ascending order, as they nearly always come, nobody needs to look at all of them.
+	if (manifest->class_count && strcmp(name, manifest->classes[manifest->class_count - 1].name) <= 0)
+		manifest->classes_unsorted = true;
+	for (size_t i = 0; manifest->classes_unsorted && i < manifest->class_count; i++)
 		if (strcmp(manifest->classes[i].name, name) == 0)
 			return d2v_fail(err, D2V_EXISTS, "class %zu: '%s' is class %zu already", manifest->class_count, name, i);
 	D2V_TRY(d2v_realloc(

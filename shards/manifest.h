@@ -51,6 +51,7 @@ typedef struct d2v_manifest {
 	d2v_manifest_split *splits;
 	size_t split_count;
 	d2v_manifest_class *classes; // label i of the records means classes[i]
+	bool classes_unsorted; // some name is smaller than the one before it
 	size_t class_count; // 0: there are none, and labels, where records have any, are other numbers (LibriSpeech: speakers)
 	d2v_manifest_source *sources;
 	size_t source_count;

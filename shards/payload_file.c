@@ -24,6 +24,8 @@ const char *d2v_payload_file_ending(const d2v_record *record) {
 		return "flac";
 	case D2V_CODEC_JPEG:
 		return "jpg";
+	case D2V_CODEC_PNG:
+		return "png";
 	default:
 		return "raw";
 	}
@@ -45,6 +47,7 @@ static d2v_status encode_sound(d2v_payload_file *file, const d2v_record *record,
 
 static bool is_stored_as(const d2v_record *record, const char *ending) {
 	return is(ending, "raw") || (record->codec == D2V_CODEC_FLAC && is(ending, "flac")) ||
+		   (record->codec == D2V_CODEC_PNG && is(ending, "png")) ||
 		   (record->codec == D2V_CODEC_JPEG && (is(ending, "jpg") || is(ending, "jpeg")));
 }
 
@@ -56,7 +59,10 @@ d2v_status d2v_payload_file_make(d2v_payload_file *file, const d2v_record *recor
 	}
 	if (is_sound(record) && (is(ending, "wav") || is(ending, "flac")))
 		return encode_sound(file, record, is(ending, "flac"), err);
-	const char *can = is_sound(record) ? "wav, flac or raw" : record->codec == D2V_CODEC_JPEG ? "jpg or raw" : "raw";
+	const char *can = is_sound(record)                  ? "wav, flac or raw"
+					  : record->codec == D2V_CODEC_JPEG ? "jpg or raw"
+					  : record->codec == D2V_CODEC_PNG  ? "png or raw"
+														: "raw";
 	return d2v_fail(err, D2V_INVALID, "a record stored as %s cannot be written as '%s': the ending may be %s",
 		d2v_codec_name((d2v_codec)record->codec), ending, can);
 }

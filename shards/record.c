@@ -22,7 +22,8 @@ static const char *const codec_names[] = { [D2V_CODEC_PCM16] = "pcm16",
 	[D2V_CODEC_JPEG] = "jpeg",
 	[D2V_CODEC_RGB8] = "rgb8",
 	[D2V_CODEC_TOK16] = "tok16",
-	[D2V_CODEC_TOK32] = "tok32" };
+	[D2V_CODEC_TOK32] = "tok32",
+	[D2V_CODEC_PNG] = "png" };
 #define CODEC_END (sizeof codec_names / sizeof *codec_names)
 
 static bool is_codec(unsigned codec) {
@@ -40,7 +41,8 @@ d2v_status d2v_codec_from_name(const char *name, d2v_codec *codec, d2v_error *er
 			return D2V_OK;
 		}
 	}
-	return d2v_fail(err, D2V_INVALID, "'%s' is no codec; there are pcm16, flac, jpeg, rgb8, tok16 and tok32", name);
+	return d2v_fail(
+		err, D2V_INVALID, "'%s' is no codec; there are pcm16, flac, jpeg, png, rgb8, tok16 and tok32", name);
 }
 
 // Bytes of the UTF-8 sequence at text (RFC 3629: no overlong forms, no surrogates, nothing above U+10FFFF), 0 when

@@ -31,6 +31,7 @@ typedef enum d2v_codec {
 	D2V_CODEC_RGB8 = 4,  // u8 (height, width, 3)
 	D2V_CODEC_TOK16 = 5, // u16 tokens
 	D2V_CODEC_TOK32 = 6, // u32 tokens
+	D2V_CODEC_PNG = 7,   // a PNG file, as it was
 } d2v_codec;
 
 

@@ -268,8 +268,7 @@ static d2v_status start(packed *here, d2v_error *err) {
 	return archive_read_open1(here->archive) == ARCHIVE_OK ? D2V_OK : broken(here, err);
 }
 
-// Takes the stream over.
-static d2v_status open_stream(d2v_origin **source, d2v_stream *stream, const char *md5, d2v_error *err) {
+d2v_status d2v_origin_open_stream(d2v_origin **source, d2v_stream *stream, const char *md5, d2v_error *err) {
 	packed *opened;
 	d2v_status status = d2v_alloc_zero(&opened, 1, sizeof *opened, err);
 	if (status != D2V_OK) {
@@ -294,7 +293,7 @@ d2v_status d2v_origin_open_archive(
 	*source = NULL;
 	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&stream, where, &options->download, sum, err)
 									   : d2v_stream_open_file(&stream, where, sum, err));
-	return open_stream(source, stream, options->md5, err);
+	return d2v_origin_open_stream(source, stream, options->md5, err);
 }
 
 d2v_status d2v_origin_open_memory(
@@ -302,5 +301,5 @@ d2v_status d2v_origin_open_memory(
 	d2v_stream *stream;
 	*source = NULL;
 	D2V_TRY(d2v_stream_open_memory(&stream, name, bytes, size, err));
-	return open_stream(source, stream, NULL, err);
+	return d2v_origin_open_stream(source, stream, NULL, err);
 }

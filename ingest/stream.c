@@ -14,11 +14,12 @@
 struct d2v_stream {
 	char *name;
 	int fd;                 // -1: none
-	d2v_download *download; // of these three one is there
+	d2v_download *download; // of these four one is there
+	d2v_bytes bytes;        // bytes.read NULL: no
 	const unsigned char *memory;
 	unsigned char *block;
 	uint64_t at, total;
-	d2v_checksum *sum; // NULL: in memory
+	d2v_checksum *sum; // NULL: none is taken
 	d2v_checksum_kind kind;
 	uint64_t summed; // bytes from the start that the checksum has seen; seeking leaves gaps that finish fills
 };
@@ -84,6 +85,13 @@ d2v_status d2v_stream_open_memory(
 	return D2V_OK;
 }
 
+d2v_status d2v_stream_open_bytes(d2v_stream **stream, const d2v_bytes *bytes, d2v_error *err) {
+	D2V_TRY(stream_new(stream, bytes->name, false, D2V_SHA256, err));
+	(*stream)->bytes = *bytes;
+	(*stream)->bytes.name = (*stream)->name;
+	return D2V_OK;
+}
+
 static d2v_status read_file(d2v_stream *stream, const void **bytes, size_t *size, d2v_error *err) {
 	ssize_t got;
 	do
@@ -101,6 +109,8 @@ d2v_status d2v_stream_read(d2v_stream *stream, const void **bytes, size_t *size,
 	if (stream->memory) {
 		*bytes = stream->memory + stream->at;
 		*size = (size_t)(stream->total - stream->at);
+	} else if (stream->bytes.read) {
+		D2V_TRY(stream->bytes.read(stream->bytes.context, bytes, size, err));
 	} else if (stream->download) {
 		D2V_TRY(d2v_download_read(stream->download, bytes, size, &at, err));
 		stream->total = d2v_download_total(stream->download);

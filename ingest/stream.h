@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/hash.h"
+#include "ingest/bytes.h"
 #include "ingest/download.h"
 
 #include <stdint.h>
@@ -22,6 +23,9 @@ d2v_status d2v_stream_open_download(
 // From memory, which is borrowed until close: no checksum is taken.
 d2v_status d2v_stream_open_memory(
 	d2v_stream **stream, const char *name, const void *bytes, size_t size, d2v_error *err);
+
+// Bytes that somebody else hands out; what bytes->context points to is borrowed until close. No checksum is taken.
+d2v_status d2v_stream_open_bytes(d2v_stream **stream, const d2v_bytes *bytes, d2v_error *err);
 
 // The next bytes, borrowed until the next call; *size 0: the end.
 d2v_status d2v_stream_read(d2v_stream *stream, const void **bytes, size_t *size, d2v_error *err);

@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define BUFFER_BYTES ((size_t)1 << 20) // curl is told to wait when this much was not fetched from us
-#define REDIRECTS_MAX 8L
+#define REDIRECTS_MAX 8
 #define CONNECT_SECONDS 30L
 #define DELAY_MAX 60.0
 #define ERROR_BODY_MAX 65536 // of an answer that is an error: enough to be polite, then the connection is closed
@@ -25,6 +25,10 @@
 struct d2v_download {
 	char *url;
 	char shown[512];
+	char *target;  // where redirects have led; NULL: url
+	int redirects; // on the way there
+	bool away;     // the target is another server's: no login for it
+	char *user, *password;
 	d2v_download_options options;
 	uint64_t start;    // what the caller has
 	uint64_t position; // bytes of the file that were handed out, or that the caller has
@@ -77,8 +81,9 @@ static d2v_status check_size(d2v_download *download, uint64_t total, d2v_error *
 		return D2V_OK;
 	if (download->options.expected && total != download->options.expected)
 		return d2v_fail(err, D2V_NETWORK,
-			"%s: the server has %llu bytes, but the file must have %llu: it is another file", download->shown,
-			(unsigned long long)total, (unsigned long long)download->options.expected);
+			"%s: the server has %llu bytes, but the file must have %llu: it is another file, or a page that asks for a "
+			"login",
+			download->shown, (unsigned long long)total, (unsigned long long)download->options.expected);
 	if (!download->options.expected && total > download->options.max)
 		return d2v_fail(err, D2V_NETWORK, "%s: %llu bytes are more than --max-download %llu", download->shown,
 			(unsigned long long)total, (unsigned long long)download->options.max);
@@ -152,6 +157,22 @@ static size_t on_body(char *bytes, size_t one, size_t count, void *context) {
 // ---- attempts
 // --------------------------------------------------------------------------------------------------------
 
+static d2v_status add_header(d2v_download *download, const char *line, d2v_error *err) {
+	struct curl_slist *longer = curl_slist_append(download->headers, line);
+	if (!longer)
+		return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory", download->shown);
+	download->headers = longer;
+	return D2V_OK;
+}
+
+static d2v_status set_login(d2v_download *download, d2v_error *err) {
+	curl_easy_setopt(download->easy, CURLOPT_USERNAME, download->away ? NULL : download->user);
+	curl_easy_setopt(download->easy, CURLOPT_PASSWORD, download->away ? NULL : download->password);
+	for (size_t i = 0; !download->away && i < download->options.header_count; i++)
+		D2V_TRY(add_header(download, download->options.headers[i], err));
+	return D2V_OK;
+}
+
 static d2v_status begin_attempt(d2v_download *download, d2v_error *err) {
 	char range[64], condition[D2V_DOWNLOAD_TAG + 16];
 	CURL *easy = download->easy;
@@ -162,14 +183,14 @@ static d2v_status begin_attempt(d2v_download *download, d2v_error *err) {
 	download->curl_text[0] = '\0';
 	curl_slist_free_all(download->headers);
 	download->headers = NULL;
+	curl_easy_setopt(easy, CURLOPT_URL, download->target ? download->target : download->url);
+	D2V_TRY(set_login(download, err));
 	if (download->position) {
 		snprintf(range, sizeof range, "%llu-", (unsigned long long)download->position);
 		curl_easy_setopt(easy, CURLOPT_RANGE, range);
 		if (download->version.tag[0]) {
 			snprintf(condition, sizeof condition, "If-Range: %s", download->version.tag);
-			download->headers = curl_slist_append(NULL, condition);
-			if (!download->headers)
-				return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory", download->shown);
+			D2V_TRY(add_header(download, condition, err));
 		}
 	} else
 		curl_easy_setopt(easy, CURLOPT_RANGE, NULL);
@@ -190,10 +211,21 @@ static void end_attempt(d2v_download *download) {
 static d2v_status http_problem(const d2v_download *download, d2v_error *err) {
 	long code = download->answer.code;
 	const char *advice = "try again later, or fetch it by hand and give the file with --from";
+	if ((code == 401 || code == 403) && download->away)
+		return d2v_fail(err, D2V_NETWORK,
+			"%s: leads to another server, which refuses (%ld) and is not sent the login; give the address that it "
+			"leads to, or fetch the file by hand and give it with --from",
+			download->shown, code);
+	if ((code == 401 || code == 403) && (download->options.header_count || download->user))
+		return d2v_fail(err, D2V_NETWORK,
+			"%s: the server refuses (%ld) the login it was given: it may have run out, or a licence is to be accepted "
+			"first; get a new one, or fetch the file by hand and give it with --from",
+			download->shown, code);
 	if (code == 401 || code == 403)
 		return d2v_fail(err, D2V_NETWORK,
-			"%s: the server refuses (%ld): it may want a login or a licence accepted; fetch the file by hand and give "
-			"it with --from",
+			"%s: the server refuses (%ld): it wants a login, or a licence accepted first; give yours with --header, "
+			"--cookie or --token (or D2V_HEADER, D2V_COOKIE, D2V_TOKEN in the environment), or fetch the file by hand "
+			"and give it with --from",
 			download->shown, code);
 	if (code == 404 || code == 410)
 		return d2v_fail(err, D2V_NETWORK,
@@ -208,7 +240,6 @@ static bool may_get_better(const d2v_download *download) {
 	switch (download->result) {
 	case CURLE_UNSUPPORTED_PROTOCOL:
 	case CURLE_URL_MALFORMAT:
-	case CURLE_TOO_MANY_REDIRECTS:
 	case CURLE_PEER_FAILED_VERIFICATION:
 	case CURLE_SSL_CACERT_BADFILE:
 	case CURLE_OUT_OF_MEMORY:
@@ -217,6 +248,65 @@ static bool may_get_better(const d2v_download *download) {
 		return true;
 	}
 }
+
+// ---- redirects
+// -------------------------------------------------------------------------------------------------------
+
+static bool is_redirect(const d2v_download *download) {
+	long code = download->answer.code;
+	return code == 301 || code == 302 || code == 303 || code == 307 || code == 308;
+}
+
+static bool same_part(CURLU *a, CURLU *b, CURLUPart part) {
+	char *left = NULL, *right = NULL;
+	bool same = curl_url_get(a, part, &left, CURLU_DEFAULT_PORT) == CURLUE_OK &&
+				curl_url_get(b, part, &right, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(left, right) == 0;
+	curl_free(left);
+	curl_free(right);
+	return same;
+}
+
+static bool is_same_server(const char *a, const char *b) {
+	CURLU *left = curl_url(), *right = curl_url();
+	bool same = left && right && curl_url_set(left, CURLUPART_URL, a, 0) == CURLUE_OK &&
+				curl_url_set(right, CURLUPART_URL, b, 0) == CURLUE_OK && same_part(left, right, CURLUPART_SCHEME) &&
+				same_part(left, right, CURLUPART_HOST) && same_part(left, right, CURLUPART_PORT);
+	curl_url_cleanup(left);
+	curl_url_cleanup(right);
+	return same;
+}
+
+// What the server names becomes the target of the next attempt.
+static d2v_status follow(d2v_download *download, d2v_error *err) {
+	char *to = NULL;
+	curl_easy_getinfo(download->easy, CURLINFO_REDIRECT_URL, &to);
+	if (!to)
+		return d2v_fail(err, D2V_NETWORK, "%s: the server redirects (%ld) and does not say where to", download->shown,
+			download->answer.code);
+	if (!d2v_download_is_url(to))
+		return d2v_fail(err, D2V_NETWORK, "%s: the server redirects to another protocol than http and https: %.200s",
+			download->shown, to);
+	if (download->redirects == REDIRECTS_MAX)
+		return d2v_fail(err, D2V_NETWORK, "%s: more than %d redirects", download->shown, REDIRECTS_MAX);
+	char *target;
+	D2V_TRY(d2v_strdup(&target, to, err));
+	d2v_free(download->target);
+	download->target = target;
+	download->redirects++;
+	download->away = download->away || !is_same_server(download->url, target);
+	return D2V_OK;
+}
+
+// The next attempt begins where the user said.
+static void forget_redirects(d2v_download *download) {
+	d2v_free(download->target);
+	download->target = NULL;
+	download->redirects = 0;
+	download->away = false;
+}
+
+// ---- the end of an attempt
+// -------------------------------------------------------------------------------------------
 
 // The attempt has ended: the file is complete, or there is a reason to try again (D2V_OK in both cases), or to give up.
 static d2v_status settle(d2v_download *download, d2v_error *err) {
@@ -227,6 +317,8 @@ static d2v_status settle(d2v_download *download, d2v_error *err) {
 		*err = download->why;
 		return download->verdict;
 	}
+	if (is_redirect(download))
+		return follow(download, err);
 	if (download->result == CURLE_OK && !download->judged && (code == 200 || code == 206))
 		D2V_TRY(judge(download, err)); // an empty body
 	bool answered = download->result == CURLE_OK && (code == 200 || code == 206);
@@ -234,8 +326,7 @@ static d2v_status settle(d2v_download *download, d2v_error *err) {
 		download->complete = true;
 		return D2V_OK;
 	}
-	bool followed = code >= 300 && code < 400 && download->result != CURLE_OK; // a redirect that leads nowhere
-	if ((code >= 300 && !followed) || answered)
+	if (code >= 300 || answered)
 		(void)http_problem(download, err);
 	else
 		d2v_fail(err, D2V_NETWORK, "%s: %s", download->shown,
@@ -254,6 +345,7 @@ static d2v_status settle(d2v_download *download, d2v_error *err) {
 	}
 	download->why = *err;
 	download->must_wait = true;
+	forget_redirects(download);
 	return D2V_OK;
 }
 
@@ -336,6 +428,16 @@ d2v_status d2v_download_read(d2v_download *download, const void **bytes, size_t 
 // ---- life
 // ------------------------------------------------------------------------------------------------------------
 
+// User and password of the address, so that they can be left out where a redirect leads elsewhere.
+static void find_login(d2v_download *download) {
+	CURLU *parts = curl_url();
+	if (parts && curl_url_set(parts, CURLUPART_URL, download->url, 0) == CURLUE_OK) {
+		curl_url_get(parts, CURLUPART_USER, &download->user, CURLU_URLDECODE);
+		curl_url_get(parts, CURLUPART_PASSWORD, &download->password, CURLU_URLDECODE);
+	}
+	curl_url_cleanup(parts);
+}
+
 static d2v_status set_up(d2v_download *download, d2v_error *err) {
 	pthread_once(&curl_once, start_curl);
 	download->multi = curl_multi_init();
@@ -343,11 +445,8 @@ static d2v_status set_up(d2v_download *download, d2v_error *err) {
 	if (!download->multi || !download->easy)
 		return d2v_fail(err, D2V_NO_MEMORY, "%s: libcurl cannot start", download->shown);
 	CURL *easy = download->easy;
-	curl_easy_setopt(easy, CURLOPT_URL, download->url);
+	find_login(download);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-	curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L);
-	curl_easy_setopt(easy, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, 256L * 1024);
@@ -397,6 +496,9 @@ void d2v_download_close(d2v_download *download) {
 	if (download->multi)
 		curl_multi_cleanup(download->multi);
 	curl_slist_free_all(download->headers);
+	curl_free(download->user);
+	curl_free(download->password);
+	d2v_free(download->target);
 	d2v_free(download->buffer);
 	d2v_free(download->url);
 	d2v_free(download);
@@ -410,7 +512,7 @@ const char *d2v_download_public_url(const char *url, char *out, size_t size) {
 	const char *host = strstr(url, "://");
 	host = host ? host + 3 : url;
 	size_t length = strcspn(host, "/?#");
-	const char *user = memrchr(host, '@', length);
-	snprintf(out, size, "%.*s%s", (int)(host - url), url, user ? user + 1 : host);
+	const char *user = memrchr(host, '@', length), *from = user ? user + 1 : host;
+	snprintf(out, size, "%.*s%.*s", (int)(host - url), url, (int)strcspn(from, "?#"), from);
 	return out;
 }

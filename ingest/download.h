@@ -5,6 +5,9 @@
 // (ETag, Last-Modified, size) is an error. Nothing endless is believed: the size is known from the caller or from the
 // server, and otherwise bounded. What cannot get better by waiting (401, 403, 404, a bad certificate) fails at once.
 // Waiting looks at d2v_signals_asked() and gives D2V_INTERRUPTED. One thread at a time.
+//
+// Redirects are followed, and a login (headers, or user and password in the address) goes to the server it was given for
+// and to no other: one of another scheme, host or port is asked without it.
 #ifndef D2V_INGEST_DOWNLOAD_H
 #define D2V_INGEST_DOWNLOAD_H
 
@@ -18,6 +21,8 @@ typedef struct d2v_download_options {
 	int retries;        // attempts in a row that bring nothing before giving up
 	double retry_delay; // seconds before the first retry
 	double stall;       // seconds without a byte after which a connection counts as lost
+	const char *const *headers; // lines "Name: value" to send along, e.g. a login; borrowed
+	size_t header_count;
 } d2v_download_options;
 #define D2V_DOWNLOAD_DEFAULTS \
 	(d2v_download_options) { \
@@ -44,7 +49,8 @@ const d2v_download_version *d2v_download_version_of(const d2v_download *download
 uint64_t d2v_download_total(const d2v_download *download); // 0: unknown
 void d2v_download_close(d2v_download *download);           // NULL is allowed
 
-// The address as it may be shown and stored: without a user's name and password. Returns out.
+// The address as it may be shown and stored: without user and password, and without what follows a question mark, since
+// signed addresses carry their keys there. Returns out.
 const char *d2v_download_public_url(const char *url, char *out, size_t size);
 bool d2v_download_is_url(const char *text);
 

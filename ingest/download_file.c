@@ -64,7 +64,8 @@ static d2v_status part_open(partial *part, const char *url, const char *path, d2
 	struct stat facts;
 	if (part->fd < 0 || fstat(part->fd, &facts) < 0)
 		return d2v_fail_errno(err, "%s: cannot be opened", part->path);
-	read_note(part, url, (uint64_t)facts.st_size);
+	char shown[1024];
+	read_note(part, d2v_download_public_url(url, shown, sizeof shown), (uint64_t)facts.st_size);
 	return D2V_OK;
 }
 
@@ -103,6 +104,8 @@ static d2v_status write_all(partial *part, const unsigned char *bytes, size_t si
 static d2v_status fetch(partial *part, const char *url, const d2v_download_options *options,
 	d2v_download_progress *progress, void *context, d2v_error *err) {
 	d2v_download *download;
+	char shown[1024]; // what is noted holds no login
+	d2v_download_public_url(url, shown, sizeof shown);
 	D2V_TRY(d2v_download_open(&download, url, options, part->have, &part->version, err));
 	d2v_status status = D2V_OK;
 	while (status == D2V_OK) {
@@ -120,7 +123,7 @@ static d2v_status fetch(partial *part, const char *url, const d2v_download_optio
 			if (status == D2V_OK && ftruncate(part->fd, (off_t)part->have) < 0)
 				status = d2v_fail_errno(err, "%s: cannot be cut", part->path);
 			if (status == D2V_OK)
-				status = write_note(part, url, err);
+				status = write_note(part, shown, err);
 		}
 		if (status == D2V_OK)
 			status = write_all(part, bytes, size, err);

@@ -38,7 +38,7 @@ typedef struct d2v_decoder {
 	void (*close)(void *worker);             // NULL is allowed
 } d2v_decoder;
 
-extern const d2v_decoder d2v_audio_item;
+extern const d2v_decoder d2v_audio_item, d2v_image_item;
 
 // The file becomes the item's payload as it is; the worker gets the item's old buffer for the next file.
 void d2v_decoder_keep_file(d2v_item *item, d2v_decoder_file *file);

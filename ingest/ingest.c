@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "ingest/class_scan.h"
 #include "ingest/decoder.h"
 #include "ingest/journal.h"
 #include "ingest/pipeline.h"
@@ -18,7 +19,9 @@
 #define SPACE_SPARE ((double)((uint64_t)64 << 20))
 
 typedef struct ingest_run {
-	const d2v_ingest_options *options;
+	d2v_ingest_options own;            // the caller's, with the classes
+	const d2v_ingest_options *options; // own
+	d2v_classes classes;
 	char *state, *journal_path;
 	int lock;
 	json_t *wanted; // the options that decide the bytes
@@ -68,6 +71,25 @@ static d2v_status describe_source(const d2v_ingest_options *options, size_t inde
 	return status;
 }
 
+static d2v_status describe_rule(
+	const d2v_path_rule *rule, bool folders, const char *key, json_t *described, d2v_error *err) {
+	if (!rule && !folders)
+		return D2V_OK;
+	return d2v_json_set(described, key, json_string(rule ? d2v_path_rule_text(rule) : "folder"), err);
+}
+
+// How split and class are found. Keys that say nothing are left out.
+static d2v_status describe_places(const d2v_ingest_options *options, json_t *described, d2v_error *err) {
+	const d2v_layout_options *places = &options->places;
+	D2V_TRY(describe_rule(places->split_rule, places->split_folders, "split_by", described, err));
+	D2V_TRY(describe_rule(places->label_rule, places->label_folders, "label_by", described, err));
+	if (options->classes)
+		D2V_TRY(d2v_json_set_hex64(described, "classes", d2v_classes_digest(options->classes), err));
+	if (places->val_labels)
+		D2V_TRY(d2v_json_set_hex64(described, "val_labels", d2v_val_labels_digest(places->val_labels), err));
+	return D2V_OK;
+}
+
 static d2v_status describe(const d2v_ingest_options *options, json_t **described, d2v_error *err) {
 	json_t *sources = json_array();
 	*described = json_pack("{s:s, s:s, s:b, s:s, s:I, s:I, s:I, s:o}", "layout", options->layout->name, "split",
@@ -77,6 +99,7 @@ static d2v_status describe(const d2v_ingest_options *options, json_t **described
 	if (!*described)
 		return d2v_fail(err, D2V_NO_MEMORY, "the options: out of memory");
 	D2V_TRY(options->layout->decoder->describe(options, *described, err));
+	D2V_TRY(describe_places(options, *described, err));
 	for (size_t i = 0; i < options->source_count; i++)
 		D2V_TRY(describe_source(options, i, sources, err));
 	return D2V_OK;
@@ -114,14 +137,20 @@ static uint64_t units_of_splits(const d2v_manifest *manifest) {
 	return units;
 }
 
+static uint64_t without_class(const d2v_manifest_split *split) {
+	return (uint64_t)json_integer_value(json_object_get(json_object_get(split->statistics, "labels"), "none"));
+}
+
 static void sum_up(const d2v_manifest *manifest, d2v_ingest_result *result) {
 	result->records = result->shards = result->bytes = 0;
 	result->units = units_of_splits(manifest);
+	result->classes = manifest->class_count;
 	for (size_t i = 0; i < manifest->split_count; i++) {
 		result->records += manifest->splits[i].records;
 		result->shards += manifest->splits[i].shard_count;
 		result->bytes += manifest->splits[i].bytes;
 		result->rejected += manifest->splits[i].rejected;
+		result->unlabelled += without_class(&manifest->splits[i]);
 	}
 	result->digest = d2v_manifest_digest(manifest);
 }
@@ -165,6 +194,8 @@ static d2v_status fill_manifest(const ingest_run *ingest, d2v_manifest *manifest
 	qsort(splits, journal->split_count, sizeof *splits, by_name);
 	if (manifest->modality == D2V_AUDIO)
 		manifest->rate = ingest->options->rate;
+	for (size_t i = 0; i < ingest->classes.count; i++)
+		D2V_TRY(d2v_manifest_add_class(manifest, ingest->classes.items[i].name, ingest->classes.items[i].words, err));
 	for (size_t i = 0; i < journal->split_count; i++)
 		if (splits[i]->name[0])
 			D2V_TRY(add_split(manifest, splits[i], ingest->options->out, err));
@@ -273,9 +304,29 @@ static d2v_status check_folder(const ingest_run *ingest, d2v_error *err) {
 		ingest->options->out);
 }
 
+// Given, found by an earlier run, or found now: in any case kept, so that all runs speak of the same.
+static d2v_status settle_classes(ingest_run *ingest, d2v_error *err) {
+	d2v_journal *journal = &ingest->journal;
+	const d2v_layout *layout = ingest->options->layout;
+	if (!layout->has_classes || !layout->has_classes(&ingest->options->places))
+		return D2V_OK;
+	if (journal->classes)
+		D2V_TRY(d2v_classes_from_json(&ingest->classes, journal->classes, ingest->journal_path, err));
+	else if (ingest->options->classes)
+		D2V_TRY(d2v_classes_copy(&ingest->classes, ingest->options->classes, err));
+	else
+		D2V_TRY(d2v_class_scan(&ingest->classes, ingest->options, err));
+	ingest->own.classes = &ingest->classes;
+	if (journal->classes)
+		return D2V_OK;
+	D2V_TRY(d2v_classes_to_json(&ingest->classes, &journal->classes, err));
+	return d2v_journal_save(journal, ingest->journal_path, err);
+}
+
 static d2v_status run_locked(ingest_run *ingest, d2v_ingest_result *result, d2v_error *err) {
 	D2V_TRY(load_journal(ingest, err));
 	D2V_TRY(check_space(ingest, err));
+	D2V_TRY(settle_classes(ingest, err));
 	D2V_TRY(d2v_pipeline_run(ingest->options, ingest->state, &ingest->journal, result, err));
 	return finish(ingest, result, err);
 }
@@ -306,7 +357,8 @@ static d2v_status run(ingest_run *ingest, d2v_ingest_result *result, d2v_error *
 d2v_status d2v_ingest_run(const d2v_ingest_options *options, d2v_ingest_result *result, d2v_error *err) {
 	double started = d2v_clock();
 	d2v_error local = { 0 };
-	ingest_run ingest = { .options = options, .lock = -1 };
+	ingest_run ingest = { .own = *options, .lock = -1 };
+	ingest.options = &ingest.own;
 	*result = (d2v_ingest_result){ 0 };
 	d2v_journal_init(&ingest.journal);
 	d2v_status status = d2v_path_join(&ingest.state, options->out, STATE, &local);
@@ -317,6 +369,7 @@ d2v_status d2v_ingest_run(const d2v_ingest_options *options, d2v_ingest_result *
 	result->seconds = d2v_clock() - started;
 	d2v_file_unlock(ingest.lock);
 	d2v_journal_release(&ingest.journal);
+	d2v_classes_release(&ingest.classes);
 	json_decref(ingest.wanted);
 	d2v_free(ingest.journal_path);
 	d2v_free(ingest.state);

@@ -9,6 +9,7 @@
 #define D2V_INGEST_INGEST_H
 
 #include "base/error.h"
+#include "ingest/classes.h"
 #include "ingest/download.h"
 #include "ingest/layout.h"
 #include "shards/record.h"
@@ -22,6 +23,12 @@ typedef struct d2v_ingest_source {
 	double hours;      // of audio to expect; 0: not known
 	const char *split; // for members whose name does not tell; NULL: options->places.split
 } d2v_ingest_source;
+
+typedef enum d2v_image_check {
+	D2V_IMAGE_CHECK_DECODE, // every picture is decoded whole
+	D2V_IMAGE_CHECK_HEADER, // its header is read, and its end is there
+	D2V_IMAGE_CHECK_NONE,   // its header is read, since the record says width and height
+} d2v_image_check;
 
 typedef struct d2v_ingest_options {
 	const char *out;
@@ -37,7 +44,12 @@ typedef struct d2v_ingest_options {
 	uint64_t max_files;
 	double max_rejected; // a count, or a percentage
 	bool max_rejected_is_percent;
-	bool check_md5; // of FLAC samples
+	bool check_md5;             // of FLAC samples
+	d2v_image_check check;      // of pictures that are stored as they are
+	uint32_t resize;            // pixels of a picture's shorter side; 0: as it is
+	int quality;                // of pictures that are encoded anew
+	uint64_t max_pixels;        // of one picture
+	const d2v_classes *classes; // in the order of their labels; NULL: found by a first pass over the names
 	int jobs;
 	const char *keep; // folder to keep downloaded archives in; NULL: they are read as they come and not kept
 	d2v_download_options download;
@@ -47,16 +59,17 @@ typedef struct d2v_ingest_options {
 	(d2v_ingest_options) { \
 		.places = { .split = "train", .texts = true }, .store = D2V_CODEC_PCM16, .rate = 16000, \
 		.shard_size = (uint64_t)1 << 30, .max_member = (uint64_t)64 << 20, .max_seconds = 3600, \
-		.max_files = (uint64_t)2 << 20, .max_rejected = 1, .max_rejected_is_percent = true, .jobs = 1, \
-		.download = D2V_DOWNLOAD_DEFAULTS, \
+		.max_files = (uint64_t)2 << 20, .max_rejected = 1, .max_rejected_is_percent = true, .jobs = 1, .quality = 90, \
+		.max_pixels = (uint64_t)100 << 20, .download = D2V_DOWNLOAD_DEFAULTS, \
 	}
 
 typedef struct d2v_ingest_result {
 	bool was_complete;                                              // nothing was left to do
 	uint64_t records, rejected, without_text, shards, bytes, units; // of the whole data set
+	uint64_t unlabelled, classes;                                   // records without a class, and how many there are
 	uint64_t ignored;                                               // members of no interest met in this run
 	uint64_t new_records;                                           // made in this run
-	uint64_t new_units, new_bytes; // bytes: of payloads
+	uint64_t new_units, new_bytes;                                  // bytes: of payloads
 	uint64_t digest;
 	double seconds; // of this run
 } d2v_ingest_result;

@@ -18,6 +18,7 @@ void d2v_journal_release(d2v_journal *journal) {
 		d2v_free(journal->splits[i].shards);
 	d2v_free(journal->sources);
 	json_decref(journal->options);
+	json_decref(journal->classes);
 	d2v_journal_init(journal);
 }
 
@@ -101,6 +102,8 @@ d2v_status d2v_journal_save(const d2v_journal *journal, const char *path, d2v_er
 			status = d2v_fail(err, D2V_NO_MEMORY, "the journal: out of memory");
 	if (status == D2V_OK)
 		status = d2v_json_set(root, "options", json_incref(journal->options), err);
+	if (status == D2V_OK && journal->classes)
+		status = d2v_json_set(root, "classes", json_incref(journal->classes), err);
 	if (status == D2V_OK)
 		status = d2v_json_save(root, path, err);
 	json_decref(root);
@@ -157,6 +160,10 @@ static d2v_status parse(d2v_journal *journal, const json_t *root, const char *wh
 	D2V_TRY(d2v_json_get_array(root, "sources", where, &sources, err));
 	D2V_TRY(d2v_json_get_object(root, "options", where, &object, err));
 	journal->options = json_incref(object);
+	if (json_object_get(root, "classes")) {
+		D2V_TRY(d2v_json_get_array(root, "classes", where, &object, err));
+		journal->classes = json_incref(object);
+	}
 	json_array_foreach(splits, i, object) D2V_TRY(parse_split(journal, object, where, err));
 	json_array_foreach(sources, i, object) {
 		const char *checksum;

@@ -42,6 +42,7 @@ typedef struct d2v_journal {
 	d2v_journal_source *sources; // finished ones, in order
 	size_t source_count, source_capacity;
 	json_t *options; // what the ingest was begun with
+	json_t *classes; // ingest/classes.h; NULL: not known yet, or there are none
 } d2v_journal;
 
 void d2v_journal_init(d2v_journal *journal);

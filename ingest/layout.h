@@ -5,8 +5,11 @@
 #ifndef D2V_INGEST_LAYOUT_H
 #define D2V_INGEST_LAYOUT_H
 
-#include "ingest/rejection.h"
+#include "ingest/classes.h"
 #include "ingest/origin.h"
+#include "ingest/path_rule.h"
+#include "ingest/rejection.h"
+#include "ingest/val_labels.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -17,6 +20,7 @@ typedef enum d2v_role {
 	D2V_ROLE_IGNORED, // of no interest
 	D2V_ROLE_SAMPLE,
 	D2V_ROLE_TEXT,     // holds the text of samples
+	D2V_ROLE_ARCHIVE,  // an archive of members of its own: to be entered. Its class is that of all samples in it
 	D2V_ROLE_REJECTED, // place.rejection says why
 } d2v_role;
 
@@ -25,13 +29,18 @@ typedef struct d2v_place {
 	char split[D2V_SPLIT_NAME_MAX + 1];      // "": none, for what was rejected before its split was known
 	char name[D2V_MEMBER_PATH_MAX + 1];      // of the record, or of a text the path in the source
 	char text_path[D2V_MEMBER_PATH_MAX + 1]; // the member that may hold the text of this sample; "": none does
-	int32_t label;
+	char class_name[D2V_CLASS_NAME_MAX + 1]; // "": none
+	int32_t label; // of layouts whose labels are no classes; otherwise D2V_RECORD_NO_LABEL, and the class decides
 	d2v_rejection rejection;
 } d2v_place;
 
 typedef struct d2v_layout_options {
 	const char *split; // of members whose name does not tell; not NULL
 	bool texts;        // false: texts are ignored
+	// How split and class are read off a path, for layouts that leave it to the user; a rule goes before folders.
+	const d2v_path_rule *split_rule, *label_rule; // NULL: none
+	bool split_folders, label_folders;
+	const d2v_val_labels *val_labels; // of ImageNet's validation pictures, or NULL
 } d2v_layout_options;
 
 struct d2v_decoder; // ingest/decoder.h
@@ -39,7 +48,9 @@ struct d2v_decoder; // ingest/decoder.h
 typedef struct d2v_layout {
 	const char *name;                  // "librispeech"
 	const struct d2v_decoder *decoder; // of its samples
-	// path is tidy and safe (d2v_member.path).
+	// NULL: its data sets never have classes. Otherwise whether they have, with these options.
+	bool (*has_classes)(const d2v_layout_options *options);
+	// path is tidy and safe (d2v_member.path). *place has no role, no names and no label yet.
 	void (*place)(const d2v_layout_options *options, const char *path, d2v_place *place);
 	// Finds the text of the sample `name` in its text member's content; false: it is not in there.
 	bool (*find_text)(const char *content, size_t size, const char *name, const char **text, size_t *text_size);
@@ -49,11 +60,19 @@ typedef struct d2v_layout {
 
 extern const d2v_layout d2v_layout_librispeech;
 extern const d2v_layout d2v_layout_audio;
+extern const d2v_layout d2v_layout_images;
+extern const d2v_layout d2v_layout_imagenet;
 
 // True for a name that may become a folder: letters, digits, "-", "_", ".", not starting with ".".
 bool d2v_layout_is_split_name(const char *name);
 // For the layouts: by the name's ending, whatever its case.
 bool d2v_layout_is_audio(const char *path);
+bool d2v_layout_is_image(const char *path);
+// Split and class by the options: a rule that matches; else folders (the first one called train, val, test or the like
+// is the split, and the one in it, or without a split the last one, the class); else options->split and none. A rule
+// that gives no name for a folder makes a rejected place.
+void d2v_layout_sort(const d2v_layout_options *options, const char *path, d2v_place *place);
+bool d2v_layout_sorts_classes(const d2v_layout_options *options); // has_classes of layouts that do so
 // Where the ending (".flac") of a name starts, or its end when it has none.
 const char *d2v_layout_extension(const char *path);
 // Without spaces and line ends around it.

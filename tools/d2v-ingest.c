@@ -4,7 +4,9 @@
 int main(int argc, char **argv) {
 	static const d2v_subcommand table[] = {
 		{ &ingest_librispeech_command, ingest_librispeech },
+		{ &ingest_imagenet_command, ingest_imagenet },
 		{ &ingest_audio_command, ingest_audio },
+		{ &ingest_images_command, ingest_images },
 		{ 0 },
 	};
 	return d2v_options_dispatch(

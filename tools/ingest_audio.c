@@ -11,6 +11,7 @@ static struct arguments {
 	int store;
 	double max_seconds;
 	bool no_text, check_md5;
+	const char *label_by, *split_by, *classes;
 } arguments = { .mirror = D2V_LIBRISPEECH_MIRROR, .max_seconds = 3600 };
 
 #define AUDIO_ROWS \
@@ -48,15 +49,18 @@ static d2v_option librispeech_options[] = {
 	AUDIO_ROWS,
 	INGEST_LIMIT_ROWS,
 	INGEST_DOWNLOAD_ROWS,
+	INGEST_LOGIN_ROWS,
 	INGEST_OUTPUT_ROWS,
 	{ 0 },
 };
 
 static d2v_option audio_options[] = {
-	INGEST_SOURCE_ROWS("the split that all recordings go to (default train)"),
+	INGEST_SOURCE_ROWS("the split of recordings that --split-by gives none (default train)"),
+	INGEST_SORT_ROWS(arguments, "none", "none"),
 	AUDIO_ROWS,
 	INGEST_LIMIT_ROWS,
 	INGEST_DOWNLOAD_ROWS,
+	INGEST_LOGIN_ROWS,
 	INGEST_OUTPUT_ROWS,
 	{ 0 },
 };
@@ -66,7 +70,8 @@ const d2v_command ingest_librispeech_command = {
 	.name = "librispeech",
 	.operands = "--out DIR [SOURCE...]",
 	.summary = "LibriSpeech: SPLIT/SPEAKER/CHAPTER/SPEAKER-CHAPTER-UTTERANCE.flac with transcripts",
-	.detail = INGEST_DETAIL " Records are named SPEAKER-CHAPTER-UTTERANCE; their labels are the speakers.",
+	.detail = INGEST_DETAIL " Records are named SPEAKER-CHAPTER-UTTERANCE; their labels are the "
+							"speakers." INGEST_LOGIN_DETAIL,
 	.examples = "d2v-ingest librispeech --splits train-clean-100,dev-clean --out librispeech\n"
 				"    downloads two official splits and ingests them as they come\n"
 				"d2v-ingest librispeech --from train-clean-5.tar.gz --out mini\n"
@@ -80,12 +85,17 @@ const d2v_command ingest_audio_command = {
 	.name = "audio",
 	.operands = "--out DIR SOURCE...",
 	.summary = "anybody's recordings: FLAC, WAV, OGG, MP3 of any rate, as 16 kHz mono",
-	.detail = INGEST_DETAIL
-	" Records are named by their paths without the ending; NAME.txt beside NAME.wav becomes its text.",
-	.examples = "d2v-ingest audio --from recordings/ --out speech\n"
-				"    all audio files below a folder\n"
-				"d2v-ingest audio --out speech --max-rejected 10 a.tar.zst b.zip\n"
-				"    two archives, and up to ten damaged files\n",
+	.detail =
+		INGEST_DETAIL " Records are named by their paths without the ending; NAME.txt beside NAME.wav becomes its "
+					  "text." INGEST_SORT_DETAIL INGEST_LOGIN_DETAIL,
+	.examples =
+		"d2v-ingest audio --from recordings/ --out speech\n"
+		"    all audio files below a folder\n"
+		"d2v-ingest audio --out speech --max-rejected 10 a.tar.zst b.zip\n"
+		"    two archives, and up to ten damaged files\n"
+		"d2v-ingest audio --from fsdd.tar.gz --out digits --label-by '([0-9])_[a-z]+_[0-9]+\\.wav$' \\\n"
+		"        --split-by 'test=_[0-4]\\.wav$'\n"
+		"    the digit in DIGIT_SPEAKER_TAKE.wav is the class; takes 0 to 4 are the split test, all others train\n",
 	.options = audio_options,
 	.operands_max = -1,
 };
@@ -160,6 +170,9 @@ static d2v_status fill_librispeech_job(ingest_job *job, const d2v_operands *oper
 static d2v_status fill_audio_job(ingest_job *job, const d2v_operands *operands, d2v_error *err) {
 	job->options.layout = &d2v_layout_audio;
 	fill_audio(&job->options);
+	D2V_TRY(ingest_job_split_by(job, arguments.split_by, false, err));
+	D2V_TRY(ingest_job_label_by(job, arguments.label_by, false, err));
+	D2V_TRY(ingest_job_classes(job, arguments.classes, err));
 	D2V_TRY(ingest_job_add_given(job, operands, err));
 	if (!job->source_count)
 		return d2v_fail(err, D2V_INVALID, "no source: give --from; see d2v-ingest audio --help");

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define SOURCES_MAX 4096
+#define LOGIN_MAX ((size_t)64 << 10)
 
 ingest_common ingest_common_options = { .max_rejected = "1%",
 	.retries = 8,
@@ -66,6 +67,11 @@ d2v_status ingest_job_add_given(ingest_job *job, const d2v_operands *operands, d
 }
 
 static void release(ingest_job *job) {
+	d2v_path_rule_free(job->split_rule);
+	d2v_path_rule_free(job->label_rule);
+	d2v_val_labels_free(job->val_labels);
+	d2v_classes_release(&job->classes);
+	d2v_free(job->headers);
 	for (size_t i = 0; i < job->text_count; i++)
 		d2v_free(job->texts[i]);
 	d2v_free(job->texts);
@@ -103,6 +109,103 @@ static d2v_status keep_archives(ingest_job *job, d2v_error *err) {
 	return D2V_OK;
 }
 
+// NULL or "folder": by folders when `folders`; "none": not at all; otherwise a rule.
+static d2v_status take_rule(const char *option, const char *text, bool *folders, d2v_path_rule **rule, d2v_error *err) {
+	if (text && strcmp(text, "folder") == 0)
+		*folders = true;
+	else if (text)
+		*folders = false;
+	if (!text || strcmp(text, "folder") == 0 || strcmp(text, "none") == 0)
+		return D2V_OK;
+	return d2v_path_rule_new(rule, option, text, err);
+}
+
+d2v_status ingest_job_split_by(ingest_job *job, const char *text, bool folders, d2v_error *err) {
+	D2V_TRY(take_rule("--split-by", text, &folders, &job->split_rule, err));
+	job->options.places.split_folders = folders;
+	job->options.places.split_rule = job->split_rule;
+	return D2V_OK;
+}
+
+d2v_status ingest_job_label_by(ingest_job *job, const char *text, bool folders, d2v_error *err) {
+	D2V_TRY(take_rule("--label-by", text, &folders, &job->label_rule, err));
+	job->options.places.label_folders = folders;
+	job->options.places.label_rule = job->label_rule;
+	return D2V_OK;
+}
+
+d2v_status ingest_job_classes(ingest_job *job, const char *path, d2v_error *err) {
+	if (!path)
+		return D2V_OK;
+	D2V_TRY(d2v_classes_load(&job->classes, path, err));
+	job->options.classes = &job->classes;
+	return D2V_OK;
+}
+
+// ---- logins
+// ----------------------------------------------------------------------------------------------------------------
+
+static d2v_status add_header(ingest_job *job, const char *option, const char *name, const char *value, d2v_error *err) {
+	char *line;
+	size_t count = job->options.download.header_count;
+	D2V_TRY(d2v_asprintf(&line, err, "%s%s", name, value));
+	D2V_TRY(ingest_job_keep(job, line, err));
+	if (strpbrk(line, "\r\n") || !strchr(line, ':') || strcspn(line, ":") != strcspn(line, ": \t"))
+		return d2v_fail(err, D2V_INVALID, "%s: no header: expected 'Name: value' on one line", option);
+	D2V_TRY(d2v_reserve(&job->headers, &job->header_capacity, count + 1, sizeof *job->headers, err));
+	job->headers[count] = line;
+	job->options.download.headers = job->headers;
+	job->options.download.header_count = count + 1;
+	return D2V_OK;
+}
+
+// One a line, from a file.
+static d2v_status add_lines(ingest_job *job, const char *option, const char *name, const char *path, d2v_error *err) {
+	void *bytes;
+	size_t size;
+	D2V_TRY(d2v_file_read(path, LOGIN_MAX, &bytes, &size, err));
+	D2V_TRY(ingest_job_keep(job, bytes, err));
+	char *rest = bytes, *line;
+	while ((line = strsep(&rest, "\r\n")))
+		if (line[0])
+			D2V_TRY(add_header(job, option, name, line, err));
+	return D2V_OK;
+}
+
+// given: the option's value; environment: the variable that stands in for it.
+static d2v_status take_login(
+	ingest_job *job, const char *option, const char *given, const char *environment, const char *name, d2v_error *err) {
+	const char *value = given ? given : getenv(environment);
+	if (!value || !value[0])
+		return D2V_OK;
+	return value[0] == '@' ? add_lines(job, option, name, value + 1, err) : add_header(job, option, name, value, err);
+}
+
+static d2v_status take_logins(ingest_job *job, d2v_error *err) {
+	const ingest_common *given = &ingest_common_options;
+	D2V_TRY(take_login(job, "--header", given->header, "D2V_HEADER", "", err));
+	D2V_TRY(take_login(job, "--cookie", given->cookie, "D2V_COOKIE", "Cookie: ", err));
+	return take_login(job, "--token", given->token, "D2V_TOKEN", "Authorization: Bearer ", err);
+}
+
+// What was copied is wiped where `ps` shows it.
+static void hide_logins(int argc, char **argv) {
+	static const char *const options[] = { "--header", "--cookie", "--token" };
+	for (int i = 1; i < argc; i++)
+		for (size_t k = 0; k < sizeof options / sizeof *options; k++) {
+			size_t length = strlen(options[k]);
+			if (strncmp(argv[i], options[k], length) != 0)
+				continue;
+			if (argv[i][length] == '=')
+				memset(argv[i] + length + 1, 'x', strlen(argv[i] + length + 1));
+			else if (!argv[i][length] && i + 1 < argc)
+				memset(argv[i + 1], 'x', strlen(argv[i + 1]));
+		}
+}
+
+// ---- all that is common
+// ----------------------------------------------------------------------------------------------------
+
 static d2v_status fill_common(ingest_job *job, const char *command, d2v_error *err) {
 	const ingest_common *given = &ingest_common_options;
 	d2v_ingest_options *options = &job->options;
@@ -123,6 +226,7 @@ static d2v_status fill_common(ingest_job *job, const char *command, d2v_error *e
 	options->download.retries = (int)given->retries;
 	options->download.retry_delay = given->retry_delay;
 	options->download.stall = given->stall;
+	D2V_TRY(take_logins(job, err));
 	D2V_TRY(keep_archives(job, err));
 	return parse_rejected(options, err);
 }
@@ -133,10 +237,12 @@ static d2v_status fill_common(ingest_job *job, const char *command, d2v_error *e
 static json_t *facts_of(const d2v_ingest_options *options, const d2v_ingest_result *result) {
 	char digest[17];
 	snprintf(digest, sizeof digest, "%016llx", (unsigned long long)result->digest);
-	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "out", options->out, "was_complete",
-		result->was_complete, "records", (json_int_t)result->records, "rejected", (json_int_t)result->rejected,
-		"without_text", (json_int_t)result->without_text, "ignored", (json_int_t)result->ignored, "shards",
-		(json_int_t)result->shards, "bytes", (json_int_t)result->bytes, "seconds", result->seconds, "digest", digest);
+	return json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:s}", "out", options->out,
+		"was_complete", result->was_complete, "records", (json_int_t)result->records, "rejected",
+		(json_int_t)result->rejected, "without_text", (json_int_t)result->without_text, "without_class",
+		(json_int_t)result->unlabelled, "classes", (json_int_t)result->classes, "ignored", (json_int_t)result->ignored,
+		"shards", (json_int_t)result->shards, "bytes", (json_int_t)result->bytes, "seconds", result->seconds, "digest",
+		digest);
 }
 
 static d2v_status print_json(const d2v_ingest_options *options, const d2v_ingest_result *result, d2v_error *err) {
@@ -161,16 +267,23 @@ static d2v_status print_json(const d2v_ingest_options *options, const d2v_ingest
 
 static void print_text(const d2v_ingest_options *options, const d2v_ingest_result *result) {
 	const d2v_decoder *decoder = options->layout->decoder;
-	char records[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], took[D2V_PROGRESS_TEXT], hours[64] = "", texts[64] = "",
-																						pace[64] = "";
+	char records[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], took[D2V_PROGRESS_TEXT], hours[64] = "", texts[128] = "",
+																						classes[64] = "", pace[64] = "";
 	if (decoder->modality == D2V_AUDIO) {
 		double new_seconds = (double)result->new_units / options->rate;
 		snprintf(hours, sizeof hours, "%.2f h, ", (double)result->units / options->rate / 3600);
 		snprintf(texts, sizeof texts, "%llu without text, ", (unsigned long long)result->without_text);
 		snprintf(pace, sizeof pace, ", %.0fx real time", result->seconds > 0 ? new_seconds / result->seconds : 0);
-	}
-	printf("%s: %s %s, %s%s in %llu shards, digest %016llx\n", options->out,
-		d2v_progress_count(result->records, records), decoder->records, hours,
+	} else
+		snprintf(pace, sizeof pace, ", %.0f %s/s",
+			result->seconds > 0 ? (double)result->new_records / result->seconds : 0, decoder->records);
+	if (result->classes)
+		snprintf(classes, sizeof classes, " of %llu classes", (unsigned long long)result->classes);
+	if (result->unlabelled)
+		snprintf(texts + strlen(texts), sizeof texts - strlen(texts), "%llu without a class, ",
+			(unsigned long long)result->unlabelled);
+	printf("%s: %s %s%s, %s%s in %llu shards, digest %016llx\n", options->out,
+		d2v_progress_count(result->records, records), decoder->records, classes, hours,
 		d2v_progress_bytes((double)result->bytes, bytes), (unsigned long long)result->shards,
 		(unsigned long long)result->digest);
 	if (result->was_complete)
@@ -209,6 +322,7 @@ int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *
 	bool wanted = status == D2V_OK && !operands.help;
 	if (wanted)
 		status = fill_common(&job, command->name, &err);
+	hide_logins(argc, argv);
 	if (wanted && status == D2V_OK)
 		status = fill(&job, &operands, &err);
 	if (wanted && status == D2V_OK)

@@ -20,6 +20,7 @@ typedef struct ingest_common {
 	int64_t jobs, retries, max_files;
 	uint64_t shard_size, max_member, max_download;
 	double retry_delay, stall;
+	const char *header, *cookie, *token;
 	bool keep_archives, json, quiet;
 } ingest_common;
 extern ingest_common ingest_common_options; // one subcommand a process
@@ -49,6 +50,30 @@ extern ingest_common ingest_common_options; // one subcommand a process
 		.max = 256, .value = "N", \
 		.help = "decode with N threads (default: one per core); the result does not depend on it" \
 	}
+
+// How paths tell split and class; `into` has split_by, label_by and classes.
+#define INGEST_SORT_ROWS(into_, split_default, label_default) \
+	{ .name = "split-by", \
+		.kind = D2V_OPTION_TEXT, \
+		.into = &into_.split_by, \
+		.value = "RULE", \
+		.help = "how a path tells its split: folder (one called train, val, test, ...), NAME=REGEX (what matches is " \
+				"NAME), REGEX (its first group is the name), or none (default " split_default ")" }, \
+		{ .name = "label-by", \
+			.kind = D2V_OPTION_TEXT, \
+			.into = &into_.label_by, \
+			.value = "RULE", \
+			.help = "how a path tells its class: folder, REGEX (its first group is the class), NAME=REGEX, or none " \
+					"(default " label_default ")" }, \
+	{ \
+		.name = "classes", .kind = D2V_OPTION_TEXT, .into = &into_.classes, .value = "FILE", \
+		.help = "the classes in the order of their labels, one a line: NAME WORDS (default: those found in a first " \
+				"pass over the names, in ascending order)" \
+	}
+
+#define INGEST_SORT_DETAIL \
+	" Labels are places in the list of classes, which the data set's manifest has. Regular expressions are POSIX " \
+	"extended ones and are held against the path within the source."
 
 #define INGEST_LIMIT_ROWS \
 	{ .name = "shard-size", \
@@ -112,6 +137,28 @@ extern ingest_common ingest_common_options; // one subcommand a process
 		.value = "S", .help = "take a connection for lost after S seconds without a byte (default 60)" \
 	}
 
+#define INGEST_LOGIN_ROWS \
+	{ .name = "header", \
+		.kind = D2V_OPTION_TEXT, \
+		.into = &ingest_common_options.header, \
+		.value = "NAME: VALUE", \
+		.help = \
+			"send this header to the server, e.g. a login; @FILE: one a line from a file (default: $D2V_HEADER)" }, \
+		{ .name = "cookie", \
+			.kind = D2V_OPTION_TEXT, \
+			.into = &ingest_common_options.cookie, \
+			.value = "NAME=VALUE; ...", \
+			.help = "send these cookies of a browser that is logged in; @FILE reads them (default: $D2V_COOKIE)" }, \
+	{ \
+		.name = "token", .kind = D2V_OPTION_TEXT, .into = &ingest_common_options.token, .value = "TOKEN", \
+		.help = "log in with this token (Authorization: Bearer); @FILE reads it (default: $D2V_TOKEN)" \
+	}
+
+#define INGEST_LOGIN_DETAIL \
+	" A login goes to the server of the address it is given for, never to another one that it redirects to, and is " \
+	"stored nowhere. What is on the command line other users of the machine may see while the program starts: the " \
+	"environment and @FILE hide it."
+
 #define INGEST_OUTPUT_ROWS \
 	{ .name = "json", \
 		.kind = D2V_OPTION_FLAG, \
@@ -135,6 +182,12 @@ typedef struct ingest_job {
 	size_t source_count, source_capacity;
 	char **texts; // owned strings that options and sources point to
 	size_t text_count, text_capacity;
+	// What options.places and options.classes point to, owned.
+	d2v_path_rule *split_rule, *label_rule;
+	d2v_val_labels *val_labels;
+	d2v_classes classes;
+	const char **headers;
+	size_t header_capacity;
 } ingest_job;
 
 // The strings of *source are borrowed.
@@ -146,6 +199,12 @@ d2v_status ingest_job_add_given(ingest_job *job, const d2v_operands *operands, d
 // Keeps the string (d2v_free) as long as the job; also on failure it is taken over.
 d2v_status ingest_job_keep(ingest_job *job, char *text, d2v_error *err);
 
+// --split-by and --label-by: NULL or "folder" as they are in `folders`, "none", or a rule.
+d2v_status ingest_job_split_by(ingest_job *job, const char *text, bool folders, d2v_error *err);
+d2v_status ingest_job_label_by(ingest_job *job, const char *text, bool folders, d2v_error *err);
+
+d2v_status ingest_job_classes(ingest_job *job, const char *path, d2v_error *err); // NULL: none are given
+
 typedef d2v_status ingest_fill(ingest_job *job, const d2v_operands *operands, d2v_error *err);
 // Parses, lets `fill` complete a job that has the common options already (it sets layout and sources), runs it, says
 // what was made. Returns the exit status.
@@ -153,8 +212,11 @@ int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *
 
 // ---- the subcommands
 
-extern const d2v_command ingest_librispeech_command, ingest_audio_command;
+extern const d2v_command ingest_librispeech_command, ingest_audio_command, ingest_imagenet_command,
+	ingest_images_command;
 int ingest_librispeech(const d2v_command *command, int argc, char **argv);
 int ingest_audio(const d2v_command *command, int argc, char **argv);
+int ingest_imagenet(const d2v_command *command, int argc, char **argv);
+int ingest_images(const d2v_command *command, int argc, char **argv);
 
 #endif

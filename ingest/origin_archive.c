@@ -9,6 +9,7 @@
 #include <archive_entry.h>
 #include <errno.h>
 #include <locale.h>
+#include <stdio.h>
 #include <string.h>
 
 #define EXPANSION_FREE ((uint64_t)4 << 30) // before this many bytes nobody asks how few they came from
@@ -116,6 +117,11 @@ static d2v_status packed_next(d2v_origin *source, d2v_member *member, d2v_error 
 	member->is_file = type != AE_IFDIR;
 	if (member->rejection.reason != D2V_REASON_NONE)
 		return D2V_OK;
+	if (member->is_file && !member->path[0]) {
+		d2v_reject(&member->rejection, D2V_REASON_UNSAFE_NAME, "a file without a name");
+		snprintf(source->path, sizeof source->path, "?");
+		return D2V_OK;
+	}
 	if (archive_entry_hardlink(here->entry) || archive_entry_symlink(here->entry))
 		d2v_reject(&member->rejection, D2V_REASON_NOT_A_FILE, "a link");
 	else if (member->is_file && type != AE_IFREG)

@@ -78,6 +78,8 @@ static json_t *record_facts(
 		shard_output_json_text(record->text, record->text_size));
 	if (facts && record->label != D2V_RECORD_NO_LABEL)
 		json_object_set_new(facts, "label", json_integer(record->label));
+	if (facts && record->label >= 0 && (size_t)record->label < manifest->class_count)
+		json_object_set_new(facts, "class", json_string(manifest->classes[record->label].name));
 	if (facts && manifest->modality == D2V_AUDIO && manifest->rate)
 		json_object_set_new(facts, "seconds", json_real((double)record->units / manifest->rate));
 	return facts;

@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,4 +52,17 @@ d2v_status shard_selection_find(
 		return status == D2V_OK ? D2V_OK : d2v_fail(err, status, "%s", own.text);
 	return d2v_fail(err, D2V_NOT_FOUND, "there is no record %s: there are %llu, counted from 0", text,
 		(unsigned long long)d2v_dataset_records(dataset));
+}
+
+const char *shard_selection_label(const d2v_manifest *manifest, int32_t label, char text[SHARD_SELECTION_LABEL]) {
+	if (label < 0 || (size_t)label >= manifest->class_count) {
+		snprintf(text, SHARD_SELECTION_LABEL, "%d", label);
+		return text;
+	}
+	const d2v_manifest_class *class = &manifest->classes[label];
+	if (class->words[0])
+		snprintf(text, SHARD_SELECTION_LABEL, "%s (%s)", class->name, class->words);
+	else
+		snprintf(text, SHARD_SELECTION_LABEL, "%s", class->name);
+	return text;
 }

@@ -96,6 +96,8 @@ static d2v_status print_json(const shown *self, d2v_error *err) {
 		(json_int_t)record->units, "digest", digest);
 	if (facts && record->label != D2V_RECORD_NO_LABEL)
 		json_object_set_new(facts, "label", json_integer(record->label));
+	if (facts && record->label >= 0 && (size_t)record->label < self->manifest->class_count)
+		json_object_set_new(facts, "class", json_string(self->manifest->classes[record->label].name));
 	if (facts && self->manifest->modality == D2V_AUDIO) {
 		json_object_set_new(facts, "rate", json_integer(record->rate));
 		json_object_set_new(facts, "seconds", json_real(record->rate ? (double)record->units / record->rate : 0));
@@ -132,7 +134,7 @@ static void print_length(const shown *self) {
 
 static void print_text(const shown *self) {
 	const d2v_record *record = &self->record;
-	char digest[17], bytes[D2V_PROGRESS_TEXT];
+	char digest[17], bytes[D2V_PROGRESS_TEXT], meaning[SHARD_SELECTION_LABEL];
 	d2v_hash64_hex(record->digest, digest);
 	print_row("record");
 	printf("%llu of %llu (%s:%llu)\n", (unsigned long long)self->ordinal, (unsigned long long)self->count,
@@ -149,8 +151,8 @@ static void print_text(const shown *self) {
 		printf("peak %.1f dB, mean %.1f dB\n", self->peak, self->loudness);
 	}
 	if (record->label != D2V_RECORD_NO_LABEL) {
-		print_row("label");
-		printf("%d\n", record->label);
+		print_row(self->manifest->class_count ? "class" : "label");
+		puts(shard_selection_label(self->manifest, record->label, meaning));
 	}
 	if (record->text_size) {
 		print_row("text");

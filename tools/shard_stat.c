@@ -124,8 +124,13 @@ static json_t *source_json(const d2v_manifest_source *source) {
 		"{s:s, s:s, s:I}", "name", source->name, "checksum", source->checksum, "bytes", (json_int_t)source->bytes);
 }
 
-static json_t *label_json(const d2v_label_count *label) {
-	return json_pack("{s:i, s:I}", "label", (int)label->label, "records", (json_int_t)label->records);
+static json_t *label_json(const d2v_manifest *manifest, const d2v_label_count *label) {
+	json_t *made = json_pack("{s:i, s:I}", "label", (int)label->label, "records", (json_int_t)label->records);
+	if (made && label->label >= 0 && (size_t)label->label < manifest->class_count) {
+		json_object_set_new(made, "class", json_string(manifest->classes[label->label].name));
+		json_object_set_new(made, "words", json_string(manifest->classes[label->label].words));
+	}
+	return made;
 }
 
 static d2v_status print_json(const facts *self, d2v_error *err) {
@@ -138,7 +143,7 @@ static d2v_status print_json(const facts *self, d2v_error *err) {
 	for (size_t i = 0; i < manifest->source_count; i++)
 		json_array_append_new(sources, source_json(&manifest->sources[i]));
 	for (size_t i = 0; i < self->labels.count; i++)
-		json_array_append_new(labels, label_json(&self->labels.items[i]));
+		json_array_append_new(labels, label_json(manifest, &self->labels.items[i]));
 	json_t *all = json_pack("{s:s, s:s, s:I, s:I, s:s, s:o, s:o, s:o, s:I, s:O}", "dataset", self->path, "modality",
 		d2v_modality_name(manifest->modality), "rate", (json_int_t)manifest->rate, "schema",
 		(json_int_t)D2V_MANIFEST_SCHEMA, "digest", digest, "splits", splits, "sources", sources, "labels", labels,
@@ -204,16 +209,23 @@ static void print_lengths(const facts *self, const d2v_manifest_split *split) {
 
 static void print_labels(const facts *self) {
 	const d2v_label_counts *labels = &self->labels;
-	char records[D2V_PROGRESS_TEXT];
+	char records[D2V_PROGRESS_TEXT], meaning[SHARD_SELECTION_LABEL];
+	size_t classes = self->manifest->class_count;
 	if (!labels->count)
 		return;
 	size_t shown = given.labels || labels->count <= LABELS_SHOWN ? labels->count : LABELS_SHOWN;
-	printf("\nlabels: %zu different", labels->count);
+	printf("\n%s: %zu%s", classes ? "classes" : "labels", classes ? classes : labels->count,
+		classes ? "" : " different");
 	if (labels->unlabelled)
 		printf(", %s records have none", d2v_progress_count(labels->unlabelled, records));
 	putchar('\n');
-	for (size_t i = 0; i < shown; i++)
-		printf("  %10d %12s\n", labels->items[i].label, d2v_progress_count(labels->items[i].records, records));
+	for (size_t i = 0; i < shown; i++) {
+		int32_t label = labels->items[i].label;
+		printf("  %12s  ", d2v_progress_count(labels->items[i].records, records));
+		if (classes)
+			printf("%5d  ", label);
+		puts(shard_selection_label(self->manifest, label, meaning));
+	}
 	if (shown < labels->count)
 		printf("  ... --labels lists them all\n");
 }

@@ -52,7 +52,7 @@ library 'curl/' 'ingest/[a-z_]+\.c'
 library 'zlib\.h' 'ingest/gunzip\.c'
 library '(jpeglib|jerror|turbojpeg)\.h' 'shards/codec_jpeg\.c'
 library 'png\.h' 'shards/codec_png\.c'
-library 'archive' 'ingest/[a-z_]+\.c|shards/export\.c'
+library 'archive' 'ingest/[a-z_]+\.c|shards/export_tar\.c'
 library 'cuda' 'kernels/cuda/.*'
 library '(oneapi|dnnl)' 'kernels/cpu/.*'
 

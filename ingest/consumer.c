@@ -115,6 +115,7 @@ static d2v_status drain(d2v_consumer *consumer, d2v_outlet *outlet, d2v_item **s
 			consumer->result->new_records++;
 			consumer->result->new_units += left->units;
 			consumer->result->new_bytes += left->payload_size;
+			consumer->result->new_text_bytes += left->text_bytes;
 		}
 		consumer->waiting -= left->reserved;
 		bool was_rejected = left->kind == D2V_ITEM_REJECTED;
@@ -279,9 +280,14 @@ static d2v_status publish_logs(d2v_consumer *consumer, d2v_error *err) {
 d2v_status d2v_consumer_finish(d2v_consumer *consumer, d2v_error *err) {
 	d2v_progress_finish(consumer->progress);
 	uint64_t files = rejected_so_far(consumer);
-	for (size_t i = 0; i < consumer->journal->split_count; i++)
-		for (uint64_t k = 0; k < consumer->journal->splits[i].now.shards; k++)
-			files += consumer->journal->splits[i].shards[k].records;
+	bool text = consumer->options->layout->decoder->modality == D2V_TEXT; // whose records are no files
+	for (size_t i = 0; i < consumer->journal->split_count; i++) {
+		const d2v_journal_split *split = &consumer->journal->splits[i];
+		if (text)
+			files += split->now.documents + split->now.empty;
+		for (uint64_t k = 0; !text && k < split->now.shards; k++)
+			files += split->shards[k].records;
+	}
 	D2V_TRY(publish_logs(consumer, err));
 	return check_rejected(consumer, files, err);
 }

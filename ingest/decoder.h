@@ -10,6 +10,7 @@
 #include "ingest/budget.h"
 #include "ingest/ingest.h"
 #include "ingest/item.h"
+#include "shards/manifest.h"
 
 #include <jansson.h>
 
@@ -28,6 +29,9 @@ typedef struct d2v_decoder {
 	// How far and how fast, in the modality's own terms, for the progress line: "12.10 h  9100x real time".
 	void (*tell)(
 		const d2v_ingest_options *options, const d2v_ingest_result *result, double seconds, char *text, size_t size);
+	// Before the first file, and when all shards are there and the manifest knows them; both may be NULL.
+	d2v_status (*begin)(const d2v_ingest_options *options, d2v_error *err);
+	d2v_status (*finish)(const d2v_ingest_options *options, const d2v_manifest *manifest, d2v_error *err);
 	d2v_status (*open)(void **worker, const d2v_ingest_options *options, d2v_error *err);
 	// item is a sample whose bytes are in *file and charged to the budget. It becomes one with a payload, or a rejected
 	// one; its charge is set right. What is in *file may be exchanged for another buffer. D2V_END: the budget was
@@ -38,7 +42,7 @@ typedef struct d2v_decoder {
 	void (*close)(void *worker);             // NULL is allowed
 } d2v_decoder;
 
-extern const d2v_decoder d2v_audio_item, d2v_image_item;
+extern const d2v_decoder d2v_audio_item, d2v_image_item, d2v_text_item;
 
 // The file becomes the item's payload as it is; the worker gets the item's old buffer for the next file.
 void d2v_decoder_keep_file(d2v_item *item, d2v_decoder_file *file);

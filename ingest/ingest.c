@@ -63,6 +63,8 @@ static d2v_status describe_source(const d2v_ingest_options *options, size_t inde
 	}
 	if (status == D2V_OK && source->md5)
 		status = d2v_json_set(object, "md5", json_string(source->md5), err);
+	if (status == D2V_OK && source->sha256)
+		status = d2v_json_set(object, "sha256", json_string(source->sha256), err);
 	if (status == D2V_OK && source->split)
 		status = d2v_json_set(object, "split", json_string(source->split), err);
 	if (json_array_append_new(array, object) < 0 && status == D2V_OK)
@@ -152,6 +154,11 @@ static void sum_up(const d2v_manifest *manifest, d2v_ingest_result *result) {
 		result->rejected += manifest->splits[i].rejected;
 		result->unlabelled += without_class(&manifest->splits[i]);
 	}
+	for (size_t i = 0; i < manifest->split_count; i++) {
+		const json_t *statistics = manifest->splits[i].statistics;
+		result->documents += (uint64_t)json_integer_value(json_object_get(statistics, "documents"));
+		result->empty += (uint64_t)json_integer_value(json_object_get(statistics, "empty_documents"));
+	}
 	result->digest = d2v_manifest_digest(manifest);
 }
 
@@ -179,7 +186,11 @@ static d2v_status add_split(d2v_manifest *manifest, const d2v_journal_split *fro
 		D2V_TRY(d2v_manifest_add_shard(split, file, &from->shards[i], err));
 	}
 	split->rejected = from->now.rejected;
-	return d2v_manifest_stats(manifest, split, out, err);
+	D2V_TRY(d2v_manifest_stats(manifest, split, out, err));
+	if (manifest->modality != D2V_TEXT)
+		return D2V_OK;
+	D2V_TRY(d2v_json_set(split->statistics, "documents", json_integer((json_int_t)from->now.documents), err));
+	return d2v_json_set(split->statistics, "empty_documents", json_integer((json_int_t)from->now.empty), err);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -226,6 +237,8 @@ static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2
 		status = d2v_fail(err, D2V_NOT_FOUND, "no %s was found in the source (%llu other files, %llu rejected)",
 			ingest->options->layout->decoder->record, (unsigned long long)result->ignored,
 			(unsigned long long)result->rejected);
+	if (status == D2V_OK && ingest->options->layout->decoder->finish)
+		status = ingest->options->layout->decoder->finish(ingest->options, &manifest, err);
 	if (status == D2V_OK)
 		status = d2v_manifest_save(&manifest, ingest->options->out, err);
 	if (status == D2V_OK)
@@ -327,6 +340,8 @@ static d2v_status run_locked(ingest_run *ingest, d2v_ingest_result *result, d2v_
 	D2V_TRY(load_journal(ingest, err));
 	D2V_TRY(check_space(ingest, err));
 	D2V_TRY(settle_classes(ingest, err));
+	if (ingest->options->layout->decoder->begin)
+		D2V_TRY(ingest->options->layout->decoder->begin(ingest->options, err));
 	D2V_TRY(d2v_pipeline_run(ingest->options, ingest->state, &ingest->journal, result, err));
 	return finish(ingest, result, err);
 }

@@ -14,14 +14,16 @@
 #include "ingest/layout.h"
 #include "shards/record.h"
 
+struct d2v_tokenizer; // ingest/tokenizer.h
+
 typedef struct d2v_ingest_source {
-	const char *where; // a folder, an archive, or an http(s) address
-	const char *name;  // as the manifest will know it; NULL: made from where
-	const char *md5;   // what the archive must have, or NULL
-	uint64_t bytes;    // what a download must have; 0: not known
-	uint64_t files;    // samples to expect; 0: not known
-	double hours;      // of audio to expect; 0: not known
-	const char *split; // for members whose name does not tell; NULL: options->places.split
+	const char *where;        // a folder, an archive, or an http(s) address
+	const char *name;         // as the manifest will know it; NULL: made from where
+	const char *md5, *sha256; // what the archive must have: one of them, or NULL
+	uint64_t bytes;           // what a download must have; 0: not known
+	uint64_t files;           // samples to expect; 0: not known
+	double hours;             // of audio to expect; 0: not known
+	const char *split;        // for members whose name does not tell; NULL: options->places.split
 } d2v_ingest_source;
 
 typedef enum d2v_image_check {
@@ -44,12 +46,13 @@ typedef struct d2v_ingest_options {
 	uint64_t max_files;
 	double max_rejected; // a count, or a percentage
 	bool max_rejected_is_percent;
-	bool check_md5;             // of FLAC samples
-	d2v_image_check check;      // of pictures that are stored as they are
-	uint32_t resize;            // pixels of a picture's shorter side; 0: as it is
-	int quality;                // of pictures that are encoded anew
-	uint64_t max_pixels;        // of one picture
-	const d2v_classes *classes; // in the order of their labels; NULL: found by a first pass over the names
+	bool check_md5;                        // of FLAC samples
+	d2v_image_check check;                 // of pictures that are stored as they are
+	uint32_t resize;                       // pixels of a picture's shorter side; 0: as it is
+	int quality;                           // of pictures that are encoded anew
+	uint64_t max_pixels;                   // of one picture
+	const d2v_classes *classes;            // in the order of their labels; NULL: found by a first pass over the names
+	const struct d2v_tokenizer *tokenizer; // of text
 	int jobs;
 	const char *keep; // folder to keep downloaded archives in; NULL: they are read as they come and not kept
 	d2v_download_options download;
@@ -70,6 +73,8 @@ typedef struct d2v_ingest_result {
 	uint64_t ignored;                                               // members of no interest met in this run
 	uint64_t new_records;                                           // made in this run
 	uint64_t new_units, new_bytes;                                  // bytes: of payloads
+	uint64_t documents, empty; // text: of the whole data set; empty ones were left out
+	uint64_t new_text_bytes;
 	uint64_t digest;
 	double seconds; // of this run
 } d2v_ingest_result;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ingest/layout.h"
+#include "ingest/text_cutter.h"
 #include "shards/record.h"
 
 typedef enum d2v_item_kind {
@@ -23,7 +24,11 @@ typedef struct d2v_item {
 	d2v_codec codec;
 	uint32_t rate, rows; // as in d2v_record
 	uint64_t units;
-	unsigned char *payload; // owned
+	bool in_pieces;                        // of a member that is read so
+	uint64_t piece_number;                 // which one, from 0; lines of no use are counted too
+	d2v_text_piece piece;                  // what was read
+	uint64_t documents, empty, text_bytes; // text: that end in the payload, that were left out, bytes that went in
+	unsigned char *payload;                // owned
 	size_t payload_capacity, payload_size;
 	uint64_t reserved;    // bytes of the budget that go with the payload
 	uint64_t done, total; // bytes of the source when this member was read, for progress

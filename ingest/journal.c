@@ -60,8 +60,9 @@ static json_t *number(uint64_t value) {
 }
 
 static json_t *point_json(const d2v_journal_point *point) {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o}", "source", number(point->source), "member", number(point->member),
-		"shards", number(point->shards), "rejected", number(point->rejected), "rejected_bytes",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "source", number(point->source), "member",
+		number(point->member), "piece", number(point->piece), "documents", number(point->documents), "empty",
+		number(point->empty), "shards", number(point->shards), "rejected", number(point->rejected), "rejected_bytes",
 		number(point->rejected_bytes), "without_text", number(point->without_text));
 }
 
@@ -121,6 +122,9 @@ static d2v_status parse_point(
 	D2V_TRY(d2v_json_get_u64(object, "source", where, UINT32_MAX, &source, err));
 	point->source = (uint32_t)source;
 	D2V_TRY(d2v_json_get_u64(object, "member", where, NUMBER_MAX, &point->member, err));
+	D2V_TRY(d2v_json_get_u64(object, "piece", where, NUMBER_MAX, &point->piece, err));
+	D2V_TRY(d2v_json_get_u64(object, "documents", where, NUMBER_MAX, &point->documents, err));
+	D2V_TRY(d2v_json_get_u64(object, "empty", where, NUMBER_MAX, &point->empty, err));
 	D2V_TRY(d2v_json_get_u64(object, "shards", where, NUMBER_MAX, &point->shards, err));
 	D2V_TRY(d2v_json_get_u64(object, "rejected", where, NUMBER_MAX, &point->rejected, err));
 	D2V_TRY(d2v_json_get_u64(object, "rejected_bytes", where, NUMBER_MAX, &point->rejected_bytes, err));

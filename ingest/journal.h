@@ -18,9 +18,11 @@
 typedef struct d2v_journal_point { // a moment in the life of a split
 	uint32_t source;               // everything of this split before (source, member) is done
 	uint64_t member;
+	uint64_t piece; // of that member, which is read in pieces: so many are done
 	uint64_t shards;
 	uint64_t rejected, rejected_bytes; // lines and bytes of rejected.tsv
 	uint64_t without_text;
+	uint64_t documents, empty; // text: stored and left out
 } d2v_journal_point;
 
 typedef struct d2v_journal_split {

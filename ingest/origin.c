@@ -11,6 +11,8 @@ d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_ori
 	*source = NULL;
 	if (!d2v_download_is_url(where) && d2v_file_is_directory(where))
 		return d2v_origin_open_folder(source, where, err);
+	if (options->single)
+		return d2v_origin_open_single(source, where, options, err);
 	return d2v_origin_open_archive(source, where, options, err);
 }
 

@@ -31,7 +31,9 @@ typedef struct d2v_member {
 typedef struct d2v_origin_options {
 	const char
 		*md5; // what an archive's checksum must be in the end, or NULL: then a SHA-256 is taken, which costs less
+	const char *sha256; // instead of md5, or NULL
 	d2v_download_options download;
+	bool single; // a file at `where` is the only member itself, and no archive
 } d2v_origin_options;
 
 typedef struct d2v_origin d2v_origin;
@@ -39,6 +41,8 @@ typedef struct d2v_origin d2v_origin;
 // where: a folder, an archive (tar, also with gzip, bzip2, xz, zstd; zip), or an http(s) address of one, which is read
 // as it comes and not kept.
 d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err);
+// What the only member of such a source is called. Returns name.
+const char *d2v_origin_single_name(const char *where, char *name, size_t size);
 // An archive that lies in memory, which is borrowed until close. It has no checksum.
 d2v_status d2v_origin_open_memory(
 	d2v_origin **source, const char *name, const void *bytes, size_t size, d2v_error *err);

@@ -24,7 +24,7 @@ typedef struct packed {
 	struct archive *archive;
 	struct archive_entry *entry; // current
 	d2v_error stream_error;      // what the stream said when libarchive asked it
-	const char *md5;             // borrowed
+	const char *sum;             // that it must have, or NULL; borrowed
 	uint64_t unpacked;           // bytes of members that were read
 	unsigned char *block;        // of the member being read; NULL until one is read so
 	uint64_t block_total;        // bytes of the current member handed out so far
@@ -215,11 +215,7 @@ static d2v_status packed_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_T
 	while (left) // checksums come last
 		D2V_TRY(read_some(here, &bytes_left, &left, err));
 	D2V_TRY(d2v_stream_finish(here->stream, checksum, bytes, err));
-	if (here->md5 && strcmp(checksum + strlen("md5:"), here->md5) != 0)
-		return d2v_fail(err, D2V_CORRUPT,
-			"%s: its MD5 is %s, expected %s: not the file it should be, or damaged; fetch it again",
-			d2v_stream_name(here->stream), checksum + strlen("md5:"), here->md5);
-	return D2V_OK;
+	return d2v_stream_check(here->stream, checksum, here->sum, err);
 }
 
 static void packed_close(d2v_origin *source) {
@@ -274,7 +270,7 @@ static d2v_status start(packed *here, d2v_error *err) {
 	return archive_read_open1(here->archive) == ARCHIVE_OK ? D2V_OK : broken(here, err);
 }
 
-d2v_status d2v_origin_open_stream(d2v_origin **source, d2v_stream *stream, const char *md5, d2v_error *err) {
+d2v_status d2v_origin_open_stream(d2v_origin **source, d2v_stream *stream, const char *sum, d2v_error *err) {
 	packed *opened;
 	d2v_status status = d2v_alloc_zero(&opened, 1, sizeof *opened, err);
 	if (status != D2V_OK) {
@@ -283,7 +279,7 @@ d2v_status d2v_origin_open_stream(d2v_origin **source, d2v_stream *stream, const
 	}
 	opened->source.kind = &kind;
 	opened->stream = stream;
-	opened->md5 = md5;
+	opened->sum = sum;
 	status = start(opened, err);
 	if (status != D2V_OK)
 		packed_close(&opened->source);
@@ -299,7 +295,7 @@ d2v_status d2v_origin_open_archive(
 	*source = NULL;
 	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&stream, where, &options->download, sum, err)
 									   : d2v_stream_open_file(&stream, where, sum, err));
-	return d2v_origin_open_stream(source, stream, options->md5, err);
+	return d2v_origin_open_stream(source, stream, options->md5 ? options->md5 : options->sha256, err);
 }
 
 d2v_status d2v_origin_open_memory(

@@ -29,10 +29,13 @@ struct d2v_origin { // the first field of the kinds' own structs
 };
 
 d2v_status d2v_origin_open_folder(d2v_origin **source, const char *path, d2v_error *err);
+d2v_status d2v_origin_open_single(
+	d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err);
 d2v_status d2v_origin_open_archive(
 	d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err);
-// The same for what the stream has, which is taken over, also on failure. md5: as in d2v_origin_options.
-d2v_status d2v_origin_open_stream(d2v_origin **source, d2v_stream *stream, const char *md5, d2v_error *err);
+// The same for what the stream has, which is taken over, also on failure. sum: what its checksum must be, or
+// NULL; borrowed.
+d2v_status d2v_origin_open_stream(d2v_origin **source, d2v_stream *stream, const char *sum, d2v_error *err);
 
 // Fills member->path and index from a raw name: drops "./" and doubled slashes, and rejects what is absolute, has "..",
 // is no UTF-8, or is too long. name NULL: it could not be read.

@@ -65,6 +65,7 @@ void d2v_outlet_close(d2v_outlet *outlet) {
 	}
 	d2v_free(outlet->waiting);
 	d2v_shard_writer_abandon(outlet->writer);
+	d2v_token_blocks_free(outlet->blocks);
 	d2v_rejected_log_close(&outlet->log);
 	*outlet = (d2v_outlet){ .log.fd = -1 };
 }
@@ -91,8 +92,11 @@ static d2v_status publish_shard(d2v_outlet *outlet, d2v_error *err) {
 	d2v_shard_facts facts;
 	d2v_shard_writer *writer = outlet->writer;
 	outlet->writer = NULL;
+	D2V_ASSERT(writer);
 	// The list first: what the journal will say of it must be on the disk.
-	d2v_status status = d2v_rejected_log_sync(&outlet->log, err);
+	d2v_status status = outlet->blocks ? d2v_token_blocks_flush(outlet->blocks, writer, &outlet->number, err) : D2V_OK;
+	if (status == D2V_OK)
+		status = d2v_rejected_log_sync(&outlet->log, err);
 	json_t *meta = json_pack("{s:s, s:I}", "split", outlet->journal->name, "shard", (json_int_t)outlet->point.shards);
 	if (status == D2V_OK && !meta)
 		status = d2v_fail(err, D2V_NO_MEMORY, "the meta of a shard: out of memory");
@@ -108,15 +112,40 @@ static d2v_status publish_shard(d2v_outlet *outlet, d2v_error *err) {
 	return D2V_OK;
 }
 
-static d2v_status append(d2v_outlet *outlet, const d2v_item *item, const char *text, size_t text_size, d2v_error *err) {
-	if (!outlet->writer) {
-		char *path;
-		D2V_TRY(shard_path(outlet, outlet->point.shards, &path, err));
-		d2v_status status =
-			d2v_shard_writer_begin(&outlet->writer, path, outlet->shard_size + outlet->shard_size / 8, err);
-		d2v_free(path);
-		D2V_TRY(status);
+static d2v_status begin_shard(d2v_outlet *outlet, d2v_error *err) {
+	char *path;
+	if (outlet->writer)
+		return D2V_OK;
+	D2V_TRY(shard_path(outlet, outlet->point.shards, &path, err));
+	d2v_status status = d2v_shard_writer_begin(&outlet->writer, path, outlet->shard_size + outlet->shard_size / 8, err);
+	d2v_free(path);
+	return status;
+}
+
+static uint64_t published_records(const d2v_journal_split *split) {
+	uint64_t records = 0;
+	for (uint64_t i = 0; i < split->now.shards; i++)
+		records += split->shards[i].records;
+	return records;
+}
+
+// A run of tokens, which makes no record of its own.
+static d2v_status append_tokens(d2v_outlet *outlet, const d2v_item *item, d2v_error *err) {
+	outlet->point.documents += item->documents;
+	outlet->point.empty += item->empty;
+	outlet->units += item->units;
+	if (!item->units)
+		return D2V_OK;
+	if (!outlet->blocks) {
+		D2V_TRY(d2v_token_blocks_new(&outlet->blocks, item->codec, err));
+		outlet->number = published_records(outlet->journal);
 	}
+	D2V_TRY(begin_shard(outlet, err));
+	return d2v_token_blocks_add(outlet->blocks, item, outlet->writer, &outlet->number, err);
+}
+
+static d2v_status append(d2v_outlet *outlet, const d2v_item *item, const char *text, size_t text_size, d2v_error *err) {
+	D2V_TRY(begin_shard(outlet, err));
 	d2v_record record = { .codec = (uint8_t)item->codec,
 		.label = item->place.label,
 		.rate = item->rate,
@@ -144,6 +173,8 @@ d2v_status d2v_outlet_drain(d2v_outlet *outlet, d2v_texts *texts, d2v_item **lef
 		D2V_TRY(d2v_rejected_log_add(&outlet->log, item->place.name, &item->place.rejection, err));
 		outlet->point.rejected = outlet->log.lines;
 		outlet->point.rejected_bytes = outlet->log.bytes;
+	} else if (item->codec == D2V_CODEC_TOK16 || item->codec == D2V_CODEC_TOK32) {
+		D2V_TRY(append_tokens(outlet, item, err));
 	} else {
 		const char *text;
 		size_t text_size;
@@ -157,7 +188,8 @@ d2v_status d2v_outlet_drain(d2v_outlet *outlet, d2v_texts *texts, d2v_item **lef
 	}
 	outlet->first++;
 	outlet->point.source = item->source;
-	outlet->point.member = item->member + 1;
+	outlet->point.member = item->in_pieces ? item->member : item->member + 1;
+	outlet->point.piece = item->in_pieces ? item->piece_number + 1 : 0;
 	*left = item;
 	if (outlet->writer && d2v_shard_writer_bytes(outlet->writer) >= outlet->shard_size) {
 		*published = true;
@@ -169,7 +201,7 @@ d2v_status d2v_outlet_drain(d2v_outlet *outlet, d2v_texts *texts, d2v_item **lef
 d2v_status d2v_outlet_end_source(d2v_outlet *outlet, uint32_t next_source, d2v_error *err) {
 	D2V_ASSERT(d2v_outlet_is_empty(outlet));
 	outlet->point.source = next_source;
-	outlet->point.member = 0;
+	outlet->point.member = outlet->point.piece = 0;
 	if (outlet->writer)
 		D2V_TRY(publish_shard(outlet, err));
 	else

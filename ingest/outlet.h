@@ -10,11 +10,14 @@
 #include "ingest/journal.h"
 #include "ingest/rejected_log.h"
 #include "ingest/texts.h"
+#include "ingest/token_blocks.h"
 
 typedef struct d2v_outlet {
 	const char *out;            // the data set's folder; borrowed
 	d2v_journal_split *journal; // borrowed
 	d2v_shard_writer *writer;   // NULL between shards
+	d2v_token_blocks *blocks;   // of text; NULL until there is any
+	uint64_t number;            // text: of the next record in the split
 	d2v_rejected_log log;
 	d2v_item **waiting; // a queue
 	size_t waiting_capacity, first, end;

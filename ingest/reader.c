@@ -43,7 +43,10 @@ static d2v_status keep_download(const d2v_ingest_options *options, const d2v_ing
 d2v_status d2v_reader_open_source(
 	const d2v_ingest_options *options, uint32_t index, d2v_origin **opened, d2v_error *err) {
 	const d2v_ingest_source *source = &options->sources[index];
-	d2v_origin_options how = { .md5 = source->md5, .download = options->download };
+	char name[256];
+	d2v_origin_options how = { .md5 = source->md5, .sha256 = source->sha256, .download = options->download };
+	d2v_origin_single_name(source->where, name, sizeof name);
+	how.single = options->layout->is_single && options->layout->is_single(name);
 	how.download.expected = source->bytes;
 	char *path = NULL;
 	*opened = NULL;
@@ -69,6 +72,7 @@ d2v_status d2v_reader_open(d2v_reader *reader, const d2v_ingest_options *options
 		snprintf(resume->name, sizeof resume->name, "%s", journal->splits[i].name);
 		resume->source = journal->splits[i].now.source;
 		resume->member = journal->splits[i].now.member;
+		resume->piece = journal->splits[i].now.piece;
 	}
 	if (!reader->index)
 		return D2V_OK;
@@ -80,9 +84,20 @@ d2v_status d2v_reader_open(d2v_reader *reader, const d2v_ingest_options *options
 }
 
 void d2v_reader_close(d2v_reader *reader) {
+	d2v_piece_reader_free(reader->pieces);
 	d2v_origin_close(reader->source);
 	d2v_name_set_release(&reader->names);
 	reader->source = NULL;
+	reader->pieces = NULL;
+}
+
+// Pieces of a member that an earlier run has done.
+static uint64_t pieces_done(const d2v_reader *reader, const char *split, uint64_t member) {
+	for (size_t i = 0; i < reader->resume_count; i++)
+		if (strcmp(reader->resume[i].name, split) == 0 && reader->resume[i].source == reader->index &&
+			reader->resume[i].member == member)
+			return reader->resume[i].piece;
+	return 0;
 }
 
 static bool was_done(const d2v_reader *reader, const char *split, uint64_t member) {
@@ -100,6 +115,7 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 	bool added = true;
 	*wanted = false;
 	*place = (d2v_place){ .label = D2V_RECORD_NO_LABEL };
+	item->in_pieces = false;
 	item->source = reader->index;
 	item->member = member->index;
 	if (!member->is_file)
@@ -126,7 +142,7 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 		d2v_reject(&place->rejection, D2V_REASON_UNSAFE_NAME, "a name of %zu bytes; a record's has at most %d",
 			strlen(place->name), D2V_RECORD_NAME_MAX);
 	}
-	if (place->role == D2V_ROLE_SAMPLE)
+	if (place->role == D2V_ROLE_SAMPLE || place->role == D2V_ROLE_PIECES)
 		D2V_TRY(d2v_name_set_add(&reader->names, place->split, place->name, &added, err));
 	if (!added) {
 		place->role = D2V_ROLE_REJECTED;
@@ -187,6 +203,74 @@ static d2v_status read_item(d2v_reader *reader, uint64_t ticket, d2v_budget *bud
 	return D2V_OK;
 }
 
+static d2v_status begin_pieces(d2v_reader *reader, const d2v_item *item, d2v_error *err) {
+	if (!reader->pieces)
+		D2V_TRY(d2v_piece_reader_new(&reader->pieces, err));
+	reader->in_pieces = true;
+	reader->place = item->place;
+	reader->member = item->member;
+	reader->piece = 0;
+	d2v_piece_reader_start(reader->pieces, reader->source, reader->place.name,
+		reader->place.json_lines ? reader->options->places.field : NULL);
+	return D2V_OK;
+}
+
+// The next piece that no earlier run has done. D2V_END: the member has no more.
+static d2v_status read_piece(d2v_reader *reader, d2v_item *item, unsigned char **bytes, size_t *capacity,
+	d2v_rejection *rejection, d2v_error *err) {
+	uint64_t done = pieces_done(reader, reader->place.split, reader->member);
+	do {
+		*rejection = (d2v_rejection){ 0 };
+		item->piece_number = reader->piece++;
+		D2V_TRY(d2v_piece_reader_next(reader->pieces, bytes, capacity, &item->piece, rejection, err));
+	} while (item->piece_number < done);
+	return D2V_OK;
+}
+
+static void fill_piece(const d2v_reader *reader, d2v_item *item, const d2v_rejection *rejection) {
+	item->kind = D2V_ITEM_SAMPLE;
+	item->source = reader->index;
+	item->member = reader->member;
+	item->place = reader->place;
+	item->skipped = false;
+	item->in_pieces = true;
+	item->ignored = reader->ignored;
+	d2v_origin_progress(reader->source, &item->done, &item->total);
+	if (rejection->reason == D2V_REASON_NONE)
+		return;
+	item->kind = D2V_ITEM_REJECTED;
+	item->place.rejection = *rejection;
+	size_t length = strlen(item->place.name);
+	if (item->piece.line)
+		snprintf(
+			item->place.name + length, sizeof item->place.name - length, ":%llu", (unsigned long long)item->piece.line);
+}
+
+// *taken: there was one.
+static d2v_status take_piece(d2v_reader *reader, uint64_t ticket, d2v_budget *budget, d2v_item *item,
+	unsigned char **bytes, size_t *capacity, size_t *size, bool *taken, d2v_error *err) {
+	uint64_t need = 3 * D2V_CUTTER_PIECE; // the text, and at worst a token for each byte
+	d2v_rejection rejection;
+	*taken = false;
+	if (!d2v_budget_reserve(budget, ticket, need))
+		return D2V_END;
+	d2v_status status = read_piece(reader, item, bytes, capacity, &rejection, err);
+	*taken = status == D2V_OK;
+	if (*taken)
+		fill_piece(reader, item, &rejection);
+	reader->in_pieces = *taken;
+	item->reserved = *taken && item->kind == D2V_ITEM_SAMPLE ? need : 0;
+	d2v_budget_release(budget, need - item->reserved);
+	*size = *taken ? item->piece.size : 0;
+	return status == D2V_END ? D2V_OK : status;
+}
+
+static d2v_status check_asked(d2v_error *err) {
+	if (!d2v_signals_asked())
+		return D2V_OK;
+	return d2v_fail(err, D2V_INTERRUPTED, "interrupted; what was published is kept: run the same command to go on");
+}
+
 d2v_status d2v_reader_next(d2v_reader *reader, uint64_t ticket, d2v_budget *budget, d2v_item *item,
 	unsigned char **bytes, size_t *capacity, size_t *size, d2v_error *err) {
 	d2v_member member;
@@ -197,9 +281,12 @@ d2v_status d2v_reader_next(d2v_reader *reader, uint64_t ticket, d2v_budget *budg
 	if (!reader->source)
 		D2V_TRY(d2v_reader_open_source(reader->options, reader->index, &reader->source, err));
 	while (!wanted) {
-		if (d2v_signals_asked())
-			return d2v_fail(
-				err, D2V_INTERRUPTED, "interrupted; what was published is kept: run the same command to go on");
+		D2V_TRY(check_asked(err));
+		if (reader->in_pieces) {
+			D2V_TRY(take_piece(reader, ticket, budget, item, bytes, capacity, size, &wanted, err));
+			if (wanted)
+				return D2V_OK;
+		}
 		d2v_status status = d2v_origin_next(reader->source, &member, err);
 		d2v_origin_progress(reader->source, &item->done, &item->total);
 		if (status == D2V_END) {
@@ -211,6 +298,10 @@ d2v_status d2v_reader_next(d2v_reader *reader, uint64_t ticket, d2v_budget *budg
 			return d2v_fail(err, D2V_UNSAFE, "more than %llu members; give the sources in parts, or raise --max-files",
 				(unsigned long long)reader->options->max_files);
 		D2V_TRY(judge(reader, &member, item, &wanted, err));
+		if (wanted && item->place.role == D2V_ROLE_PIECES) {
+			D2V_TRY(begin_pieces(reader, item, err));
+			wanted = false;
+		}
 	}
 	item->ignored = reader->ignored;
 	return read_item(reader, ticket, budget, item, bytes, capacity, size, err);

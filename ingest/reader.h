@@ -10,6 +10,7 @@
 #include "ingest/item.h"
 #include "ingest/journal.h"
 #include "ingest/name_set.h"
+#include "ingest/piece_reader.h"
 
 #define D2V_READER_TEXT_MAX ((uint64_t)1 << 20) // bytes of a member that holds texts
 
@@ -19,12 +20,16 @@ typedef struct d2v_reader {
 	struct d2v_reader_resume {
 		char name[D2V_SPLIT_NAME_MAX + 1];
 		uint32_t source;
-		uint64_t member;
+		uint64_t member, piece;
 	} resume[D2V_JOURNAL_SPLITS_MAX];
 	size_t resume_count;
 	d2v_origin *source;
 	uint32_t index; // of the source
 	d2v_name_set names;
+	d2v_piece_reader *pieces; // NULL until a member is read so
+	bool in_pieces;           // one is being read: this one
+	d2v_place place;
+	uint64_t member, piece;
 	uint64_t ignored;
 } d2v_reader;
 

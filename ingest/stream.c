@@ -168,6 +168,15 @@ d2v_status d2v_stream_finish(d2v_stream *stream, char checksum[D2V_HASH_HEX + 8]
 	return D2V_OK;
 }
 
+d2v_status d2v_stream_check(const d2v_stream *stream, const char *checksum, const char *wanted, d2v_error *err) {
+	const char *colon = strchr(checksum, ':'), *hex = colon ? colon + 1 : checksum;
+	if (!wanted || strcmp(hex, wanted) == 0)
+		return D2V_OK;
+	return d2v_fail(err, D2V_CORRUPT,
+		"%s: its %s is %s, expected %s: not the file it should be, or damaged; fetch it again", stream->name,
+		stream->kind == D2V_MD5 ? "MD5" : "SHA-256", hex, wanted);
+}
+
 void d2v_stream_close(d2v_stream *stream) {
 	if (!stream)
 		return;

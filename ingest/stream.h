@@ -38,6 +38,8 @@ const char *d2v_stream_name(const d2v_stream *stream);
 // Reads what nobody asked for to the end, and gives the checksum ("md5:..." or "sha256:..."; "" in memory) and the size
 // of the whole.
 d2v_status d2v_stream_finish(d2v_stream *stream, char checksum[D2V_HASH_HEX + 8], uint64_t *bytes, d2v_error *err);
+// Holds what finish gave against the hexadecimal sum that it must be; NULL: any. D2V_CORRUPT.
+d2v_status d2v_stream_check(const d2v_stream *stream, const char *checksum, const char *wanted, d2v_error *err);
 void d2v_stream_close(d2v_stream *stream); // NULL is allowed
 
 #endif

@@ -7,6 +7,8 @@ int main(int argc, char **argv) {
 		{ &ingest_imagenet_command, ingest_imagenet },
 		{ &ingest_audio_command, ingest_audio },
 		{ &ingest_images_command, ingest_images },
+		{ &ingest_openwebtext_command, ingest_openwebtext },
+		{ &ingest_text_command, ingest_text },
 		{ 0 },
 	};
 	return d2v_options_dispatch(

@@ -213,10 +213,12 @@ int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *
 // ---- the subcommands
 
 extern const d2v_command ingest_librispeech_command, ingest_audio_command, ingest_imagenet_command,
-	ingest_images_command;
+	ingest_images_command, ingest_openwebtext_command, ingest_text_command;
 int ingest_librispeech(const d2v_command *command, int argc, char **argv);
 int ingest_audio(const d2v_command *command, int argc, char **argv);
 int ingest_imagenet(const d2v_command *command, int argc, char **argv);
 int ingest_images(const d2v_command *command, int argc, char **argv);
+int ingest_openwebtext(const d2v_command *command, int argc, char **argv);
+int ingest_text(const d2v_command *command, int argc, char **argv);
 
 #endif

@@ -245,6 +245,12 @@ static json_t *facts_of(const d2v_ingest_options *options, const d2v_ingest_resu
 		digest);
 }
 
+static d2v_status set_text_facts(json_t *facts, const d2v_ingest_result *result, d2v_error *err) {
+	D2V_TRY(d2v_json_set(facts, "tokens", json_integer((json_int_t)result->units), err));
+	D2V_TRY(d2v_json_set(facts, "documents", json_integer((json_int_t)result->documents), err));
+	return d2v_json_set(facts, "empty_documents", json_integer((json_int_t)result->empty), err);
+}
+
 static d2v_status print_json(const d2v_ingest_options *options, const d2v_ingest_result *result, d2v_error *err) {
 	char *text = NULL;
 	json_t *facts = facts_of(options, result);
@@ -256,6 +262,8 @@ static d2v_status print_json(const d2v_ingest_options *options, const d2v_ingest
 			status = d2v_json_set(
 				facts, "times_real_time", json_real(result->seconds > 0 ? new_seconds / result->seconds : 0.0), err);
 	}
+	if (status == D2V_OK && options->layout->decoder->modality == D2V_TEXT)
+		status = set_text_facts(facts, result, err);
 	if (status == D2V_OK)
 		status = d2v_json_text(facts, &text, err);
 	json_decref(facts);
@@ -274,6 +282,12 @@ static void print_text(const d2v_ingest_options *options, const d2v_ingest_resul
 		snprintf(hours, sizeof hours, "%.2f h, ", (double)result->units / options->rate / 3600);
 		snprintf(texts, sizeof texts, "%llu without text, ", (unsigned long long)result->without_text);
 		snprintf(pace, sizeof pace, ", %.0fx real time", result->seconds > 0 ? new_seconds / result->seconds : 0);
+	} else if (decoder->modality == D2V_TEXT) {
+		snprintf(hours, sizeof hours, "%llu documents, %s tokens, ", (unsigned long long)result->documents,
+			d2v_progress_count(result->units, took));
+		snprintf(texts, sizeof texts, "%llu empty, ", (unsigned long long)result->empty);
+		snprintf(pace, sizeof pace, ", %s/s of text",
+			d2v_progress_bytes(result->seconds > 0 ? (double)result->new_text_bytes / result->seconds : 0, took));
 	} else
 		snprintf(pace, sizeof pace, ", %.0f %s/s",
 			result->seconds > 0 ? (double)result->new_records / result->seconds : 0, decoder->records);

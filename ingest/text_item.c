@@ -5,7 +5,7 @@
 #include "base/progress.h"
 #include "ingest/decoder.h"
 #include "ingest/text_archive.h"
-#include "ingest/text_encoder.h"
+#include "ingest/token_encoder.h"
 #include "ingest/tokenizer.h"
 #include "shards/codec_tokens.h"
 
@@ -14,7 +14,7 @@
 #define STEP ((uint64_t)1 << 20) // in which a growing run is charged to the budget
 
 typedef struct text_worker {
-	d2v_text_encoder *encoder;
+	d2v_token_encoder *encoder;
 	d2v_text_archive *archive; // NULL until there is one
 	d2v_codec codec;
 } text_worker;
@@ -23,7 +23,7 @@ static void text_close(void *worker) {
 	text_worker *self = worker;
 	if (!self)
 		return;
-	d2v_text_encoder_free(self->encoder);
+	d2v_token_encoder_free(self->encoder);
 	d2v_text_archive_free(self->archive);
 	d2v_free(self);
 }
@@ -34,7 +34,7 @@ static d2v_status text_open(void **worker, const d2v_ingest_options *options, d2
 	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
 	self->codec = options->store;
 	d2v_status status =
-		d2v_text_encoder_new(&self->encoder, d2v_tokenizer_merges(options->tokenizer), self->codec, err);
+		d2v_token_encoder_new(&self->encoder, d2v_tokenizer_merges(options->tokenizer), self->codec, err);
 	if (status != D2V_OK)
 		text_close(self);
 	else
@@ -43,7 +43,7 @@ static d2v_status text_open(void **worker, const d2v_ingest_options *options, d2
 }
 
 static void text_trim(void *worker, size_t keep) {
-	d2v_text_run *run = d2v_text_encoder_run(((text_worker *)worker)->encoder);
+	d2v_token_run *run = d2v_token_encoder_run(((text_worker *)worker)->encoder);
 	if (run->capacity <= keep)
 		return;
 	d2v_free(run->tokens);
@@ -52,13 +52,13 @@ static void text_trim(void *worker, size_t keep) {
 }
 
 static size_t size_of(const text_worker *self) {
-	const d2v_text_run *run = d2v_text_encoder_run(self->encoder);
+	const d2v_token_run *run = d2v_token_encoder_run(self->encoder);
 	return d2v_codec_tokens_size(self->codec, run->count, (uint32_t)run->documents);
 }
 
 // The run becomes the item's payload; the worker gets the item's old memory for the next one.
 static d2v_status keep_run(text_worker *self, d2v_item *item, d2v_error *err) {
-	d2v_text_run *run = d2v_text_encoder_run(self->encoder);
+	d2v_token_run *run = d2v_token_encoder_run(self->encoder);
 	size_t size = size_of(self);
 	D2V_TRY(d2v_reserve(&run->tokens, &run->capacity, size, 1, err));
 	d2v_codec_tokens_encode(self->codec, run->tokens, run->count, run->ends, (uint32_t)run->documents, run->tokens);
@@ -88,7 +88,7 @@ typedef struct archive_job {
 
 static d2v_status take_piece(void *context, const unsigned char *bytes, const d2v_text_piece *piece, d2v_error *err) {
 	archive_job *job = context;
-	D2V_TRY(d2v_text_encoder_add(job->worker->encoder, bytes, piece, err));
+	D2V_TRY(d2v_token_encoder_add(job->worker->encoder, bytes, piece, err));
 	size_t size = size_of(job->worker);
 	if (size > job->max)
 		return d2v_fail(
@@ -116,8 +116,8 @@ static d2v_status text_decode(void *worker, d2v_item *item, d2v_decoder_file *fi
 	d2v_budget *budget, uint64_t ticket, d2v_error *err) {
 	text_worker *self = worker;
 	archive_job job = { .worker = self, .budget = budget, .ticket = ticket, .max = options->max_member };
-	d2v_text_encoder_begin(self->encoder);
-	d2v_status status = item->in_pieces ? d2v_text_encoder_add(self->encoder, file->bytes, &item->piece, err)
+	d2v_token_encoder_begin(self->encoder);
+	d2v_status status = item->in_pieces ? d2v_token_encoder_add(self->encoder, file->bytes, &item->piece, err)
 										: decode_archive(self, item, file, &job, err);
 	uint64_t charged = item->reserved + job.charged;
 	item->reserved = 0;

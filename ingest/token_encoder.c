@@ -1,4 +1,4 @@
-#include "ingest/text_encoder.h"
+#include "ingest/token_encoder.h"
 
 #include "base/memory.h"
 #include "ingest/text_lines.h"
@@ -6,15 +6,15 @@
 
 #include <string.h>
 
-struct d2v_text_encoder {
+struct d2v_token_encoder {
 	d2v_bpe_encoder *bpe;
 	d2v_codec codec;
 	d2v_ids ids; // of a line
-	d2v_text_run run;
+	d2v_token_run run;
 };
 
-d2v_status d2v_text_encoder_new(
-	d2v_text_encoder **encoder, const d2v_bpe_merges *merges, d2v_codec codec, d2v_error *err) {
+d2v_status d2v_token_encoder_new(
+	d2v_token_encoder **encoder, const d2v_bpe_merges *merges, d2v_codec codec, d2v_error *err) {
 	D2V_ASSERT(codec == D2V_CODEC_TOK16 || codec == D2V_CODEC_TOK32);
 	D2V_TRY(d2v_alloc_zero(encoder, 1, sizeof **encoder, err));
 	(*encoder)->codec = codec;
@@ -26,7 +26,7 @@ d2v_status d2v_text_encoder_new(
 	return status;
 }
 
-void d2v_text_encoder_free(d2v_text_encoder *encoder) {
+void d2v_token_encoder_free(d2v_token_encoder *encoder) {
 	if (!encoder)
 		return;
 	d2v_bpe_encoder_free(encoder->bpe);
@@ -36,18 +36,18 @@ void d2v_text_encoder_free(d2v_text_encoder *encoder) {
 	d2v_free(encoder);
 }
 
-void d2v_text_encoder_begin(d2v_text_encoder *encoder) {
-	d2v_text_run *run = &encoder->run;
+void d2v_token_encoder_begin(d2v_token_encoder *encoder) {
+	d2v_token_run *run = &encoder->run;
 	run->count = run->documents = run->empty = run->bytes = 0;
 }
 
-d2v_text_run *d2v_text_encoder_run(d2v_text_encoder *encoder) {
+d2v_token_run *d2v_token_encoder_run(d2v_token_encoder *encoder) {
 	return &encoder->run;
 }
 
 // Appends the ids of the line and, when it is whole, its end.
-static d2v_status put_ids(d2v_text_encoder *encoder, bool whole, d2v_error *err) {
-	d2v_text_run *run = &encoder->run;
+static d2v_status put_ids(d2v_token_encoder *encoder, bool whole, d2v_error *err) {
+	d2v_token_run *run = &encoder->run;
 	size_t count = encoder->ids.count, after = run->count + count + whole;
 	bool narrow = encoder->codec == D2V_CODEC_TOK16;
 	if (after > UINT32_MAX)
@@ -72,7 +72,7 @@ static d2v_status put_ids(d2v_text_encoder *encoder, bool whole, d2v_error *err)
 }
 
 static d2v_status put_line(void *context, const unsigned char *line, size_t size, bool whole, d2v_error *err) {
-	d2v_text_encoder *encoder = context;
+	d2v_token_encoder *encoder = context;
 	encoder->ids.count = 0;
 	if (size)
 		D2V_TRY(d2v_bpe_encode(encoder->bpe, line, size, &encoder->ids, err));
@@ -80,8 +80,8 @@ static d2v_status put_line(void *context, const unsigned char *line, size_t size
 }
 
 static d2v_status end_document(void *context, d2v_error *err) {
-	d2v_text_encoder *encoder = context;
-	d2v_text_run *run = &encoder->run;
+	d2v_token_encoder *encoder = context;
+	d2v_token_run *run = &encoder->run;
 	encoder->ids.count = 0;
 	D2V_TRY(put_ids(encoder, true, err)); // the empty line between documents
 	D2V_TRY(d2v_reserve(&run->ends, &run->end_capacity, run->documents + 1, sizeof *run->ends, err));
@@ -89,8 +89,8 @@ static d2v_status end_document(void *context, d2v_error *err) {
 	return D2V_OK;
 }
 
-d2v_status d2v_text_encoder_add(
-	d2v_text_encoder *encoder, const unsigned char *bytes, const d2v_text_piece *piece, d2v_error *err) {
+d2v_status d2v_token_encoder_add(
+	d2v_token_encoder *encoder, const unsigned char *bytes, const d2v_text_piece *piece, d2v_error *err) {
 	d2v_text_sink sink = { .line = put_line, .end_document = end_document, .context = encoder };
 	encoder->run.bytes += piece->size;
 	return d2v_text_lines(bytes, piece, &sink, &encoder->run.empty, err);

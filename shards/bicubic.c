@@ -171,12 +171,18 @@ static inline void store(uint8_t *bytes, const sums_of_lanes *sum) {
 
 // ---- turning blocks of LANES x LANES bytes
 
+#ifdef __clang__
+#define INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, (bytes_of_lanes){ __VA_ARGS__ })
+#endif
+
 static inline bytes_of_lanes lower(bytes_of_lanes a, bytes_of_lanes b) {
-	return __builtin_shuffle(a, b, (bytes_of_lanes){ 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23 });
+	return INTERLEAVE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 
 static inline bytes_of_lanes upper(bytes_of_lanes a, bytes_of_lanes b) {
-	return __builtin_shuffle(a, b, (bytes_of_lanes){ 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 });
+	return INTERLEAVE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 // out[j][i] = in[i][j]. Four rounds of interleaving row i with row i + 8: each moves one bit of the row's number to the

@@ -1,0 +1,476 @@
+// The loader of pictures over shards: what is in a batch, one stream for any number of threads and ranks, going on from
+// anywhere, the evaluation's order, damage.
+#include "loaders/image_source.h"
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "loaders/picture_crop.h"
+#include "tests/base/scratch.h"
+#include "tests/loaders/image_data.h"
+#include "tests/ref/ref_bicubic.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PICTURES = 61, BATCH = 7, STEPS = 9, BATCHES_MAX = 64 };
+
+static d2v_error err;
+
+static image_data data_in(void **state, const char *name, d2v_codec codec) {
+	return (image_data){ .folder = scratch_path(state, name),
+		.seed = 11,
+		.pictures = PICTURES,
+		.shards = 3,
+		.smallest = 20,
+		.largest = 90,
+		.codec = codec };
+}
+
+static image_data make_data(void **state) {
+	image_data data = data_in(state, "pictures", D2V_CODEC_JPEG);
+	if (!d2v_file_exists(scratch_path(state, "pictures/dataset.json")))
+		assert_ok(image_data_make(&data, &err));
+	return data;
+}
+
+static d2v_image_options options_for(const image_data *data) {
+	d2v_image_options options;
+	d2v_image_options_init(&options);
+	options.common.data = data->folder;
+	options.common.seed = 5;
+	options.batch_size = BATCH;
+	options.size = 32;
+	options.patch_size = 4;
+	options.clone_batch = 3;
+	return options;
+}
+
+static d2v_source *open_source(const d2v_image_options *options) {
+	d2v_source *source;
+	assert_ok(d2v_image_source_open(&source, options, &err));
+	return source;
+}
+
+static const d2v_batch *next_of(d2v_source *source) {
+	const d2v_batch *batch;
+	assert_ok(d2v_source_next(source, &batch, &err));
+	return batch;
+}
+
+static void digests_of(const d2v_image_options *options, uint64_t *digests, uint64_t count) {
+	d2v_source *source = open_source(options);
+	for (uint64_t i = 0; i < count; i++) {
+		const d2v_batch *batch = next_of(source);
+		assert_true(batch->index == i);
+		digests[i] = batch->digest;
+		d2v_source_give(source, batch);
+	}
+	d2v_source_close(source);
+}
+
+// The picture as its record holds it, decoded whole; free.
+static uint8_t *picture_of(const image_data *data, uint32_t id, uint32_t *width, uint32_t *height) {
+	void *bytes;
+	size_t size;
+	d2v_image_decoder *decoder;
+	d2v_image_facts facts;
+	image_data_size(data, id, width, height);
+	uint8_t *pixels = malloc((size_t)*width * *height * 3);
+	assert_ok(image_data_payload(data, id, &bytes, &size, &err));
+	if (data->codec == D2V_CODEC_RGB8)
+		memcpy(pixels, bytes, size);
+	else {
+		assert_ok(d2v_image_decoder_new(&decoder, &err));
+		assert_ok(d2v_image_begin(decoder, bytes, size, &facts, &err));
+		assert_ok(d2v_image_whole(decoder, pixels, &err));
+		d2v_image_decoder_free(decoder);
+	}
+	d2v_free(bytes);
+	return pixels;
+}
+
+static void check_pixels(const d2v_batch *batch, int32_t b, const uint8_t *expected, bool mirrored) {
+	uint32_t side = (uint32_t)batch->width;
+	const uint8_t *image = batch->image + (size_t)b * side * side * 3;
+	for (uint32_t y = 0; y < side; y++)
+		for (uint32_t x = 0; x < side; x++)
+			assert_memory_equal(
+				image + (y * side + x) * 3, expected + (y * side + (mirrored ? side - 1 - x : x)) * 3, 3);
+}
+
+// One sample of a batch, worked out again from the picture and the keys that the headers promise.
+static bool check_sample(const image_data *data, const d2v_image_options *o, const d2v_batch *batch, int32_t b) {
+	static uint8_t expected[64 * 64 * 3];
+	uint32_t id = (uint32_t)batch->ids[b], width, height;
+	int32_t side = o->size / o->patch_size, scratch[256];
+	uint8_t *pixels = picture_of(data, id, &width, &height), mask[256];
+	d2v_random random;
+	d2v_random_start(&random, d2v_random_key_make(o->common.seed, D2V_RANDOM_CROP, batch->epoch, id));
+	d2v_image_region crop = d2v_picture_crop_random(width, height, o->scale, o->ratio, &random);
+	bool mirrored = d2v_random_unit(&random) < o->flip;
+	ref_bicubic(pixels, width, &crop, expected, (uint32_t)o->size, (uint32_t)o->size);
+	check_pixels(batch, b, expected, mirrored);
+	free(pixels);
+	d2v_random_start(&random, d2v_random_key_make(o->common.seed, D2V_RANDOM_MASK, batch->epoch, id));
+	for (int32_t m = 0; m < batch->clones; m++) {
+		d2v_masks_block_2d(&o->masks, &random, side, mask, scratch);
+		assert_int_equal(d2v_masks_count(mask, side * side), side * side - (int32_t)(side * side * (1 - .8)));
+		assert_memory_equal(
+			batch->mask + (size_t)(b * batch->clones + m) * (size_t)batch->tokens, mask, (size_t)batch->tokens);
+	}
+	return mirrored;
+}
+
+static void check_epoch(const image_data *data) {
+	d2v_image_options options = options_for(data);
+	d2v_source *source = open_source(&options);
+	uint8_t seen[PICTURES] = { 0 };
+	int total = 0, mirrored = 0, small = 0;
+	assert_true(d2v_source_epoch_steps(source, 1) == STEPS);
+	for (uint64_t i = 0; i < STEPS; i++) {
+		const d2v_batch *batch = next_of(source);
+		small += batch->samples == PICTURES % BATCH;
+		for (int32_t b = 0; b < batch->samples; b++) {
+			assert_true(!seen[batch->ids[b]]);
+			seen[batch->ids[b]] = 1;
+			mirrored += check_sample(data, &options, batch, b);
+			assert_int_equal(d2v_image_source_label(source, batch->ids[b]), batch->ids[b] % IMAGE_DATA_CLASSES);
+		}
+		total += batch->samples;
+		assert_true(batch->modality == D2V_IMAGE && batch->height == 32 && batch->width == 32);
+		assert_true(batch->clones == 3 && batch->tokens == 64 && batch->kept == (int32_t)(64 * (1 - .8)));
+		assert_int_equal(batch->masked_count, batch->samples * 3 * (64 - batch->kept));
+		assert_true(batch->epoch == 1 && !batch->pixels && !batch->valid && !batch->noise);
+		d2v_source_give(source, batch);
+	}
+	assert_true(total == PICTURES && small == 1 && mirrored > PICTURES / 4 && mirrored < 3 * PICTURES / 4);
+	const d2v_batch *batch = next_of(source);
+	assert_true(batch->epoch == 2 && batch->index == STEPS);
+	d2v_source_give(source, batch);
+	d2v_source_close(source);
+}
+
+static void test_batches_hold_what_they_should(void **state) {
+	image_data data = make_data(state), raw = data_in(state, "raw", D2V_CODEC_RGB8);
+	assert_ok(image_data_make(&raw, &err));
+	check_epoch(&data);
+	check_epoch(&raw);
+}
+
+static void test_evaluation(void **state) {
+	image_data data = make_data(state);
+	d2v_image_options options = options_for(&data);
+	options.eval = true;
+	options.resize = 40;
+	options.common.threads = 2;
+	d2v_source *source = open_source(&options);
+	uint8_t *expected = malloc(512 * 512 * 3), centre[32 * 32 * 3];
+	for (uint64_t at = 0; at < 2 * PICTURES;) {
+		const d2v_batch *batch = next_of(source);
+		assert_true(!batch->mask && !batch->keep && batch->clones == 1 && batch->kept == 64);
+		for (int32_t b = 0; b < batch->samples; b++, at++) {
+			uint32_t id = (uint32_t)(at % PICTURES), width, height, wide, high;
+			assert_true(batch->ids[b] == id);
+			uint8_t *pixels = picture_of(&data, id, &width, &height);
+			d2v_picture_crop_resized(width, height, 40, &wide, &high);
+			assert_true((wide < high ? wide : high) == 40 && wide < 512 && high < 512);
+			ref_bicubic(pixels, width, &(d2v_image_region){ .height = height, .width = width }, expected, wide, high);
+			uint32_t top = (uint32_t)rint((high - 32) / 2.0), left = (uint32_t)rint((wide - 32) / 2.0);
+			for (uint32_t y = 0; y < 32; y++)
+				memcpy(centre + y * 32 * 3, expected + ((top + y) * wide + left) * 3, 32 * 3);
+			check_pixels(batch, b, centre, false);
+			free(pixels);
+		}
+		d2v_source_give(source, batch);
+	}
+	free(expected);
+	d2v_source_close(source);
+}
+
+static void test_same_stream_for_any_threads(void **state) {
+	image_data data = make_data(state);
+	d2v_image_options options = options_for(&data);
+	uint64_t count = 2 * STEPS + 3, one[BATCHES_MAX], many[BATCHES_MAX];
+	digests_of(&options, one, count);
+	static const struct { int threads, slots; } cases[] = { { 2, 0 }, { 8, 0 }, { 8, 3 }, { 1, 16 } };
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		options.common.threads = cases[i].threads;
+		options.common.slots = cases[i].slots;
+		digests_of(&options, many, count);
+		assert_memory_equal(one, many, count * sizeof *one);
+	}
+	// The comparison can fail: every option that should reach the stream does.
+	enum { OTHERS = 9 };
+	d2v_image_options other[OTHERS];
+	for (int i = 0; i < OTHERS; i++)
+		other[i] = options_for(&data);
+	other[0].common.seed++;
+	other[1].batch_size++;
+	other[2].size = 36;
+	other[3].scale[0] = .3;
+	other[4].ratio[1] = 1;
+	other[5].flip = 0;
+	other[6].clone_batch++;
+	other[7].masks.mask_prob = .7;
+	other[8].eval = true;
+	for (int i = 0; i < OTHERS; i++) {
+		digests_of(&other[i], many, 3);
+		assert_memory_not_equal(one, many, 3 * sizeof *one);
+	}
+}
+
+static void test_goes_on_from_anywhere(void **state) {
+	image_data data = make_data(state);
+	d2v_image_options options = options_for(&data);
+	uint64_t count = 2 * STEPS + 3, digests[BATCHES_MAX];
+	d2v_source_position positions[BATCHES_MAX];
+	d2v_source *source = open_source(&options);
+	for (uint64_t i = 0; i < count; i++) {
+		positions[i] = d2v_source_tell(source);
+		const d2v_batch *batch = next_of(source);
+		digests[i] = batch->digest;
+		d2v_source_give(source, batch);
+	}
+	for (uint64_t from = 0; from + 2 < count; from++) {
+		if (from % 3 == 0) { // another number of threads, and a fresh process's source
+			d2v_source_close(source);
+			options.common.threads = 1 + (int)(from / 3 % 3);
+			source = open_source(&options);
+		}
+		assert_ok(d2v_source_seek(source, &positions[from], &err));
+		for (uint64_t i = from; i < from + 2; i++) {
+			const d2v_batch *batch = next_of(source);
+			assert_true(batch->digest == digests[i] && batch->index == i);
+			d2v_source_give(source, batch);
+		}
+		d2v_source_position now = d2v_source_tell(source);
+		assert_memory_equal(&now, &positions[from + 2], sizeof now);
+	}
+	d2v_source_close(source);
+	options.size = 40;
+	source = open_source(&options);
+	assert_int_equal(d2v_source_seek(source, &positions[3], &err), D2V_INVALID);
+	assert_non_null(strstr(err.text, "patch_size"));
+	d2v_source_close(source);
+}
+
+// The batches of rank r's turns stand at places r, R + r, ... of the stream of one rank; the last turn may be empty.
+static void test_ranks_share_one_stream(void **state) {
+	image_data data = make_data(state);
+	d2v_image_options options = options_for(&data);
+	uint64_t all[BATCHES_MAX];
+	digests_of(&options, all, 2 * STEPS);
+	for (uint32_t ranks = 2; ranks <= 5; ranks++) {
+		uint64_t turns = (STEPS + ranks - 1) / ranks;
+		for (uint32_t rank = 0; rank < ranks; rank++) {
+			options.common.world_size = ranks, options.common.rank = rank, options.common.threads = 2;
+			d2v_source *source = open_source(&options);
+			assert_true(d2v_source_epoch_steps(source, 1) == turns);
+			for (uint64_t i = 0; i < 2 * turns; i++) {
+				const d2v_batch *batch = next_of(source);
+				uint64_t place = i % turns * ranks + rank;
+				if (place < STEPS)
+					assert_true(batch->digest == all[i / turns * STEPS + place]);
+				else
+					assert_true(batch->samples == 0 && batch->masked_count == 0);
+				d2v_source_give(source, batch);
+			}
+			d2v_source_close(source);
+		}
+	}
+}
+
+// ---- damage
+
+// Flips one bit in the payload of some pictures, found in the shards by its bytes.
+static void damage(const image_data *data, const uint32_t *pictures, size_t count) {
+	for (uint32_t shard = 0; shard < data->shards; shard++) {
+		char path[1024];
+		void *bytes;
+		size_t size;
+		snprintf(path, sizeof path, "%s/train/%05u.mdb", data->folder, shard);
+		assert_ok(d2v_file_read(path, 1u << 30, &bytes, &size, &err));
+		FILE *file = fopen(path, "r+b");
+		assert_non_null(file);
+		for (size_t i = 0; i < count; i++) {
+			void *payload;
+			size_t payload_size;
+			assert_ok(image_data_payload(data, pictures[i], &payload, &payload_size, &err));
+			unsigned char *at = memmem(bytes, size, payload, payload_size);
+			if (at) {
+				size_t middle = payload_size / 2;
+				assert_int_equal(fseek(file, (long)(at + middle - (unsigned char *)bytes), SEEK_SET), 0);
+				fputc(at[middle] ^ 4, file);
+			}
+			d2v_free(payload);
+		}
+		fclose(file);
+		d2v_free(bytes);
+	}
+}
+
+// Takes batches until an error or `most`; digests and how many came.
+static uint64_t take(const d2v_image_options *options, uint64_t most, uint64_t *digests, const uint32_t *absent,
+	size_t absent_count, uint64_t *damaged, d2v_status *status) {
+	d2v_source *source = open_source(options);
+	const d2v_batch *batch;
+	uint64_t taken = 0;
+	for (; taken < most && (*status = d2v_source_next(source, &batch, &err)) == D2V_OK; taken++) {
+		digests[taken] = batch->digest;
+		for (int32_t b = 0; b < batch->samples; b++)
+			for (size_t i = 0; i < absent_count; i++)
+				assert_true(batch->ids[b] != absent[i]);
+		d2v_source_give(source, batch);
+	}
+	*damaged = d2v_source_statistics(source).damaged;
+	d2v_source_close(source);
+	return taken;
+}
+
+static int warnings;
+static void count_warning(void *context, d2v_log_level level, const char *line) {
+	(void)context, (void)line;
+	warnings += level == D2V_LOG_WARNING;
+}
+
+static void test_damage(void **state) {
+	image_data data = make_data(state), broken = data_in(state, "broken", D2V_CODEC_JPEG);
+	static const uint32_t bad[3] = { 7, 31, 60 };
+	assert_ok(image_data_make(&broken, &err));
+	damage(&broken, bad, 3);
+	d2v_image_options options = options_for(&data);
+	uint64_t whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
+	d2v_status status;
+	digests_of(&options, whole, 2 * STEPS);
+	d2v_log_set_sink(count_warning, NULL);
+	options = options_for(&broken);
+
+	// By default the first stops it, at the same batch for any number of threads, and is named.
+	uint64_t before = take(&options, 2 * STEPS, first, bad, 3, &damaged, &status);
+	assert_true(status == D2V_CORRUPT && before < STEPS && damaged == 0);
+	assert_non_null(strstr(err.text, ".mdb"));
+	assert_memory_equal(first, whole, before * sizeof *first);
+	options.common.threads = 4;
+	assert_true(take(&options, 2 * STEPS, other, bad, 3, &damaged, &status) == before && status == D2V_CORRUPT);
+
+	// Allowed: replaced, counted and named once, the rest of the stream untouched.
+	options.common.max_damaged = 3;
+	for (options.common.threads = 1; options.common.threads <= 4; options.common.threads += 3) {
+		uint64_t differ = 0, *got = options.common.threads == 1 ? first : other;
+		warnings = 0;
+		assert_true(take(&options, 2 * STEPS, got, bad, 3, &damaged, &status) == 2 * STEPS);
+		assert_true(status == D2V_OK && damaged == 3);
+		assert_int_equal(warnings, 3);
+		for (uint64_t i = 0; i < 2 * STEPS; i++)
+			differ += got[i] != whole[i];
+		assert_true(differ >= 2 && differ <= 6); // three an epoch, or fewer when two meet in one batch
+	}
+	assert_memory_equal(first, other, 2 * STEPS * sizeof *first);
+
+	// One too many.
+	options.common.max_damaged = 2;
+	assert_true(take(&options, 2 * STEPS, first, bad, 3, &damaged, &status) < STEPS && status == D2V_CORRUPT);
+	d2v_log_set_sink(NULL, NULL);
+}
+
+// A record that is whole, but whose file no decoder takes: ingested without looking. As damaged as any other.
+static void test_undecodable_record(void **state) {
+	image_data data = data_in(state, "undecodable", D2V_CODEC_RGB8);
+	data.pictures = 1, data.shards = 1;
+	uint64_t digests[4], damaged;
+	d2v_status status;
+	data.codec = D2V_CODEC_FLAC; // the payload is encoded as JPEG, and the record calls it sound
+	assert_ok(image_data_make(&data, &err));
+	d2v_image_options options = options_for(&data);
+	assert_true(take(&options, 2, digests, NULL, 0, &damaged, &status) == 0 && status == D2V_CORRUPT);
+	assert_non_null(strstr(err.text, "00000.mdb: record 0"));
+	options.common.max_damaged = 1; // and there is nothing else to show
+	assert_true(take(&options, 2, digests, NULL, 0, &damaged, &status) == 0 && status == D2V_CORRUPT);
+}
+
+static void test_statistics(void **state) {
+	image_data data = make_data(state);
+	d2v_image_options options = options_for(&data);
+	d2v_source *source = open_source(&options);
+	for (int i = 0; i < STEPS; i++)
+		d2v_source_give(source, next_of(source));
+	d2v_source_stats stats = d2v_source_statistics(source);
+	assert_true(stats.samples == PICTURES && stats.batches == STEPS && stats.bytes > PICTURES * 500);
+	assert_true(stats.padding > .2 && stats.padding < .6 && stats.seconds_of_audio == 0);
+	static const char *const names[] = { "read", "decode", "resize", "mask", "digest", "wait for slot" };
+	for (int i = 0; i < 6; i++) {
+		assert_string_equal(stats.stage_name[i], names[i]);
+		assert_true(stats.stage_seconds[i] >= 0);
+	}
+	assert_null(stats.stage_name[6]);
+	d2v_source_close(source);
+}
+
+static void test_refusals(void **state) {
+	image_data data = make_data(state);
+	enum { BAD = 12 };
+	d2v_image_options good = options_for(&data), bad[BAD];
+	d2v_source *source;
+	for (int i = 0; i < BAD; i++)
+		bad[i] = good;
+	bad[0].clone_batch = 0;
+	bad[1].common.threads = -1;
+	bad[2].batch_size = 0;
+	bad[3].patch_size = 5;
+	bad[4].size = 0;
+	bad[5].scale[0] = NAN;
+	bad[6].scale[1] = 1.5;
+	bad[7].ratio[0] = 2;
+	bad[8].flip = -1;
+	bad[9].resize = 31;
+	bad[10].masks.mask_length = 0;
+	bad[11].clone_batch = 1 << 24; // more positions than 32 bits count
+	for (int i = 0; i < BAD; i++) {
+		assert_int_equal(d2v_image_source_open(&source, &bad[i], &err), D2V_INVALID);
+		assert_null(source);
+	}
+	good.common.data = scratch_path(state, "nowhere");
+	assert_int_not_equal(d2v_image_source_open(&source, &good, &err), D2V_OK);
+}
+
+static void test_failing_allocations(void **state) {
+	image_data data = make_data(state);
+	d2v_image_options options = options_for(&data);
+	long live = d2v_memory_live();
+	for (long n = 0;; n++) {
+		d2v_source *source;
+		const d2v_batch *batch = NULL;
+		d2v_memory_fail_after(n);
+		d2v_status status = d2v_image_source_open(&source, &options, NULL);
+		if (status == D2V_OK)
+			status = d2v_source_next(source, &batch, NULL);
+		d2v_memory_fail_after(-1);
+		if (batch)
+			d2v_source_give(source, batch);
+		d2v_source_close(source);
+		assert_int_equal(d2v_memory_live(), live);
+		if (status == D2V_OK)
+			break;
+		assert_int_equal(status, D2V_NO_MEMORY);
+		assert_true(n < 10000);
+	}
+}
+
+int main(void) {
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_batches_hold_what_they_should),
+		cmocka_unit_test(test_evaluation),
+		cmocka_unit_test(test_same_stream_for_any_threads),
+		cmocka_unit_test(test_goes_on_from_anywhere),
+		cmocka_unit_test(test_ranks_share_one_stream),
+		cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_undecodable_record),
+		cmocka_unit_test(test_statistics),
+		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_failing_allocations),
+	};
+	return cmocka_run_group_tests(tests, scratch_set_up, scratch_tear_down);
+}

@@ -143,12 +143,19 @@ $(LIB): $(LIB_OBJ) $(O)/gen/recipes_embedded.o
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
 
-# tools/shard_*.c are subcommands of d2v-shard, and so for every program.
+# tools/shard_*.c belong to d2v-shard alone, and so for every program; what belongs to none is shared by all.
+TOOL_OWN    := $(foreach t,$(TOOL_SRC),$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))
+TOOL_SHARED := $(filter-out $(TOOL_SRC) $(TOOL_OWN),$(wildcard tools/*.c))
+TOOL_LIB    := $(O)/tools/libshared.a
+$(TOOL_LIB): $(TOOL_SHARED:%.c=$(O)/%.o)
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar rcs $@ $^
 $(foreach t,$(TOOL_SRC),$(eval $(t:tools/%.c=$(BIN)/%): $(patsubst %.c,$(O)/%.o,$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))))
-$(TOOLS): $(BIN)/%: $(O)/tools/%.o $(LIB)
+$(TOOLS): $(BIN)/%: $(O)/tools/%.o $(TOOL_LIB) $(LIB)
 	@mkdir -p $(@D)
 	$(call say,LINK)
-	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(LIB) $(LIBS)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(TOOL_LIB) $(LIB) $(LIBS)
 
 $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
 $(TESTS) $(BENCHES): %: %.o $(SUPPORT_OBJ) $(LIB)

@@ -6,11 +6,14 @@
 #include "base/options.h"
 #include "base/signals.h"
 #include "loaders/speech_source.h"
+#include "loaders/text_source.h"
+#include "tools/open_device.h"
+#include "tools/open_source.h"
 #include "train/plan.h"
 #include "train/recipe.h"
 #include "train/trainer.h"
 
-#include <string.h>
+#include <math.h>
 
 #define PROGRAM "d2v-train"
 
@@ -61,7 +64,7 @@ static const d2v_command command = {
 	.program = PROGRAM,
 	.operands = "RECIPE [KEY=VALUE...]",
 	.summary = "pretrain a data2vec 2.0 model",
-	.detail = "RECIPE is a name from --list or a YAML file with fairseq's field names; fairseq's own speech files load "
+	.detail = "RECIPE is a name from --list or a YAML file with fairseq's field names; fairseq's own files load "
 			  "as they are. "
 			  "KEY=VALUE overrides a field; --print-config shows all of them.\n\n"
 			  "A run goes on from what it finds in checkpoint.save_dir: checkpoint_last.safetensors, or when that is "
@@ -72,7 +75,12 @@ static const d2v_command command = {
 	.examples = "d2v-train audio-tiny task.data=data checkpoint.save_dir=runs/tiny\n"
 				"    Train the smallest speech recipe; the same command goes on where it was stopped.\n"
 				"d2v-train audio-base --plan task.data=librispeech\n"
-				"    What the published base model would cost on this machine.\n",
+				"    What the published base model would cost on this machine.\n"
+				"d2v-train joint-tiny task.audio.data=speech task.image.data=pictures task.text.data=text "
+				"checkpoint.save_dir=runs/joint\n"
+				"    Train one model on three data sets; task.audio.share=2 gives speech more updates.\n"
+				"d2v-train image-tiny task.data=pictures d2v.probe_interval=200\n"
+				"    See every 200 updates how well nearest neighbours in the teacher's features guess the class.\n",
 	.options = rows,
 	.operands_min = 0,
 	.operands_max = -1,
@@ -103,126 +111,123 @@ static d2v_status list_recipes(d2v_error *err) {
 	return D2V_OK;
 }
 
-// ---- device and source
+// ---- --plan
 
-static d2v_status open_device(d2v_device **device, const d2v_config *config, d2v_error *err) {
-	char name[D2V_FIELD_TEXT_MAX + 32];
-	const char *wanted = config->own.device;
-	if (config->own.threads == 0 || strncmp(wanted, "cuda", 4) == 0)
-		return d2v_device_open(device, wanted, err);
-	if (strcmp(wanted, "auto") == 0 && d2v_device_open(device, "cuda", NULL) == D2V_OK)
+// What is known of a data set's batches.
+typedef struct known_shapes {
+	d2v_plan_shape *list;
+	size_t count, capacity;
+	double updates_epoch, bytes_epoch;
+} known_shapes;
+
+// Neighbours in the order of lengths have mostly the same shape.
+static d2v_status add_shape(known_shapes *shapes, d2v_plan_shape shape, d2v_error *err) {
+	d2v_plan_shape *last = shapes->count ? &shapes->list[shapes->count - 1] : NULL;
+	if (last && last->modality == shape.modality && last->batch == shape.batch && last->length == shape.length) {
+		last->count += shape.count;
 		return D2V_OK;
-	if (strcmp(wanted, "auto") != 0 && strcmp(wanted, "cpu") != 0)
-		return d2v_fail(err, D2V_INVALID, "d2v.device=%s says already how many threads; leave d2v.threads out", wanted);
-	snprintf(name, sizeof name, "cpu:%lld", (long long)config->own.threads);
-	return d2v_device_open(device, name, err);
-}
-
-static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
-	return d2v_device_alloc_host(context, out, bytes, err);
-}
-
-static void free_host(void *context, void *block) {
-	d2v_device_free_host(context, block);
-}
-
-static d2v_status check_fits(const char *key, int64_t value, int64_t max, d2v_error *err) {
-	if (value <= max)
-		return D2V_OK;
-	return d2v_fail(err, D2V_INVALID, "%s: %lld is more than %lld", key, (long long)value, (long long)max);
-}
-
-static d2v_status source_options(
-	d2v_speech_options *options, const d2v_config *config, d2v_device *device, d2v_error *err) {
-	const d2v_modality_config *audio = &config->model.audio;
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(audio->feature_encoder_spec, &spec, err));
-	if (!config->task.data[0])
-		return d2v_fail(err, D2V_INVALID, "give the folder of a data set: task.data=DIR (d2v-ingest makes one)");
-	D2V_TRY(check_fits("model.modalities.audio.mask_length", audio->mask_length, INT32_MAX, err));
-	*options = (d2v_speech_options){
-		.common = { .data = config->task.data,
-			.split = config->dataset.train_subset[0] ? config->dataset.train_subset : NULL,
-			.seed = (uint64_t)config->common.seed,
-			.imitated_world_size = (uint32_t)config->world_size,
-			.world_size = 1,
-			.threads = config->dataset.num_workers > 0 ? (int)config->dataset.num_workers : 1,
-			.max_damaged = (uint64_t)config->own.max_damaged,
-			.max_damaged_share = config->own.max_damaged_share,
-			.allocator = { .alloc = alloc_host, .free = free_host, .context = device } },
-		.limits = { .max_tokens = (uint64_t)config->dataset.max_tokens,
-			.batch_size = (uint32_t)config->dataset.batch_size,
-			.required_batch_size_multiple = (uint32_t)config->dataset.required_batch_size_multiple,
-			.min_sample_size = (uint32_t)config->task.min_sample_size,
-			.max_sample_size = (uint32_t)config->task.max_sample_size },
-		.clone_batch = (int32_t)config->model.clone_batch,
-		.masks = { .mask_prob = audio->mask_prob,
-			.mask_prob_adjust = audio->mask_prob_adjust,
-			.mask_length = (int32_t)audio->mask_length,
-			.inverse_mask = audio->inverse_mask,
-			.mask_dropout = audio->mask_dropout,
-			.add_masks = audio->add_masks },
-		.normalize = config->task.normalize,
-		.rate = (uint32_t)config->task.sample_rate,
-	};
-	for (int i = 0; i < spec.count; i++)
-		options->frames.layer[i] =
-			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
-	options->frames.count = spec.count;
+	}
+	D2V_TRY(d2v_reserve(&shapes->list, &shapes->capacity, shapes->count + 1, sizeof *shapes->list, err));
+	shapes->list[shapes->count++] = shape;
 	return D2V_OK;
 }
 
-static d2v_status open_source(d2v_source **source, const d2v_config *config, d2v_device *device, d2v_error *err) {
-	d2v_speech_options options;
-	D2V_TRY(source_options(&options, config, device, err));
-	return d2v_speech_source_open(source, &options, err);
+static d2v_status add_speech(known_shapes *shapes, const d2v_source *source, d2v_error *err) {
+	const d2v_speech_plan *plan = d2v_speech_source_plan(source);
+	for (uint64_t b = 0; b < plan->batches; b++) {
+		d2v_plan_shape shape = { D2V_AUDIO, (int64_t)(plan->starts[b + 1] - plan->starts[b]),
+			d2v_speech_plan_target(plan, b), 1 };
+		shapes->bytes_epoch += 2.0 * (double)shape.batch * (double)shape.length; // 16-bit samples
+		D2V_TRY(add_shape(shapes, shape, err));
+	}
+	return D2V_OK;
 }
 
-// ---- --plan
-
-// Neighbours in the order of lengths have mostly the same shape.
-static d2v_status shapes_of(const d2v_speech_plan *batches, d2v_plan_shape **shapes, int *count, d2v_error *err) {
-	D2V_TRY(d2v_alloc(shapes, batches->batches, sizeof **shapes, err));
-	*count = 0;
-	for (uint64_t b = 0; b < batches->batches; b++) {
-		d2v_plan_shape shape = { .batch = (int64_t)(batches->starts[b + 1] - batches->starts[b]),
-			.length = d2v_speech_plan_target(batches, b),
-			.count = 1 };
-		d2v_plan_shape *last = *count ? &(*shapes)[*count - 1] : NULL;
-		if (last && last->batch == shape.batch && last->length == shape.length)
-			last->count++;
-		else
-			(*shapes)[(*count)++] = shape;
-	}
+static d2v_status add_text(known_shapes *shapes, const d2v_source *source, d2v_error *err) {
+	const d2v_text_plan *plan = d2v_text_source_plan(source);
+	for (uint64_t b = 0; b < plan->batches; b++)
+		D2V_TRY(add_shape(
+			shapes, (d2v_plan_shape){ D2V_TEXT, d2v_text_plan_size(plan, b), d2v_text_plan_width(plan, b), 1 }, err));
+	shapes->bytes_epoch += 2.0 * (double)plan->tokens; // 16-bit tokens
 	return D2V_OK;
 }
 
 // Every distinct shape would be planned; of a large data set a thousand are enough.
 #define SHAPES_PLANNED 1000
-static void thin_out(d2v_plan_shape *shapes, int *count) {
-	int step = (*count + SHAPES_PLANNED - 1) / SHAPES_PLANNED, kept = 0;
+static void thin_out(known_shapes *shapes, size_t first) {
+	size_t count = shapes->count - first, step = (count + SHAPES_PLANNED - 1) / SHAPES_PLANNED, kept = first;
 	if (step <= 1)
 		return;
-	for (int i = 0; i < *count; i += step) {
+	for (size_t i = first; i < shapes->count; i += step) {
 		double sum = 0;
-		for (int k = i; k < *count && k < i + step; k++)
-			sum += shapes[k].count;
-		shapes[kept] = shapes[i];
-		shapes[kept++].count = sum;
+		for (size_t k = i; k < shapes->count && k < i + step; k++)
+			sum += shapes->list[k].count;
+		shapes->list[kept] = shapes->list[i];
+		shapes->list[kept++].count = sum;
 	}
-	*count = kept;
+	shapes->count = kept;
+}
+
+// The batches of one modality; *updates of an epoch of its data set.
+static d2v_status add_part(known_shapes *shapes, const d2v_config *config, d2v_modality modality, d2v_device *device,
+	double *updates, d2v_error *err) {
+	d2v_source *source;
+	size_t first = shapes->count;
+	double batches = 0, each = (double)d2v_config_batches_per_update(config, 1);
+	D2V_TRY(d2v_open_part(&source, config, modality, device, err));
+	d2v_status status = modality == D2V_AUDIO ? add_speech(shapes, source, err) : add_text(shapes, source, err);
+	d2v_source_close(source);
+	D2V_TRY(status);
+	for (size_t i = first; i < shapes->count; i++)
+		batches += shapes->list[i].count;
+	*updates = ceil(batches / each);
+	thin_out(shapes, first);
+	return D2V_OK;
+}
+
+// In a joint run with shares, how often a modality's batches come follows from them instead of its data set's size.
+static void apply_shares(known_shapes *shapes, const d2v_config *config, const double *updates) {
+	double whole = 0, shares = 0;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		whole += updates[modality];
+		shares += updates[modality] > 0 ? d2v_config_part(config, modality).share : 0;
+	}
+	for (size_t i = 0; i < shapes->count && shares > 0; i++) {
+		d2v_modality modality = shapes->list[i].modality;
+		shapes->list[i].count *= whole * d2v_config_part(config, modality).share / shares / updates[modality];
+	}
+	shapes->updates_epoch = whole;
+}
+
+static d2v_status shapes_of_data(known_shapes *shapes, const d2v_config *config, d2v_device *device, d2v_error *err) {
+	double updates[D2V_MODALITY_END] = { 0 };
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		if (d2v_model_config_has(&config->model, modality))
+			D2V_TRY(add_part(shapes, config, modality, device, &updates[modality], err));
+	apply_shares(shapes, config, updates);
+	return D2V_OK;
 }
 
 // LibriSpeech's mean utterance, when there is no data set to ask.
 #define ASSUMED_SECONDS 12.4
-static d2v_plan_shape assumed_shape(const d2v_config *config) {
-	int64_t length = (int64_t)(ASSUMED_SECONDS * (double)config->task.sample_rate), batch = config->dataset.batch_size;
-	if (config->task.max_sample_size && length > config->task.max_sample_size)
-		length = config->task.max_sample_size;
-	int64_t by_tokens = config->dataset.max_tokens / length;
-	if (config->dataset.max_tokens && (batch == 0 || by_tokens < batch))
-		batch = by_tokens;
-	return (d2v_plan_shape){ .batch = batch > 0 ? batch : 1, .length = length, .count = 1 };
+static d2v_plan_shape assumed_shape(const d2v_config *config, d2v_modality modality) {
+	d2v_task_part part = d2v_config_part(config, modality);
+	int64_t length = config->task.tokens_per_sample, batch = part.batch_size;
+	if (modality == D2V_AUDIO) {
+		length = (int64_t)(ASSUMED_SECONDS * (double)config->task.sample_rate);
+		if (config->task.max_sample_size && length > config->task.max_sample_size)
+			length = config->task.max_sample_size;
+	}
+	if (modality != D2V_IMAGE && part.max_tokens && (batch == 0 || part.max_tokens / length < batch))
+		batch = part.max_tokens / length;
+	return (d2v_plan_shape){ modality, batch > 0 ? batch : 1, length, 1 };
+}
+
+static d2v_status assume_shapes(known_shapes *shapes, const d2v_config *config, d2v_error *err) {
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		if (d2v_model_config_has(&config->model, modality))
+			D2V_TRY(add_shape(shapes, assumed_shape(config, modality), err));
+	return D2V_OK;
 }
 
 static d2v_status print_plan(const d2v_plan *plan, const d2v_config *config, d2v_error *err) {
@@ -242,42 +247,28 @@ static d2v_status print_plan(const d2v_plan *plan, const d2v_config *config, d2v
 	return status;
 }
 
-static d2v_status data_of(
-	const d2v_config *config, d2v_source *source, d2v_plan_shape **shapes, d2v_plan_data *data, d2v_error *err) {
-	const d2v_speech_plan *batches = d2v_speech_source_plan(source);
-	int64_t each = d2v_config_batches_per_update(config, 1);
-	D2V_TRY(shapes_of(batches, shapes, &data->count, err));
-	for (int i = 0; i < data->count; i++)
-		data->bytes_epoch +=
-			2.0 * (*shapes)[i].count * (double)(*shapes)[i].batch * (double)(*shapes)[i].length; // 16-bit samples
-	thin_out(*shapes, &data->count);
-	data->updates_epoch = (double)((batches->batches + (uint64_t)each - 1) / (uint64_t)each);
-	return D2V_OK;
+// A joint run without any data set is planned from assumptions, too; with some of them missing it is an error.
+static bool has_data(const d2v_config *config) {
+	bool any = false;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		any = any || (d2v_model_config_has(&config->model, modality) && d2v_config_part(config, modality).data[0]);
+	return any;
 }
 
 static d2v_status run_plan(const d2v_config *config, d2v_device *device, d2v_error *err) {
-	d2v_source *source = NULL;
-	d2v_plan_shape *shapes = NULL, assumed = assumed_shape(config);
-	d2v_plan_data data = { .count = 1, .assumed = true };
+	known_shapes shapes = { 0 };
 	d2v_plan plan;
 	double peak = 0;
-	d2v_status status = D2V_OK;
-	if (config->task.data[0]) {
-		data = (d2v_plan_data){ 0 };
-		status = open_source(&source, config, device, err);
-		if (status == D2V_OK)
-			status = data_of(config, source, &shapes, &data, err);
-	}
-	data.shapes = shapes ? shapes : &assumed;
+	bool known = has_data(config);
+	d2v_status status = known ? shapes_of_data(&shapes, config, device, err) : assume_shapes(&shapes, config, err);
+	d2v_plan_data data = { shapes.list, (int)shapes.count, !known, shapes.updates_epoch, shapes.bytes_epoch };
 	if (status == D2V_OK)
 		status = d2v_plan_measure_peak(device, &peak, err);
 	if (status == D2V_OK)
 		status = d2v_plan_make(&plan, config, device, &data, peak, err);
 	if (status == D2V_OK)
 		status = print_plan(&plan, config, err);
-	d2v_free(shapes);
-	if (source)
-		d2v_source_close(source);
+	d2v_free(shapes.list);
 	return status;
 }
 
@@ -287,7 +278,7 @@ static d2v_status train(const d2v_config *config, d2v_device *device, d2v_error 
 	d2v_trainer_options options = { .quiet = given.quiet, .stop_asked = d2v_signals_asked };
 	d2v_source *source = NULL;
 	d2v_trainer *trainer = NULL;
-	d2v_status status = open_source(&source, config, device, err);
+	d2v_status status = d2v_open_source(&source, config, device, err);
 	if (status == D2V_OK && !given.quiet)
 		status = d2v_plan_measure_peak(device, &options.peak_flops, err);
 	if (status == D2V_OK)
@@ -328,7 +319,7 @@ static d2v_status run(const d2v_operands *operands, d2v_error *err) {
 	D2V_TRY(load(&config, operands, err));
 	if (given.print_config)
 		return print_config(&config, err);
-	D2V_TRY(open_device(&device, &config, err));
+	D2V_TRY(d2v_open_device(&device, config.own.device, config.own.threads, err));
 	d2v_status status = given.plan ? run_plan(&config, device, err) : train(&config, device, err);
 	d2v_device_close(device);
 	return status;

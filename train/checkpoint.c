@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define VERSION "1"
+#define JOINT_VERSION "2" // the state has `parts`
 #define TEACHER "_ema."
 #define NAME_MAX_BYTES (D2V_PARAM_NAME + 16)
 
@@ -24,6 +25,29 @@ static d2v_status set_u64(json_t *object, const char *key, uint64_t value, d2v_e
 	return d2v_json_set(object, key, json_integer((json_int_t)value), err);
 }
 
+// What a joint run has for each of its data sets.
+static d2v_status fill_parts(json_t *root, const d2v_loop_state *state, d2v_error *err) {
+	json_t *parts = json_array(), *watches = json_object();
+	D2V_TRY(d2v_json_set(root, "parts", parts, err));
+	D2V_TRY(d2v_json_set(root, "collapse", watches, err));
+	for (uint64_t i = 0; i < state->position.parts; i++) {
+		const d2v_source_place *place = &state->position.part[i];
+		json_t *part = json_object();
+		if (!part || json_array_append_new(parts, part) != 0)
+			return d2v_fail(err, D2V_NO_MEMORY, "out of memory for the state");
+		D2V_TRY(set_u64(part, "epoch", place->epoch, err));
+		D2V_TRY(set_u64(part, "step", place->step, err));
+		D2V_TRY(set_u64(part, "index", place->index, err));
+		D2V_TRY(d2v_json_set_hex64(part, "plan", place->plan, err));
+	}
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		json_t *watch;
+		D2V_TRY(d2v_collapse_tree(&state->collapse[modality], &watch, err));
+		D2V_TRY(d2v_json_set(watches, d2v_modality_name(modality), watch, err));
+	}
+	return D2V_OK;
+}
+
 static d2v_status fill_state(json_t *root, const d2v_loop_state *state, d2v_error *err) {
 	json_t *collapse;
 	D2V_TRY(set_u64(root, "updates", state->updates, err));
@@ -36,7 +60,9 @@ static d2v_status fill_state(json_t *root, const d2v_loop_state *state, d2v_erro
 	D2V_TRY(set_u64(root, "index", state->position.index, err));
 	D2V_TRY(d2v_json_set_hex64(root, "plan", state->position.plan, err));
 	D2V_TRY(set_u64(root, "threads", (uint64_t)state->threads, err));
-	D2V_TRY(d2v_collapse_tree(&state->collapse, &collapse, err));
+	if (state->position.parts)
+		return fill_parts(root, state, err);
+	D2V_TRY(d2v_collapse_tree(&state->collapse[0], &collapse, err));
 	return d2v_json_set(root, "collapse", collapse, err);
 }
 
@@ -48,6 +74,29 @@ static d2v_status state_text(const d2v_loop_state *state, char **text, d2v_error
 		status = d2v_json_text(root, text, err);
 	json_decref(root);
 	return status;
+}
+
+static d2v_status read_parts(const json_t *root, const char *where, d2v_loop_state *state, d2v_error *err) {
+	json_t *parts, *watches, *watch;
+	D2V_TRY(d2v_json_get_array(root, "parts", where, &parts, err));
+	D2V_TRY(d2v_json_get_object(root, "collapse", where, &watches, err));
+	state->position.parts = json_array_size(parts);
+	if (state->position.parts < 1 || state->position.parts > D2V_SOURCE_PARTS)
+		return d2v_fail(
+			err, D2V_INVALID, "%s: the state has %llu parts", where, (unsigned long long)state->position.parts);
+	for (uint64_t i = 0; i < state->position.parts; i++) {
+		const json_t *part = json_array_get(parts, i);
+		d2v_source_place *place = &state->position.part[i];
+		D2V_TRY(d2v_json_get_u64(part, "epoch", where, INT64_MAX, &place->epoch, err));
+		D2V_TRY(d2v_json_get_u64(part, "step", where, INT64_MAX, &place->step, err));
+		D2V_TRY(d2v_json_get_u64(part, "index", where, INT64_MAX, &place->index, err));
+		D2V_TRY(d2v_json_get_hex64(part, "plan", where, &place->plan, err));
+	}
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		D2V_TRY(d2v_json_get_object(watches, d2v_modality_name(modality), where, &watch, err));
+		D2V_TRY(d2v_collapse_read(&state->collapse[modality], watch, where, err));
+	}
+	return D2V_OK;
 }
 
 static d2v_status read_state(const json_t *root, const char *where, d2v_loop_state *state, d2v_error *err) {
@@ -64,8 +113,10 @@ static d2v_status read_state(const json_t *root, const char *where, d2v_loop_sta
 	D2V_TRY(d2v_json_get_hex64(root, "plan", where, &state->position.plan, err));
 	D2V_TRY(d2v_json_get_u64(root, "threads", where, 1 << 20, &threads, err));
 	state->threads = (int)threads;
+	if (json_object_get(root, "parts"))
+		return read_parts(root, where, state, err);
 	D2V_TRY(d2v_json_get_object(root, "collapse", where, &collapse, err));
-	return d2v_collapse_read(&state->collapse, collapse, where, err);
+	return d2v_collapse_read(&state->collapse[0], collapse, where, err);
 }
 
 // ---- the list of tensors: one source of truth for saving and loading
@@ -195,7 +246,8 @@ d2v_status d2v_checkpoint_save(const char *path, d2v_model *model, d2v_optimizer
 		status = take_picture(&all, model, optimizer, err);
 	if (status == D2V_OK) {
 		d2v_hash64_hex(digest_picture(&all, config, state_json), digest);
-		const char *metadata[] = { "format", "d2v", "d2v.version", VERSION, "d2v.digest", digest, "d2v.config", config,
+		const char *version = state->position.parts ? JOINT_VERSION : VERSION;
+		const char *metadata[] = { "format", "d2v", "d2v.version", version, "d2v.digest", digest, "d2v.config", config,
 			"d2v.state", state_json, NULL };
 		status = d2v_safetensors_save(path, all.tensors, all.count, metadata, err);
 	}
@@ -214,9 +266,9 @@ static d2v_status read_metadata(d2v_checkpoint *checkpoint, d2v_error *err) {
 	const char *digest = d2v_safetensors_metadata(checkpoint->file, "d2v.digest");
 	if (!version || !config || !state || !digest)
 		return d2v_fail(err, D2V_INVALID, "%s: is no checkpoint of d2v-train (no d2v.* metadata)", checkpoint->path);
-	if (strcmp(version, VERSION) != 0)
-		return d2v_fail(err, D2V_UNSUPPORTED, "%s: checkpoint version %s; this program reads %s", checkpoint->path,
-			version, VERSION);
+	if (strcmp(version, VERSION) != 0 && strcmp(version, JOINT_VERSION) != 0)
+		return d2v_fail(err, D2V_UNSUPPORTED, "%s: checkpoint version %s; this program reads %s and %s",
+			checkpoint->path, version, VERSION, JOINT_VERSION);
 	uint64_t found = digest_texts(config, state);
 	for (int i = 0; i < d2v_safetensors_count(checkpoint->file); i++) {
 		const d2v_tensor_info *tensor = d2v_safetensors_at(checkpoint->file, i);

@@ -5,7 +5,8 @@
 // fairseq's names, the teacher under `_ema.` + fairseq's teacher names, Adam's moments under `optimizer.m.` and
 // `optimizer.v.`, `optimizer.steps` (I64, one counter per parameter in model order). Metadata: `d2v.config` (the text
 // handed in), `d2v.state` (JSON: updates, place in the data, digest of all batches consumed, compute threads, collapse
-// watch) and `d2v.digest`, XXH3 over all of it. No times, no names of hosts or folders: equal runs give equal bytes.
+// watch) and `d2v.digest`, XXH3 over all of it. `d2v.version` is 1, and 2 for joint runs, whose state has one place and
+// one collapse watch for each data set. No times, no names of hosts or folders: equal runs give equal bytes.
 // Written aside, synced, renamed: a kill or a full disk leaves the previous file as it was. One thread.
 #ifndef D2V_TRAIN_CHECKPOINT_H
 #define D2V_TRAIN_CHECKPOINT_H
@@ -20,12 +21,12 @@
 // Where the loop stands after `updates` updates.
 typedef struct d2v_loop_state {
 	uint64_t updates;
-	uint64_t batches, samples;    // consumed so far
-	uint64_t audio_samples;       // of them, cropped
-	uint64_t batch_digest;        // d2v_hash64_chain over the digests of all batches consumed
-	d2v_source_position position; // of the source
-	int threads;                  // compute threads the run was done with
-	d2v_collapse collapse;
+	uint64_t batches, samples;               // consumed so far
+	uint64_t audio_samples;                  // of them, cropped
+	uint64_t batch_digest;                   // d2v_hash64_chain over the digests of all batches consumed
+	d2v_source_position position;            // of the source
+	int threads;                             // compute threads the run was done with
+	d2v_collapse collapse[D2V_MODALITY_END]; // [0] of a run on one modality, [modality] of a joint one
 } d2v_loop_state;
 
 // Published as d2v_file_replace does. D2V_NO_SPACE when the disk is full.

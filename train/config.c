@@ -45,9 +45,14 @@ static d2v_status check_count(const char *key, const d2v_field_reals *reals, int
 
 static d2v_status check_batches(const d2v_config *config, d2v_error *err) {
 	const d2v_task_config *task = &config->task;
-	if (config->dataset.max_tokens == 0 && config->dataset.batch_size == 0)
-		return d2v_fail(
-			err, D2V_INVALID, "dataset.max_tokens and dataset.batch_size are both 0: one must bound a batch");
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		d2v_task_part part = d2v_config_part(config, modality);
+		if (d2v_model_config_has(&config->model, modality) && part.max_tokens == 0 && part.batch_size == 0)
+			return d2v_fail(
+				err, D2V_INVALID, "dataset.max_tokens and dataset.batch_size are both 0: one must bound a batch");
+	}
+	if (d2v_config_is_joint(config) && config->optimization.update_freq.count > 1)
+		return d2v_fail(err, D2V_UNSUPPORTED, "optimization.update_freq: one value for all epochs in a joint run");
 	if (task->max_sample_size && task->max_sample_size < task->min_sample_size)
 		return d2v_fail(err, D2V_INVALID, "task.max_sample_size (%lld) is below task.min_sample_size (%lld)",
 			(long long)task->max_sample_size, (long long)task->min_sample_size);
@@ -86,6 +91,30 @@ static d2v_status check_schedule(const d2v_config *config, d2v_error *err) {
 	return lr->kind == D2V_SCHEDULE_TRI_STAGE ? check_tri_stage(config, err) : D2V_OK;
 }
 
+// Hydra's "must be given".
+static void forget_placeholder(char *data) {
+	if (strcmp(data, "???") == 0)
+		data[0] = 0;
+}
+
+static d2v_status resolve_task(d2v_config *config, d2v_error *err) {
+	const d2v_model_config *model = &config->model;
+	d2v_task_config *task = &config->task;
+	if (!task->input_size || !d2v_model_config_has(model, D2V_IMAGE))
+		task->input_size = model->image.input_size;
+	if (!task->tokens_per_sample || !d2v_model_config_has(model, D2V_TEXT))
+		task->tokens_per_sample = model->text.max_source_positions;
+	if (task->input_size != model->image.input_size)
+		return d2v_fail(err, D2V_INVALID,
+			"task.input_size (%lld) is not model.modalities.image.input_size (%lld); leave it out or make them equal",
+			(long long)task->input_size, (long long)model->image.input_size);
+	if (task->tokens_per_sample > model->text.max_source_positions)
+		return d2v_fail(err, D2V_INVALID,
+			"task.tokens_per_sample (%lld) is above model.modalities.text.max_source_positions (%lld)",
+			(long long)task->tokens_per_sample, (long long)model->text.max_source_positions);
+	return D2V_OK;
+}
+
 d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err) {
 	d2v_model_config *model = &config->model;
 	d2v_lr_config *lr = &config->lr_scheduler;
@@ -101,8 +130,11 @@ d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err) {
 		lr->warmup_init_lr = NAN;
 	if (lr->lr_period_updates < 0)
 		lr->lr_period_updates = NAN;
-	if (strcmp(config->task.data, "???") == 0) // Hydra's "must be given"
-		config->task.data[0] = 0;
+	forget_placeholder(config->task.data);
+	forget_placeholder(config->task.audio.data);
+	forget_placeholder(config->task.image.data);
+	forget_placeholder(config->task.text.data);
+	D2V_TRY(resolve_task(config, err));
 	D2V_TRY(check_count("optimization.lr", &config->optimization.lr, 1, err));
 	D2V_TRY(check_count("optimizer.adam_betas", &config->optimizer.adam_betas, 2, err));
 	D2V_TRY(check_batches(config, err));
@@ -127,9 +159,13 @@ static d2v_status deciding_tree(const d2v_config *config, json_t **tree, d2v_err
 	// What has no influence on the numbers, or is about this machine.
 	static const char *const left_out[][2] = { { "common", "log_interval" }, { "common", "tensorboard_logdir" },
 		{ "task", "data" }, { "dataset", "num_workers" }, { "optimization", "stop_time_hours" }, { "d2v", "device" },
-		{ "d2v", "threads" } };
+		{ "d2v", "threads" }, { "d2v", "probe_interval" }, { "d2v", "probe_data" }, { "d2v", "probe_samples" },
+		{ "d2v", "probe_k" }, { "d2v", "probe_layer" } };
+	static const char *const parts[] = { "audio", "image", "text" };
 	for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++)
 		json_object_del(json_object_get(*tree, left_out[i][0]), left_out[i][1]);
+	for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+		json_object_del(json_object_get(json_object_get(*tree, "task"), parts[i]), "data");
 	return D2V_OK;
 }
 
@@ -231,4 +267,27 @@ int64_t d2v_config_batches_per_update(const d2v_config *config, uint64_t epoch) 
 	const d2v_field_reals *frequency = &config->optimization.update_freq;
 	uint64_t index = epoch > 0 ? epoch - 1 : 0, last = (uint64_t)frequency->count - 1;
 	return (int64_t)frequency->value[index < last ? index : last] * config->world_size;
+}
+
+d2v_task_part d2v_config_part(const d2v_config *config, d2v_modality modality) {
+	const d2v_task_config *task = &config->task;
+	d2v_task_part part = { 0 };
+	if (d2v_config_is_joint(config))
+		part = modality == D2V_AUDIO ? task->audio : modality == D2V_IMAGE ? task->image : task->text;
+	else
+		memcpy(part.data, task->data, sizeof part.data);
+	if (part.max_tokens == 0 && part.batch_size == 0) {
+		part.max_tokens = config->dataset.max_tokens;
+		part.batch_size = config->dataset.batch_size;
+	}
+	if (!part.train_subset[0])
+		memcpy(part.train_subset, config->dataset.train_subset, sizeof part.train_subset);
+	return part;
+}
+
+bool d2v_config_is_joint(const d2v_config *config) {
+	int modalities = 0;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		modalities += d2v_model_config_has(&config->model, modality);
+	return modalities > 1;
 }

@@ -2,9 +2,9 @@
 // fairseq lacks.
 //
 // Life: defaults -> a YAML (or several) -> `key=value`s -> d2v_config_resolve -> read-only. A plain value; copy it
-// freely. fairseq's own speech YAMLs load as they are: keys that make no difference here are accepted (config_table.c),
-// the composite optimizer is understood when it has one group (config_fairseq.c). The device, the number of threads,
-// and where things lie on disk never reach a checkpoint: d2v_config_stored leaves them out.
+// freely. fairseq's own YAMLs load as they are: keys that make no difference here are accepted (config_table.c),
+// the composite optimizer is understood when its groups are equal (config_fairseq.c). The device, the number of
+// threads, and where things lie on disk never reach a checkpoint: d2v_config_stored leaves them out.
 #ifndef D2V_TRAIN_CONFIG_H
 #define D2V_TRAIN_CONFIG_H
 
@@ -16,10 +16,21 @@ typedef struct d2v_common_config {
 	char tensorboard_logdir[D2V_FIELD_TEXT_MAX]; // relative: below save_dir; empty: none
 } d2v_common_config;
 
-typedef struct d2v_task_config {
+// One data set of a joint run. Zeros and empty texts mean what dataset.* says.
+typedef struct d2v_task_part {
 	char data[D2V_FIELD_TEXT_MAX];
+	char train_subset[D2V_FIELD_TEXT_MAX];
+	double share; // of the updates; all 0: in proportion to the numbers of batches
+	int64_t max_tokens, batch_size;
+} d2v_task_part;
+
+typedef struct d2v_task_config {
+	char data[D2V_FIELD_TEXT_MAX]; // of a run on one data set
 	int64_t min_sample_size, max_sample_size, sample_rate;
 	bool normalize;
+	int64_t input_size;               // pictures; resolved to the model's
+	int64_t tokens_per_sample;        // text; resolved to the model's
+	d2v_task_part audio, image, text; // of a joint run
 } d2v_task_config;
 
 typedef struct d2v_dataset_config {
@@ -62,7 +73,10 @@ typedef struct d2v_own_config {
 	bool decay_all;
 	int64_t max_damaged;
 	double max_damaged_share;
-	int64_t collapse_interval; // updates between two looks; 0: never
+	int64_t collapse_interval;           // updates between two looks; 0: never
+	int64_t probe_interval;              // updates between two probes of the teacher; 0: never
+	char probe_data[D2V_FIELD_TEXT_MAX]; // empty: task.data
+	int64_t probe_samples, probe_k, probe_layer;
 } d2v_own_config;
 
 typedef struct d2v_config {
@@ -105,11 +119,17 @@ d2v_status d2v_config_compare(
 
 d2v_optimizer_config d2v_config_optimizer(const d2v_config *config);
 d2v_schedule_config d2v_config_schedule(const d2v_config *config);
+// The data set of a modality: of a joint run the modality's own, of others task.data; with dataset.* where it says
+// nothing.
+d2v_task_part d2v_config_part(const d2v_config *config, d2v_modality modality);
+// Whether the model has more than one modality.
+bool d2v_config_is_joint(const d2v_config *config);
 // Batches that one update takes on one device, in an epoch counted from 1.
 int64_t d2v_config_batches_per_update(const d2v_config *config, uint64_t epoch);
 
-// A fairseq tree in our shape, changed in place (config_fairseq.c): "lr_scheduler: pass_through" and the one group of a
-// composite optimizer become the plain sections.
+// A fairseq tree in our shape, changed in place (config_fairseq.c): "lr_scheduler: pass_through" and the equal groups
+// of a composite optimizer become the plain sections, and what the tasks of a joint run say of their modality becomes
+// task.*.
 d2v_status d2v_config_from_fairseq(json_t *tree, const char *where, d2v_error *err);
 
 #endif

@@ -28,13 +28,25 @@ static d2v_status copy_section(json_t *tree, const char *section, json_t *from, 
 	return d2v_json_set(tree, section, json_incref(from), err);
 }
 
+// Groups that say the same are one.
+static bool groups_are_equal(json_t *groups) {
+	const char *key;
+	json_t *value;
+	if (!json_is_object(groups) || json_object_size(groups) == 0)
+		return false;
+	json_t *first = json_object_iter_value(json_object_iter(groups));
+	json_object_foreach(groups, key, value) if (!json_equal(first, value)) return false;
+	return true;
+}
+
 // optimizer: {_name: composite, groups: {default: {lr_float, optimizer, lr_scheduler}}}
 static d2v_status flatten_group(json_t *tree, const char *where, d2v_error *err) {
 	json_t *groups = json_object_get(json_object_get(tree, "optimizer"), "groups");
 	if (!groups)
 		return D2V_OK;
-	if (!json_is_object(groups) || json_object_size(groups) != 1)
-		return d2v_fail(err, D2V_UNSUPPORTED, "%s: optimizer.groups: one group for all parameters is supported", where);
+	if (!groups_are_equal(groups))
+		return d2v_fail(err, D2V_UNSUPPORTED,
+			"%s: optimizer.groups: one group, or several with the same settings, are supported", where);
 	json_t *group = json_incref(json_object_iter_value(json_object_iter(groups)));
 	d2v_status status = D2V_OK;
 	const char *key;
@@ -84,6 +96,54 @@ static void drop_null(json_t *tree, const char *section, const char *key) {
 		json_object_del(mapping, key);
 }
 
+// A joint run's task has one task per modality below it: what belongs to a data set stays there, the rest is ours to
+// share.
+static d2v_status lift_task(json_t *task, const char *modality, const char *where, d2v_error *err) {
+	static const char *const own[] = { "data", "train_subset", "share", "max_tokens", "batch_size" };
+	json_t *part = json_object_get(task, modality), *value;
+	const char *key;
+	void *next;
+	if (!part)
+		return D2V_OK;
+	if (!json_is_object(part))
+		return d2v_fail(err, D2V_INVALID, "%s: task.%s: expected a mapping", where, modality);
+	json_object_foreach_safe(part, next, key, value) {
+		bool stays = false;
+		for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
+			stays = stays || strcmp(key, own[i]) == 0;
+		if (stays)
+			continue;
+		if (strcmp(key, "_name") != 0)
+			D2V_TRY(d2v_json_set(task, key, json_incref(value), err));
+		json_object_del(part, key);
+	}
+	return D2V_OK;
+}
+
+static bool names_task(const json_t *tree, const char *name) {
+	const char *found = json_string_value(json_object_get(json_object_get(tree, "task"), "_name"));
+	return found && strcmp(found, name) == 0;
+}
+
+// There the modalities come from the task.
+static d2v_status name_all_modalities(json_t *tree, d2v_error *err) {
+	json_t *model = json_object_get(tree, "model");
+	if (!names_task(tree, "multimodal_pretraining") || !json_is_object(model) ||
+		json_object_get(model, "supported_modality"))
+		return D2V_OK;
+	return d2v_json_set(model, "supported_modality", json_null(), err);
+}
+
+// An interpolation there: the table of positions has as many rows as the task has tokens.
+static d2v_status interpolate_positions(json_t *tree, d2v_error *err) {
+	json_t *tokens = json_object_get(json_object_get(tree, "task"), "tokens_per_sample");
+	json_t *modalities = json_object_get(json_object_get(tree, "model"), "modalities");
+	json_t *text = json_object_get(modalities, "text");
+	if (!json_is_integer(tokens) || !json_is_object(text) || json_object_get(text, "max_source_positions"))
+		return D2V_OK;
+	return d2v_json_set(text, "max_source_positions", json_incref(tokens), err);
+}
+
 d2v_status d2v_config_from_fairseq(json_t *tree, const char *where, d2v_error *err) {
 	if (!json_is_object(tree))
 		return d2v_fail(err, D2V_INVALID, "%s: expected a mapping of sections", where);
@@ -91,6 +151,14 @@ d2v_status d2v_config_from_fairseq(json_t *tree, const char *where, d2v_error *e
 	json_object_del(tree, "defaults");
 	drop_null(tree, "dataset", "max_tokens");
 	drop_null(tree, "dataset", "batch_size");
+	json_t *task = json_object_get(tree, "task");
+	if (json_is_object(task)) {
+		D2V_TRY(lift_task(task, "audio", where, err));
+		D2V_TRY(lift_task(task, "image", where, err));
+		D2V_TRY(lift_task(task, "text", where, err));
+	}
+	D2V_TRY(name_all_modalities(tree, err));
+	D2V_TRY(interpolate_positions(tree, err));
 	drop_null(tree, "task", "min_sample_size");
 	drop_null(tree, "task", "max_sample_size");
 	drop_null(tree, "common", "tensorboard_logdir");

@@ -21,6 +21,14 @@
 #define FIXED(path, only) \
 	{ path, D2V_FIELD_FIXED, 0, 0, 0, only, only, NULL }
 #define IGNORED(path) FIXED(path, "*")
+// A data set of a joint run.
+#define PART(path, member, unit, samples) \
+	TEXT(path "data", member.data, "''", "joint run: folder of the data set"), \
+		TEXT(path "train_subset", member.train_subset, "''", "its split; empty: dataset.train_subset"), \
+		REAL(path "share", member.share, 0, 1e9, "0", \
+			"its share of the updates, relative to the others'; all 0: in proportion to their batches"), \
+		INT(path "max_tokens", member.max_tokens, 0, 4e12, "0", unit " of its batch; 0: dataset.max_tokens"), \
+		INT(path "batch_size", member.batch_size, 0, 65536, "0", samples " of its batch; 0: dataset.batch_size")
 
 #define COUNT_MAX 9e15
 
@@ -50,7 +58,14 @@ static const d2v_field rows[] = {
 	INT("task.max_sample_size", task.max_sample_size, 0, 4e9, "0", "longer ones are cropped (audio samples); 0: never"),
 	INT("task.sample_rate", task.sample_rate, 1, 1e6, "16000", "audio samples per second the data set must have"),
 	BOOL("task.normalize", task.normalize, "false", "mean 0 and variance 1 for every whole utterance"),
-	FIXED("task._name", "audio_pretraining"),
+	INT("task.input_size", task.input_size, 0, 65536, "0",
+		"side of the pictures in pixels; 0: model.modalities.image.input_size, which it must equal"),
+	INT("task.tokens_per_sample", task.tokens_per_sample, 0, 1 << 24, "0",
+		"tokens of a block of text; 0: model.modalities.text.max_source_positions, which it must not exceed"),
+	PART("task.audio.", task.audio, "audio samples", "utterances"),
+	PART("task.image.", task.image, "pictures", "pictures"),
+	PART("task.text.", task.text, "tokens", "blocks"),
+	FIXED("task._name", "audio_pretraining|mae_image_pretraining|masked_lm|multimodal_pretraining"),
 	// Masks are always drawn by the loader from the model's own settings, which is what an empty mapping here means.
 	FIXED("task.precompute_mask_config.expand_adjacent", "false"),
 	FIXED("task.precompute_mask_config.non_overlapping", "false"),
@@ -61,12 +76,36 @@ static const d2v_field rows[] = {
 	IGNORED("task.tpu"),
 	IGNORED("task.rebuild_batches"), // always
 	IGNORED("task.post_save_script"),
-	IGNORED("task.subsample"),
+	FIXED("task.subsample", "1"),
+	IGNORED("task.seed"),             // an interpolation of common.seed in fairseq
+	FIXED("task.multi_data", "null"), // pictures
+	FIXED("task.beit_transforms", "false"),
+	FIXED("task.target_transform", "false"),
+	FIXED("task.no_transform", "false"),
+	IGNORED("task.local_cache_path"), // the manifest says what a data set holds
+	IGNORED("task.key"),
+	IGNORED("task.dataset_type"),
+	FIXED("task.sample_break_mode", "none"), // text
+	FIXED("task.include_target_tokens", "true"),
+	FIXED("task.include_index", "true"),
+	FIXED("task.skip_masking", "true"), // the loader draws the masks from the model's settings
+	FIXED("task.d2v2_multi", "true"),
+	FIXED("task.mask_whole_words", "false"),
+	FIXED("task.shorten_method", "none"),
+	FIXED("task.multi_corpus_keys", "null"),
+	IGNORED("task.mask_prob"), // of the task's own masks, which are skipped
+	IGNORED("task.random_token_prob"),
+	IGNORED("task.leave_unmasked_prob"),
+	IGNORED("task.freq_weighted_replacement"),
+	IGNORED("task.mask_multiple_length"),
+	IGNORED("task.mask_stdev"),
+	IGNORED("task.shorten_data_split_list"),
 
 	INT("dataset.num_workers", dataset.num_workers, 0, 256, "1", "loader threads; they never change the result"),
 	INT("dataset.max_tokens", dataset.max_tokens, 0, 4e12, "0",
-		"audio samples of one worker's batch, its count times its longest; 0: no limit"),
-	INT("dataset.batch_size", dataset.batch_size, 0, 65536, "0", "utterances of one worker's batch; 0: no limit"),
+		"audio samples or tokens of one worker's batch, its count times its longest; 0: no limit"),
+	INT("dataset.batch_size", dataset.batch_size, 0, 65536, "0",
+		"utterances, pictures or blocks of one worker's batch; 0: no limit"),
 	INT("dataset.required_batch_size_multiple", dataset.required_batch_size_multiple, 1, 65536, "8",
 		"batch sizes are smaller than this or divisible by it"),
 	TEXT("dataset.train_subset", dataset.train_subset, "''",
@@ -79,6 +118,7 @@ static const d2v_field rows[] = {
 	IGNORED("dataset.valid_subset"),
 	IGNORED("dataset.max_tokens_valid"),
 	IGNORED("dataset.batch_size_valid"),
+	IGNORED("dataset.ignore_unused_valid_subsets"),
 	IGNORED("dataset.data_buffer_size"),
 	IGNORED("dataset.dataset_impl"),
 
@@ -163,6 +203,14 @@ static const d2v_field rows[] = {
 	REAL("d2v.max_damaged_share", own.max_damaged_share, 0, 1, "0", "the same as a share of all records"),
 	INT("d2v.collapse_interval", own.collapse_interval, 0, COUNT_MAX, "200",
 		"updates between two looks for collapse; 0: never"),
+	INT("d2v.probe_interval", own.probe_interval, 0, COUNT_MAX, "0",
+		"updates between two looks at what the teacher has learnt, by nearest neighbours; 0: never"),
+	TEXT("d2v.probe_data", own.probe_data, "''", "labelled data set of these looks; empty: task.data"),
+	INT("d2v.probe_samples", own.probe_samples, 2, COUNT_MAX, "2000",
+		"samples of each half of these looks at most, the first of a keyed order"),
+	INT("d2v.probe_k", own.probe_k, 1, 1024, "20", "neighbours"),
+	INT("d2v.probe_layer", own.probe_layer, 0, 128, "0",
+		"block whose output is looked at, counted from 1; 0: the mean of all"),
 };
 
 #define OWN_ROWS (sizeof rows / sizeof rows[0])

@@ -109,7 +109,7 @@ const d2v_field d2v_model_fields[] = {
 	FIXED(MODEL "recon_loss", "0"),
 	FIXED(MODEL "batch_norm_target_layer", "false"),
 	FIXED(MODEL "mae_init", "false"),
-	FIXED(MODEL "decoder_group", "false"),
+	IGNORED(MODEL "decoder_group"), // puts the decoder in a group of the optimizer, and those must be equal
 	FIXED(MODEL "skip_ema", "false"),
 	FIXED(MODEL "shared_decoder", "null"),
 	FIXED(MODEL "_name", "data2vec_multi"),

@@ -5,6 +5,7 @@
 #include "kernels/ops.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #define PEAK_SIDE 1536
 #define PEAK_SECONDS 0.1
@@ -40,40 +41,41 @@ d2v_status d2v_plan_measure_peak(d2v_device *device, double *flops, d2v_error *e
 	return status;
 }
 
-// Tokens of a row, and those of them that the student sees (recipes.md 5: int(T * mask_prob) are masked).
-static void tokens_of(
-	const d2v_config *config, const d2v_conv_spec *spec, int64_t length, int64_t *tokens, int64_t *kept) {
-	const d2v_modality_config *audio = &config->model.audio;
-	double share = audio->inverse_mask ? 1 - audio->mask_prob : audio->mask_prob;
-	*tokens = d2v_conv_spec_frames(spec, length);
-	int64_t masked = (int64_t)((double)*tokens * share);
-	*kept = audio->inverse_mask ? masked : *tokens - masked;
-	*kept = *kept > 0 ? *kept : 1;
+// Tokens of a row, and those of them that the student sees (spec/model.md 5: how many are masked or kept is rounded
+// down where it is drawn).
+static d2v_step_shape step_shape(const d2v_config *config, const d2v_model *model, const d2v_plan_shape *shape) {
+	const d2v_modality_config *modality = d2v_model_config_modality(&config->model, shape->modality);
+	d2v_step_shape step = { .modality = shape->modality, .batch = shape->batch, .clones = config->model.clone_batch };
+	step.length = shape->modality == D2V_AUDIO ? shape->length : 0;
+	step.tokens = d2v_model_tokens(model, shape->modality, shape->length);
+	double tokens = (double)step.tokens, share = 1 - modality->mask_prob;
+	bool draws_kept = modality->inverse_mask || shape->modality == D2V_TEXT;
+	step.kept = draws_kept ? (int64_t)(tokens * share) : step.tokens - (int64_t)(tokens * modality->mask_prob);
+	step.kept = step.kept > 0 ? step.kept : 1;
+	return step;
 }
 
 // Means over the batches, and the memory of the largest one.
 static d2v_status add_shapes(
 	d2v_plan *plan, const d2v_config *config, d2v_model *model, const d2v_plan_data *data, d2v_error *err) {
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(config->model.audio.feature_encoder_spec, &spec, err));
-	double batches = 0, samples = 0, audio = 0, flops = 0;
+	double batches = 0, samples = 0, flops = 0, units[D2V_MODALITY_END] = { 0 };
 	for (int i = 0; i < data->count; i++) {
 		const d2v_plan_shape *shape = &data->shapes[i];
-		int64_t tokens, kept, clones = config->model.clone_batch;
+		d2v_step_shape step = step_shape(config, model, shape);
+		double length = shape->modality == D2V_IMAGE ? 1 : (double)shape->length;
 		size_t bytes;
-		tokens_of(config, &spec, shape->length, &tokens, &kept);
-		d2v_step_shape step = { .modality = D2V_AUDIO, .batch = shape->batch, .clones = clones };
-		step.length = shape->length, step.tokens = tokens, step.kept = kept;
 		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
 		plan->step_bytes = fmax(plan->step_bytes, (double)bytes);
 		batches += shape->count;
 		samples += shape->count * (double)shape->batch;
-		audio += shape->count * (double)shape->batch * (double)shape->length;
+		units[shape->modality] += shape->count * (double)shape->batch * length;
 		flops += shape->count * d2v_model_step_flops(&config->model, &step);
 	}
 	double each = plan->batches_update / batches;
 	plan->samples_update = samples * each;
-	plan->audio_seconds_update = audio * each / (double)config->task.sample_rate;
+	plan->audio_seconds_update = units[D2V_AUDIO] * each / (double)config->task.sample_rate;
+	plan->pictures_update = units[D2V_IMAGE] * each;
+	plan->text_tokens_update = units[D2V_TEXT] * each;
 	plan->flops_update = flops * each;
 	return D2V_OK;
 }
@@ -99,6 +101,8 @@ static void add_times(d2v_plan *plan, const d2v_config *config, const d2v_plan_d
 	plan->updates_hour = 3600 / seconds;
 	plan->hours = updates / plan->updates_hour;
 	plan->loader_times_real = plan->audio_seconds_update / seconds;
+	plan->loader_pictures_second = plan->pictures_update / seconds;
+	plan->loader_tokens_second = plan->text_tokens_update / seconds;
 	if (data->updates_epoch > 0)
 		plan->loader_bytes_second = data->bytes_epoch / data->updates_epoch / seconds;
 }
@@ -108,8 +112,11 @@ d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *d
 	d2v_model *model = NULL;
 	*plan = (d2v_plan){ .assumed = data->assumed };
 	plan->batches_update = (double)d2v_config_batches_per_update(config, 1);
-	D2V_TRY(d2v_model_new(&model, device, &config->model, err));
-	d2v_status status = add_shapes(plan, config, model, data, err);
+	d2v_ops_set_dry(device, true); // nothing is written into the weights, so that a large model takes no memory
+	d2v_status status = d2v_model_new(&model, device, &config->model, err);
+	d2v_ops_set_dry(device, false);
+	D2V_TRY(status);
+	status = add_shapes(plan, config, model, data, err);
 	if (status == D2V_OK) {
 		add_sizes(plan, d2v_model_params(model));
 		add_times(plan, config, data, peak_flops);
@@ -130,6 +137,8 @@ d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
 		{ "batches_per_update", plan->batches_update },
 		{ "samples_per_update", plan->samples_update },
 		{ "audio_seconds_per_update", plan->audio_seconds_update },
+		{ "pictures_per_update", plan->pictures_update },
+		{ "text_tokens_per_update", plan->text_tokens_update },
 		{ "flops_per_update", plan->flops_update },
 		{ "weight_bytes", plan->weight_bytes },
 		{ "optimizer_bytes", plan->optimizer_bytes },
@@ -143,6 +152,8 @@ d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
 		{ "updates_per_hour", plan->updates_hour },
 		{ "expected_hours", plan->hours },
 		{ "loader_times_real_time", plan->loader_times_real },
+		{ "loader_pictures_per_second", plan->loader_pictures_second },
+		{ "loader_tokens_per_second", plan->loader_tokens_second },
 		{ "loader_bytes_per_second", plan->loader_bytes_second },
 	};
 	*tree = json_object();
@@ -161,40 +172,78 @@ d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
 	return status;
 }
 
+#define PHRASE 200
+
+static int add_phrase(char text[PHRASE], int used, const char *format, double value) {
+	used += snprintf(text + used, (size_t)(PHRASE - used), "%s", used ? ", " : "");
+	return used + snprintf(text + used, (size_t)(PHRASE - used), format, value);
+}
+
+// "12.4 s of speech, 32 pictures, 4096 tokens of text": of what the run reads.
+static const char *name_update(const d2v_plan *plan, char text[PHRASE]) {
+	int used = 0;
+	text[0] = 0;
+	if (plan->audio_seconds_update > 0)
+		used = add_phrase(text, used, "%.1f s of speech", plan->audio_seconds_update);
+	if (plan->pictures_update > 0)
+		used = add_phrase(text, used, "%.1f pictures", plan->pictures_update);
+	if (plan->text_tokens_update > 0)
+		add_phrase(text, used, "%.0f tokens of text", plan->text_tokens_update);
+	return text;
+}
+
+static const char *name_run(const d2v_plan *plan, double updates, char text[PHRASE]) {
+	int used = 0;
+	text[0] = 0;
+	if (plan->audio_hours > 0)
+		used = add_phrase(text, used, "%.0f h of speech", plan->audio_hours);
+	if (plan->pictures_update > 0)
+		used = add_phrase(text, used, "%.3g M pictures", updates * plan->pictures_update * 1e-6);
+	if (plan->text_tokens_update > 0)
+		add_phrase(text, used, "%.3g M tokens of text", updates * plan->text_tokens_update * 1e-6);
+	return text;
+}
+
+static const char *name_demand(const d2v_plan *plan, char text[PHRASE]) {
+	char bytes[D2V_PROGRESS_TEXT];
+	int used = 0;
+	text[0] = 0;
+	if (plan->loader_times_real > 0)
+		used = add_phrase(text, used, "%.0fx real time", plan->loader_times_real);
+	if (plan->loader_pictures_second > 0)
+		used = add_phrase(text, used, "%.1f pictures/s", plan->loader_pictures_second);
+	if (plan->loader_tokens_second > 0)
+		used = add_phrase(text, used, "%.0f tokens/s", plan->loader_tokens_second);
+	if (plan->loader_bytes_second > 0)
+		snprintf(text + used, (size_t)(PHRASE - used), ", %s/s", d2v_progress_bytes(plan->loader_bytes_second, bytes));
+	return text;
+}
+
 d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **text, d2v_error *err) {
 	char parameters[D2V_PROGRESS_TEXT], teacher[D2V_PROGRESS_TEXT], weights[D2V_PROGRESS_TEXT];
 	char optimizer[D2V_PROGRESS_TEXT], step[D2V_PROGRESS_TEXT], total[D2V_PROGRESS_TEXT], disk[D2V_PROGRESS_TEXT];
-	char duration[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], *epochs = NULL, *loader = NULL;
-	d2v_status status =
-		plan->updates_epoch > 0
-			? d2v_asprintf(&epochs, err, "%.1f updates an epoch, %.1f epochs", plan->updates_epoch, plan->epochs)
-			: d2v_asprintf(&epochs, err, "give task.data to count the updates of an epoch");
-	if (status == D2V_OK)
-		status = plan->loader_bytes_second > 0
-					 ? d2v_asprintf(&loader, err, "%.0fx real time, %s/s", plan->loader_times_real,
-						   d2v_progress_bytes(plan->loader_bytes_second, bytes))
-					 : d2v_asprintf(&loader, err, "%.0fx real time", plan->loader_times_real);
-	if (status == D2V_OK)
-		status = d2v_asprintf(text, err,
-			"parameters    %s trainable, %s in the teacher\n"
-			"an update     %.0f batches, %.1f utterances, %.1f s of speech%s, %.3f TFLOP\n"
-			"memory        %s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n"
-			"run           %lld updates, %.0f h of speech; %s\n"
-			"speed         %.0f GFLOP/s measured in matrix products, %.0f %% of it assumed: %.0f updates an hour\n"
-			"time          %s\n"
-			"loader        must deliver %s\n"
-			"disk          %s a checkpoint\n",
-			d2v_progress_count((uint64_t)plan->parameters, parameters),
-			d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update, plan->samples_update,
-			plan->audio_seconds_update, plan->assumed ? " (assumed: no data set was given)" : "",
-			plan->flops_update * 1e-12,
-			d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total),
-			d2v_progress_bytes(plan->weight_bytes, weights), d2v_progress_bytes(plan->optimizer_bytes, optimizer),
-			d2v_progress_bytes(plan->step_bytes, step), (long long)config->optimization.max_update, plan->audio_hours,
-			epochs, plan->peak_flops * 1e-9, 100 * D2V_PLAN_EFFICIENCY, plan->updates_hour,
-			d2v_progress_duration(plan->hours * 3600, duration), loader,
-			d2v_progress_bytes(plan->checkpoint_bytes, disk));
-	d2v_free(epochs);
-	d2v_free(loader);
-	return status;
+	char duration[D2V_PROGRESS_TEXT], update[PHRASE], run[PHRASE], loader[PHRASE], epochs[PHRASE];
+	double updates = (double)config->optimization.max_update;
+	if (plan->updates_epoch > 0)
+		snprintf(epochs, PHRASE, "%.1f updates an epoch, %.1f epochs", plan->updates_epoch, plan->epochs);
+	else
+		snprintf(epochs, PHRASE, "give task.data to count the updates of an epoch");
+	return d2v_asprintf(text, err,
+		"parameters    %s trainable, %s in the teacher\n"
+		"an update     %.0f batches, %.1f samples, %s%s, %.3f TFLOP\n"
+		"memory        %s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n"
+		"run           %.0f updates, %s; %s\n"
+		"speed         %.0f GFLOP/s measured in matrix products, %.0f %% of it assumed: %.0f updates an hour\n"
+		"time          %s\n"
+		"loader        must deliver %s\n"
+		"disk          %s a checkpoint\n",
+		d2v_progress_count((uint64_t)plan->parameters, parameters),
+		d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update, plan->samples_update,
+		name_update(plan, update), plan->assumed ? " (assumed: no data set was given)" : "", plan->flops_update * 1e-12,
+		d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total),
+		d2v_progress_bytes(plan->weight_bytes, weights), d2v_progress_bytes(plan->optimizer_bytes, optimizer),
+		d2v_progress_bytes(plan->step_bytes, step), updates, name_run(plan, updates, run), epochs,
+		plan->peak_flops * 1e-9, 100 * D2V_PLAN_EFFICIENCY, plan->updates_hour,
+		d2v_progress_duration(plan->hours * 3600, duration), name_demand(plan, loader),
+		d2v_progress_bytes(plan->checkpoint_bytes, disk));
 }

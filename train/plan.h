@@ -12,7 +12,9 @@
 
 // A batch's shape, and how many batches of an epoch have it.
 typedef struct d2v_plan_shape {
-	int64_t batch, length; // utterances, audio samples of each
+	d2v_modality modality;
+	int64_t batch;  // utterances, pictures, blocks of text
+	int64_t length; // of each: audio samples, or tokens of text; pictures: not looked at
 	double count;
 } d2v_plan_shape;
 
@@ -28,14 +30,16 @@ typedef struct d2v_plan_data {
 
 typedef struct d2v_plan {
 	int64_t parameters, teacher_parameters;
-	double batches_update, samples_update, audio_seconds_update; // means
+	double batches_update, samples_update; // means
+	double audio_seconds_update, pictures_update, text_tokens_update;
 	double flops_update;
 	double weight_bytes, optimizer_bytes,
 		step_bytes; // weights, gradients and teacher; moments; the largest batch's activations
 	double checkpoint_bytes;
 	double updates_epoch, epochs, audio_hours; // 0: unknown; of the whole run
 	double peak_flops, updates_hour, hours;
-	double loader_times_real, loader_bytes_second; // what the loader must deliver for that; bytes 0: unknown
+	// What the loader must deliver for that; bytes 0: unknown.
+	double loader_times_real, loader_pictures_second, loader_tokens_second, loader_bytes_second;
 	bool assumed;
 } d2v_plan;
 

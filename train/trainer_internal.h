@@ -10,12 +10,13 @@
 // What one update gave.
 typedef struct d2v_update {
 	uint64_t epoch;
+	d2v_modality modality;
 	double loss, loss_regression, loss_cls; // sums
 	double sample_size;
 	double pred_var, target_var, masked_pct; // mean over its batches
 	double lr, ema_decay, grad_norm, clip_coef;
 	double flops;
-	uint64_t samples, audio_samples;
+	uint64_t samples, audio_samples, text_tokens;
 	double seconds, waited;
 	bool epoch_ended;
 } d2v_update;
@@ -24,6 +25,10 @@ typedef struct d2v_update {
 typedef struct d2v_interval {
 	uint64_t updates, clipped;
 	d2v_update sum;
+	struct {
+		uint64_t updates;
+		d2v_update sum;
+	} part[D2V_MODALITY_END]; // by modality
 } d2v_interval;
 
 struct d2v_trainer {
@@ -47,6 +52,11 @@ struct d2v_trainer {
 	d2v_interval interval;
 	bool terminal;
 };
+
+// Which collapse watch of the state looks at a modality.
+static inline int d2v_trainer_watch(const d2v_trainer *trainer, d2v_modality modality) {
+	return d2v_config_is_joint(&trainer->config) ? (int)modality : 0;
+}
 
 // trainer_update.c: one update. On failure neither the weights nor the counters have moved.
 d2v_status d2v_trainer_update(d2v_trainer *trainer, d2v_update *update, d2v_error *err);

@@ -34,10 +34,7 @@ d2v_status d2v_trainer_open_reports(d2v_trainer *trainer, d2v_error *err) {
 	return d2v_progress_new(&trainer->progress, trainer->options.quiet || !trainer->terminal, err);
 }
 
-static void add_to_interval(d2v_interval *interval, const d2v_update *update) {
-	d2v_update *sum = &interval->sum;
-	interval->updates++;
-	interval->clipped += update->clip_coef < 1;
+static void add_update(d2v_update *sum, const d2v_update *update) {
 	sum->loss += update->loss;
 	sum->loss_regression += update->loss_regression;
 	sum->loss_cls += update->loss_cls;
@@ -49,6 +46,7 @@ static void add_to_interval(d2v_interval *interval, const d2v_update *update) {
 	sum->flops += update->flops;
 	sum->samples += update->samples;
 	sum->audio_samples += update->audio_samples;
+	sum->text_tokens += update->text_tokens;
 	sum->seconds += update->seconds;
 	sum->waited += update->waited;
 	sum->lr = update->lr;
@@ -56,10 +54,18 @@ static void add_to_interval(d2v_interval *interval, const d2v_update *update) {
 	sum->epoch = update->epoch;
 }
 
+static void add_to_interval(d2v_interval *interval, const d2v_update *update) {
+	interval->updates++;
+	interval->clipped += update->clip_coef < 1;
+	add_update(&interval->sum, update);
+	interval->part[update->modality].updates++;
+	add_update(&interval->part[update->modality].sum, update);
+}
+
 // The interval's numbers as they are shown.
 typedef struct shown {
-	double loss, regression, cls, pred_var, target_var, masked_pct, grad_norm, clip;
-	double step_seconds, wait_share, samples_per_second, times_real, gflops, mfu, hours;
+	double loss, cls, pred_var, target_var, masked_pct, grad_norm, clip;
+	double step_seconds, wait_share, samples_per_second, times_real, tokens_per_second, gflops, mfu, hours;
 } shown;
 
 static double share(double part, double whole) {
@@ -72,7 +78,6 @@ static shown shown_of(const d2v_trainer *trainer) {
 	double updates = (double)interval->updates, rate = (double)trainer->config.task.sample_rate;
 	return (shown){
 		.loss = share(sum->loss, sum->sample_size),
-		.regression = share(sum->loss_regression, sum->sample_size),
 		.cls = share(sum->loss_cls, sum->sample_size),
 		.pred_var = share(sum->pred_var, updates),
 		.target_var = share(sum->target_var, updates),
@@ -83,24 +88,53 @@ static shown shown_of(const d2v_trainer *trainer) {
 		.wait_share = share(sum->waited, sum->seconds),
 		.samples_per_second = share((double)sum->samples, sum->seconds),
 		.times_real = share((double)sum->audio_samples / rate, sum->seconds),
+		.tokens_per_second = share((double)sum->text_tokens, sum->seconds),
 		.gflops = share(sum->flops, sum->seconds) * 1e-9,
 		.mfu = trainer->options.peak_flops > 0 ? share(sum->flops, sum->seconds) / trainer->options.peak_flops : 0,
 		.hours = (double)trainer->state.audio_samples / rate / 3600,
 	};
 }
 
+static bool has(const d2v_trainer *trainer, d2v_modality modality) {
+	return d2v_model_config_has(&trainer->config.model, modality);
+}
+
+// "  audio 0.4321  image 0.7654": the losses of a joint run.
+static const char *losses_of(const d2v_trainer *trainer, char *text, size_t size) {
+	size_t used = 0;
+	text[0] = 0;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END && used < size; modality++) {
+		const d2v_update *sum = &trainer->interval.part[modality].sum;
+		if (d2v_config_is_joint(&trainer->config) && trainer->interval.part[modality].updates)
+			used += (size_t)snprintf(
+				text + used, size - used, "  %s %.4f", d2v_modality_name(modality), share(sum->loss, sum->sample_size));
+	}
+	return text;
+}
+
+// "  12x real time  3400 tokens/s": how fast, in the units of what the run reads.
+static const char *rates_of(const d2v_trainer *trainer, const shown *now, char *text, size_t size) {
+	int used = 0;
+	text[0] = 0;
+	if (has(trainer, D2V_AUDIO))
+		used = snprintf(text, size, "  %.0fx real time", now->times_real);
+	if (has(trainer, D2V_TEXT))
+		snprintf(text + used, size - (size_t)used, "  %.0f tokens/s", now->tokens_per_second);
+	return text;
+}
+
 static const char *line_of(const d2v_trainer *trainer, const shown *now, char line[LINE_BYTES]) {
 	const d2v_update *sum = &trainer->interval.sum;
-	char of[32] = "", reached[32] = "";
+	char of[32] = "", reached[32] = "", losses[96], rates[96];
 	if (trainer->config.optimization.max_update > 0)
 		snprintf(of, sizeof of, "/%lld", (long long)trainer->config.optimization.max_update);
 	if (now->mfu > 0)
 		snprintf(reached, sizeof reached, " (%.0f %%)", 100 * now->mfu);
 	snprintf(line, LINE_BYTES,
-		"update %llu%s  epoch %llu  loss %.4f  lr %.3g  %.1f samples/s  %.0fx real time  %.0f GFLOP/s%s  loader %.1f "
-		"%%",
-		(unsigned long long)trainer->state.updates, of, (unsigned long long)sum->epoch, now->loss, sum->lr,
-		now->samples_per_second, now->times_real, now->gflops, reached, 100 * now->wait_share);
+		"update %llu%s  epoch %llu  loss %.4f%s  lr %.3g  %.1f samples/s%s  %.0f GFLOP/s%s  loader %.1f %%",
+		(unsigned long long)trainer->state.updates, of, (unsigned long long)sum->epoch, now->loss,
+		losses_of(trainer, losses, sizeof losses), sum->lr, now->samples_per_second,
+		rates_of(trainer, now, rates, sizeof rates), now->gflops, reached, 100 * now->wait_share);
 	return line;
 }
 
@@ -116,11 +150,21 @@ static void append_time_left(const d2v_trainer *trainer, char line[LINE_BYTES]) 
 
 // ---- metrics.jsonl and events
 
+// Under the original's names.
 static json_t *losses_tree(const d2v_trainer *trainer, const shown *now) {
+	static const char *const names[] = {
+		[D2V_AUDIO] = "AUDIO_regression", [D2V_IMAGE] = "IMAGE_regression", [D2V_TEXT] = "TEXT_regression"
+	};
 	json_t *losses = json_object();
+	int failed = 0;
 	if (!losses)
 		return NULL;
-	int failed = json_object_set_new(losses, "AUDIO_regression", d2v_metrics_real(now->regression));
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		const d2v_update *sum = &trainer->interval.part[modality].sum;
+		if (trainer->interval.part[modality].updates)
+			failed |= json_object_set_new(
+				losses, names[modality], d2v_metrics_real(share(sum->loss_regression, sum->sample_size)));
+	}
 	if (trainer->config.model.cls_loss > 0)
 		failed |= json_object_set_new(losses, "cls", d2v_metrics_real(now->cls));
 	if (failed) {
@@ -138,6 +182,27 @@ static json_t *watched_tree(const d2v_collapse *collapse) {
 		json_object_set_new(tree, keys[i],
 			json_pack(
 				"{s:o, s:o}", "spread", d2v_metrics_real(average->spread), "rank", d2v_metrics_real(average->rank)));
+	}
+	return tree;
+}
+
+// What a joint run says of each modality that had updates since the last line; null when there is one modality.
+static json_t *modalities_tree(const d2v_trainer *trainer) {
+	json_t *tree = d2v_config_is_joint(&trainer->config) ? json_object() : json_null();
+	for (d2v_modality modality = D2V_AUDIO; json_is_object(tree) && modality < D2V_MODALITY_END; modality++) {
+		const d2v_update *sum = &trainer->interval.part[modality].sum;
+		const d2v_collapse *watch = &trainer->state.collapse[modality];
+		double updates = (double)trainer->interval.part[modality].updates;
+		if (updates > 0)
+			json_object_set_new(tree, d2v_modality_name(modality),
+				json_pack("{s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "updates", (json_int_t)updates, "loss",
+					d2v_metrics_real(share(sum->loss, sum->sample_size)), "regression",
+					d2v_metrics_real(share(sum->loss_regression, sum->sample_size)), "cls",
+					d2v_metrics_real(share(sum->loss_cls, sum->sample_size)), "pred_var",
+					d2v_metrics_real(share(sum->pred_var, updates)), "target_var",
+					d2v_metrics_real(share(sum->target_var, updates)), "masked_pct",
+					d2v_metrics_real(share(sum->masked_pct, updates)), "samples", (json_int_t)sum->samples, "watched",
+					watch->looks ? watched_tree(watch) : json_null()));
 	}
 	return tree;
 }
@@ -167,10 +232,12 @@ static d2v_status write_metrics(d2v_trainer *trainer, const shown *now, d2v_erro
 		{ "step_seconds", d2v_metrics_real(now->step_seconds) },
 		{ "loader_wait", d2v_metrics_real(now->wait_share) },
 		{ "samples_per_second", d2v_metrics_real(now->samples_per_second) },
-		{ "times_real_time", d2v_metrics_real(now->times_real) },
+		{ "times_real_time", has(trainer, D2V_AUDIO) ? d2v_metrics_real(now->times_real) : json_null() },
+		{ "tokens_per_second", has(trainer, D2V_TEXT) ? d2v_metrics_real(now->tokens_per_second) : json_null() },
 		{ "gflops", d2v_metrics_real(now->gflops) },
 		{ "mfu", trainer->options.peak_flops > 0 ? d2v_metrics_real(now->mfu) : json_null() },
-		{ "watched", state->collapse.looks ? watched_tree(&state->collapse) : json_null() },
+		{ "watched", state->collapse[0].looks ? watched_tree(&state->collapse[0]) : json_null() },
+		{ "modalities", modalities_tree(trainer) },
 	};
 	for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
 		if (status == D2V_OK)
@@ -184,18 +251,35 @@ static d2v_status write_metrics(d2v_trainer *trainer, const shown *now, d2v_erro
 	return status;
 }
 
+// Of a joint run; how many.
+static int modality_scalars(const d2v_trainer *trainer, d2v_modality modality, d2v_tensorboard_scalar *scalars) {
+	static const char *const names[][3] = { [D2V_AUDIO] = { "audio/loss", "audio/pred_var", "audio/target_var" },
+		[D2V_IMAGE] = { "image/loss", "image/pred_var", "image/target_var" },
+		[D2V_TEXT] = { "text/loss", "text/pred_var", "text/target_var" } };
+	const d2v_update *sum = &trainer->interval.part[modality].sum;
+	double updates = (double)trainer->interval.part[modality].updates;
+	if (!d2v_config_is_joint(&trainer->config) || updates == 0)
+		return 0;
+	scalars[0] = (d2v_tensorboard_scalar){ names[modality][0], share(sum->loss, sum->sample_size) };
+	scalars[1] = (d2v_tensorboard_scalar){ names[modality][1], share(sum->pred_var, updates) };
+	scalars[2] = (d2v_tensorboard_scalar){ names[modality][2], share(sum->target_var, updates) };
+	return 3;
+}
+
 static d2v_status write_events(d2v_trainer *trainer, const shown *now, d2v_error *err) {
 	const d2v_update *sum = &trainer->interval.sum;
 	if (!trainer->board)
 		return D2V_OK;
-	const d2v_tensorboard_scalar scalars[] = { { "train/loss", now->loss }, { "train/lr", sum->lr },
-		{ "train/grad_norm", now->grad_norm }, { "train/clip", now->clip }, { "train/pred_var", now->pred_var },
-		{ "train/target_var", now->target_var }, { "train/ema_decay", sum->ema_decay },
-		{ "train/masked_pct", now->masked_pct }, { "speed/step_seconds", now->step_seconds },
-		{ "speed/loader_wait", now->wait_share }, { "speed/samples_per_second", now->samples_per_second },
-		{ "speed/gflops", now->gflops } };
-	return d2v_tensorboard_add(
-		trainer->board, trainer->state.updates, scalars, (int)(sizeof scalars / sizeof scalars[0]), err);
+	d2v_tensorboard_scalar scalars[12 + 3 * (D2V_MODALITY_END - 1)] = { { "train/loss", now->loss },
+		{ "train/lr", sum->lr }, { "train/grad_norm", now->grad_norm }, { "train/clip", now->clip },
+		{ "train/pred_var", now->pred_var }, { "train/target_var", now->target_var },
+		{ "train/ema_decay", sum->ema_decay }, { "train/masked_pct", now->masked_pct },
+		{ "speed/step_seconds", now->step_seconds }, { "speed/loader_wait", now->wait_share },
+		{ "speed/samples_per_second", now->samples_per_second }, { "speed/gflops", now->gflops } };
+	int count = 12;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		count += modality_scalars(trainer, modality, scalars + count);
+	return d2v_tensorboard_add(trainer->board, trainer->state.updates, scalars, count, err);
 }
 
 // Metrics are not worth a run: a disk that is full for them is said, and the run goes on.

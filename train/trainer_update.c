@@ -12,9 +12,11 @@ static void warn_lines(char *sentences) {
 		d2v_warn("%s", line);
 }
 
-static bool look_is_due(const d2v_trainer *trainer) {
+// Every modality is looked at when its turn comes after another interval.
+static bool look_is_due(const d2v_trainer *trainer, d2v_modality modality) {
 	uint64_t interval = (uint64_t)trainer->config.own.collapse_interval;
-	return interval && trainer->state.updates % interval == 0;
+	uint64_t looks = trainer->state.collapse[d2v_trainer_watch(trainer, modality)].looks;
+	return interval && looks <= trainer->state.updates / interval;
 }
 
 static d2v_status look_for_collapse(
@@ -22,7 +24,8 @@ static d2v_status look_for_collapse(
 	const d2v_model_config *model = &trainer->config.model;
 	d2v_collapse_limits limits = { .min_target_var = model->min_target_var, .min_pred_var = model->min_pred_var };
 	char sentences[D2V_COLLAPSE_TEXT];
-	D2V_TRY(d2v_collapse_look(&state->collapse, trainer->model, batch, &limits, sentences, err));
+	d2v_collapse *watch = &state->collapse[d2v_trainer_watch(trainer, batch->modality)];
+	D2V_TRY(d2v_collapse_look(watch, trainer->model, batch, &limits, sentences, err));
 	warn_lines(sentences);
 	return D2V_OK;
 }
@@ -36,7 +39,9 @@ static void add_result(d2v_update *update, const d2v_step_result *result, const 
 	update->target_var += result->target_var;
 	update->masked_pct += result->masked_pct;
 	update->flops += result->flops;
+	update->modality = batch->modality;
 	update->samples += (uint64_t)batch->samples;
+	update->text_tokens += batch->modality == D2V_TEXT ? (uint64_t)batch->samples * (uint64_t)batch->tokens : 0;
 	update->audio_samples += (uint64_t)batch->samples * (uint64_t)batch->length;
 }
 
@@ -68,7 +73,7 @@ static d2v_status take_batch(
 			add_result(update, &result, batch);
 			++*filled;
 		}
-		if (status == D2V_OK && (last || update->epoch_ended) && look_is_due(trainer))
+		if (status == D2V_OK && (last || update->epoch_ended) && look_is_due(trainer, batch->modality))
 			status = look_for_collapse(trainer, state, batch, err);
 	}
 	d2v_source_give(trainer->source, batch);

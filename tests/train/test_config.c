@@ -164,8 +164,78 @@ static void test_fairseq_composite(void **state) {
 	assert_int_equal(d2v_config_batches_per_update(&config, 2), 24);
 	assert_int_equal(d2v_config_batches_per_update(&config, 9), 24);
 	assert_says(refusal("lr_scheduler: pass_through"), "pass_through needs");
-	assert_says(refusal("optimizer: {groups: {a: {}, b: {}}}"), "one group");
+	assert_says(refusal("optimizer: {groups: {a: {}, b: {lr: 1}}}"), "one group");
 	assert_says(refusal("optimizer: {groups: {a: {lrs: 1}}}"), "unknown key lrs");
+}
+
+// fairseq's files for pictures, text and all three, in what is particular to them.
+static void test_fairseq_other_tasks(void **state) {
+	(void)state;
+	d2v_error err;
+	static const char head[] =
+		"common: {fp16: true, log_format: json, min_loss_scale: 1e-6, fp16_no_flatten_grads: true, "
+		"user_dir: '${env:PWD}'}\n"
+		"distributed_training: {distributed_world_size: 16, ddp_backend: c10d}\n"
+		"optimization: {max_update: 375300, lr: [0.001], debug_param_names: true, clip_norm: 4}\n"
+		"lr_scheduler: pass_through\n";
+	static const char group[] = "{lr_float: 1e-3, optimizer: {_name: adam, adam_betas: [0.9,0.95], weight_decay: 0.05},"
+								" lr_scheduler: {_name: cosine, warmup_updates: 50040}}";
+	static const char picture_task[] = "_name: mae_image_pretraining, data: /pictures, rebuild_batches: true, "
+									   "local_cache_path: /scratch, key: source, precompute_mask_config: {}";
+	static const char text_task[] = "_name: masked_lm, data: /text, sample_break_mode: none, tokens_per_sample: 256, "
+									"include_target_tokens: true, random_token_prob: 0, leave_unmasked_prob: 0, "
+									"include_index: True, skip_masking: True, d2v2_multi: True";
+	char yaml[8192];
+	snprintf(yaml, sizeof yaml,
+		"%sdataset: {batch_size: 16, skip_invalid_size_inputs_valid_test: true}\n"
+		"optimizer: {_name: composite, dynamic_groups: true, groups: {default: %s}}\ntask: {%s}\n"
+		"model: {supported_modality: IMAGE, cls_loss: 0.01, modalities: {image: {patch_size: 14, inverse_mask: true, "
+		"num_extra_tokens: 1, decoder: {decoder_dim: 768, decoder_groups: 16}}}}\n",
+		head, group, picture_task);
+	read_text(yaml);
+	assert_ok(d2v_config_resolve(&config, &err));
+	assert_int_equal(config.model.supported_modality, D2V_IMAGE);
+	assert_int_equal(config.task.input_size, 224);
+	assert_string_equal(config.task.data, "/pictures");
+	assert_false(d2v_config_is_joint(&config));
+	assert_string_equal(d2v_config_part(&config, D2V_IMAGE).data, "/pictures");
+
+	snprintf(yaml, sizeof yaml,
+		"%sdataset: {batch_size: 4, ignore_unused_valid_subsets: true}\n"
+		"optimizer: {_name: composite, groups: {default: %s, decoder: %s}}\ntask: {%s}\n"
+		"model: {supported_modality: TEXT, loss_beta: 4, loss_scale: 1, modalities: {text: {mask_prob: 0.48, "
+		"mask_length: 1, decoder: {decoder_groups: 1}}}}\n",
+		head, group, group, text_task);
+	read_text(yaml);
+	assert_ok(d2v_config_resolve(&config, &err));
+	assert_int_equal(config.task.tokens_per_sample, 256);
+	assert_int_equal(config.model.text.max_source_positions, 256); // an interpolation there
+	assert_true(config.optimizer.weight_decay == .05);
+
+	snprintf(yaml, sizeof yaml,
+		"%sdataset: {batch_size: 16}\noptimizer: {_name: composite, groups: {default: %s}}\n"
+		"task: {_name: multimodal_pretraining, image: {%s}, text: {%s}, audio: {_name: audio_pretraining, "
+		"data: /speech, max_sample_size: 320000, min_sample_size: 32000, normalize: true, share: 2, batch_size: 8}}\n"
+		"model: {modalities: {text: {decoder: {decoder_groups: 1}}}}\n",
+		head, group, picture_task, text_task);
+	read_text(yaml);
+	assert_ok(d2v_config_resolve(&config, &err));
+	assert_true(d2v_config_is_joint(&config));
+	assert_int_equal(config.task.max_sample_size, 320000);
+	assert_int_equal(config.task.tokens_per_sample, 256);
+	assert_string_equal(d2v_config_part(&config, D2V_TEXT).data, "/text");
+	assert_int_equal(d2v_config_part(&config, D2V_TEXT).batch_size, 16);
+	assert_int_equal(d2v_config_part(&config, D2V_AUDIO).batch_size, 8);
+	assert_true(d2v_config_part(&config, D2V_AUDIO).share == 2);
+	assert_says(refusal("task: {audio: {dat: x}}"), "unknown key task.dat");
+	assert_says(refusal("task: {image: 5}"), "task.image: expected a mapping");
+	assert_says(refusal("task: {sample_break_mode: complete}"), "task.sample_break_mode");
+	assert_says(refusal("dataset: {batch_size: 4}\noptimization: {max_update: 10}\ntask: {input_size: 96}\n"
+						"model: {supported_modality: image, modalities: {image: {decoder: {decoder_groups: 1}}}}"),
+		"task.input_size (96) is not model.modalities.image.input_size (224)");
+	assert_says(refusal("dataset: {batch_size: 4}\noptimization: {max_update: 10}\ntask: {tokens_per_sample: 600}\n"
+						"model: {supported_modality: text}"),
+		"task.tokens_per_sample (600) is above");
 }
 
 static void test_print_reads_back(void **state) {
@@ -225,6 +295,7 @@ int main(void) {
 		cmocka_unit_test(test_overrides),
 		cmocka_unit_test(test_fairseq_plain_adam),
 		cmocka_unit_test(test_fairseq_composite),
+		cmocka_unit_test(test_fairseq_other_tasks),
 		cmocka_unit_test(test_print_reads_back),
 		cmocka_unit_test(test_stored_leaves_the_machine_out),
 	};

@@ -65,7 +65,7 @@ void d2v_manifest_release(d2v_manifest *manifest);
 d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_error *err);
 // Damage of any kind is D2V_CORRUPT, a newer schema D2V_UNSUPPORTED.
 d2v_status d2v_manifest_parse(d2v_manifest *manifest, const char *text, size_t size, const char *where, d2v_error *err); // fuzzed
-// Lists <split>/rejected.tsv of every split and the files in tokenizer/ where they are there, so they must be published before.
+// Lists rejected.tsv, <split>/rejected.tsv of every split and the files in tokenizer/ where they are there, so they must be published before.
 d2v_status d2v_manifest_save(const d2v_manifest *manifest, const char *dataset, d2v_error *err);
 // *split is borrowed until the next split is added. D2V_EXISTS for a name used before, D2V_INVALID for one that is no folder's name.
 d2v_status d2v_manifest_add_split(d2v_manifest *manifest, const char *name, d2v_manifest_split **split, d2v_error *err);

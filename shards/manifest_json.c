@@ -325,6 +325,7 @@ static d2v_status write_tokenizer(json_t *list, const char *dataset, d2v_error *
 }
 
 static d2v_status write_files(const d2v_manifest *manifest, json_t *list, const char *dataset, d2v_error *err) {
+	D2V_TRY(write_file(list, dataset, "", "rejected.tsv", err)); // of files whose split was never known
 	for (size_t i = 0; i < manifest->split_count; i++)
 		D2V_TRY(write_file(list, dataset, manifest->splits[i].name, "rejected.tsv", err));
 	return write_tokenizer(list, dataset, err);

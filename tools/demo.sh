@@ -1,12 +1,21 @@
 #!/usr/bin/env bash
 # The whole way in a few minutes: speech in, shards, a look inside, a data2vec 2.0 model learning from it.
 # `make demo` calls this. DEMO_SPEECH=archive takes a LibriSpeech archive of yours; otherwise the corpus is spoken by
-# espeak-ng in LibriSpeech's layout, so that no network is needed. DEMO_UPDATES changes the length of the training.
+# espeak-ng in LibriSpeech's layout, so that no network is needed. The training is as long as this machine does in about
+# two minutes, 60 to 400 updates; DEMO_UPDATES says how long instead.
 set -euo pipefail
 bin=${BIN:-build/bin}
 dir=${DEMO_DIR:-build/demo}
 updates=${DEMO_UPDATES:-}
 speech=${DEMO_SPEECH:-}
+
+# What two minutes are good for, by the plan's own measurement of this machine.
+updates_in_two_minutes() { # DATASET
+	local per_hour
+	per_hour=$("$bin/d2v-train" audio-tiny --plan --json task.data="$1" | sed -n 's/.*"updates_per_hour": *\([0-9]*\).*/\1/p')
+	local updates=$((${per_hour:-0} / 30))
+	echo $((updates < 60 ? 60 : updates > 400 ? 400 : updates))
+}
 
 step() { printf '\n\033[1m%s\033[0m\n' "$1"; }
 run() { printf '  $ %s\n' "$*"; "$@"; }
@@ -48,10 +57,12 @@ speak_corpus() { # FOLDER
 	rm -f "$1/spoken.wav"
 }
 
-mkdir -p "$dir"
 if [ -n "$speech" ]; then
 	[ -e "$speech" ] || { echo "demo: DEMO_SPEECH=$speech: no such archive or folder" >&2; exit 2; }
+	dir=$dir/$(basename "$speech")
+	mkdir -p "$dir"
 else
+	mkdir -p "$dir"
 	speech=$dir/speech
 	if [ ! -e "$speech/done" ]; then
 		step "1. A small corpus: espeak-ng speaks 144 utterances in LibriSpeech's layout"
@@ -72,7 +83,12 @@ run "$bin/d2v-shard" show "$dir/data" 0 --out "$dir/first.wav"
 run "$bin/d2v-shard" verify "$dir/data"
 
 step "4. A data2vec 2.0 model learns from it, for about two minutes (Ctrl-C saves; the same command goes on)"
-run "$bin/d2v-train" audio-tiny task.data="$dir/data" checkpoint.save_dir="$dir/run" ${updates:+optimization.max_update=$updates}
+# Decided once, so that the same command goes on with the same run.
+[ -n "$updates" ] || [ ! -s "$dir/updates" ] || updates=$(cat "$dir/updates")
+[ -n "$updates" ] || updates=$(updates_in_two_minutes "$dir/data")
+echo "$updates" >"$dir/updates"
+run "$bin/d2v-train" audio-tiny task.data="$dir/data" checkpoint.save_dir="$dir/run" \
+	optimization.max_update="$updates" lr_scheduler.warmup_updates=$((updates / 10 + 1))
 
 step "5. What was made"
 first=$(head -n 1 "$dir/run/metrics.jsonl") last=$(tail -n 1 "$dir/run/metrics.jsonl")

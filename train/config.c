@@ -214,6 +214,8 @@ d2v_status d2v_config_compare(const d2v_config *config, const char *stored, cons
 	if (status == D2V_OK)
 		status = d2v_config_read_yaml(earlier, stored, strlen(stored), where, err);
 	if (status == D2V_OK)
+		(void)d2v_config_resolve(earlier, NULL); // defaults that stand for others; whether it fits is not asked here
+	if (status == D2V_OK)
 		status = deciding_tree(earlier, &then, err);
 	if (status == D2V_OK)
 		status = deciding_tree(config, &now, err);

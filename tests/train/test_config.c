@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "tests/base/scratch.h"
 #include "train/config.h"
+#include "train/recipe.h"
 
 #include <math.h>
 #include <string.h>
@@ -286,8 +287,31 @@ static void test_stored_leaves_the_machine_out(void **state) {
 	d2v_free(stored);
 }
 
+// A text from before a key existed: the key had its default then, also one that stands for another value.
+static void test_older_text(void **state) {
+	(void)state;
+	d2v_config_difference difference;
+	d2v_error err = { 0 };
+	char *stored, *line;
+	assert_ok(d2v_recipe_load(&config, "audio-tiny", NULL, 0, &err));
+	assert_ok(d2v_config_stored(&config, &stored, &err));
+	int removed = 0;
+	for (; (line = strstr(stored, "num_alibi_heads:")); removed++) {
+		char *start = line, *end = strchr(line, '\n');
+		while (start > stored && start[-1] != '\n')
+			start--;
+		memmove(start, end + 1, strlen(end + 1) + 1);
+	}
+	assert_true(removed > 0);
+	assert_ok(d2v_config_compare(&config, stored, "checkpoint", &difference, &err));
+	assert_string_equal(difference.model_key, "");
+	assert_string_equal(difference.other_keys, "");
+	d2v_free(stored);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_older_text),
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_unknown_keys),
 		cmocka_unit_test(test_types_and_bounds),

@@ -27,6 +27,7 @@ static d2v_status scan_source(
 	d2v_origin *source;
 	d2v_member member;
 	d2v_status status;
+	places.val_labels = NULL; // ImageNet's classes are those of the train set
 	D2V_TRY(d2v_reader_open_source(options, index, &source, err));
 	while ((status = d2v_origin_next(source, &member, err)) == D2V_OK) {
 		d2v_place place = { 0 };

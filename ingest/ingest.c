@@ -107,26 +107,31 @@ static d2v_status describe(const d2v_ingest_options *options, json_t **described
 	return D2V_OK;
 }
 
-static d2v_status compare_options(const ingest_run *ingest, const json_t *found, d2v_error *err) {
+// The first key of `of` whose value is another one in `in`, or is not there; NULL: none.
+static const char *other_key(json_t *of, const json_t *in) {
 	const char *key;
 	json_t *value;
+	json_object_foreach(of, key, value) {
+		if (!json_equal(value, json_object_get(in, key)))
+			return key;
+	}
+	return NULL;
+}
+
+static d2v_status compare_options(const ingest_run *ingest, json_t *found, d2v_error *err) {
 	if (json_equal(ingest->wanted, found))
 		return D2V_OK;
-	json_object_foreach(ingest->wanted, key, value) {
-		const json_t *other = json_object_get(found, key);
-		if (json_equal(value, other))
-			continue;
-		char *had = other ? json_dumps(other, JSON_ENCODE_ANY | JSON_COMPACT) : NULL,
-			 *have = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-		d2v_fail(err, D2V_INVALID,
-			"%s: was begun with other options (%s: %.300s, now %.300s); use those, or another --out",
-			ingest->options->out, key, had ? had : "?", have ? have : "?");
-		free(had);
-		free(have);
-		return D2V_INVALID;
-	}
-	return d2v_fail(
-		err, D2V_INVALID, "%s: was begun with other options; use those, or another --out", ingest->options->out);
+	const char *key = other_key(ingest->wanted, found);
+	if (!key)
+		key = other_key(found, ingest->wanted);
+	json_t *before = json_object_get(found, key), *now = json_object_get(ingest->wanted, key);
+	char *had = before ? json_dumps(before, JSON_ENCODE_ANY | JSON_COMPACT) : NULL,
+		 *have = now ? json_dumps(now, JSON_ENCODE_ANY | JSON_COMPACT) : NULL;
+	d2v_fail(err, D2V_INVALID, "%s: was begun with other options (%s: %.300s, now %.300s); use those, or another --out",
+		ingest->options->out, key ? key : "?", had ? had : "none", have ? have : "none");
+	free(had);
+	free(have);
+	return D2V_INVALID;
 }
 
 // ---- beginning and end

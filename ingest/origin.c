@@ -77,6 +77,7 @@ static d2v_status next_of_inner(d2v_origin *source, d2v_member *member, d2v_erro
 		return give_up_inner(source, member, &why, err);
 	size_t room = sizeof source->inner_path;
 	member->index = source->count++;
+	member->is_inner = true;
 	if ((size_t)snprintf(source->inner_path, room, "%s/%s", source->path, member->path) >= room)
 		d2v_reject(&member->rejection, D2V_REASON_UNSAFE_NAME, "a name of more than %d bytes with its archive's",
 			D2V_MEMBER_PATH_MAX);

@@ -1,13 +1,13 @@
 // Where files come from: the members of an archive in its order, or the files of a folder in sorted order. Nothing is
 // ever written from here: members are read into memory, one at a time, within bounds.
 //
-// Life: open -> next -> (read | enter) -> next ... until D2V_END -> finish -> close. One thread at a time; another thread
-// may carry on. What is wrong with one member is told in member.rejection or by read and is no error; errors are about the
-// source itself: it is not there, no archive, cut off, or expands beyond measure (D2V_UNSAFE).
+// Life: open -> next -> (read | enter) -> next ... until D2V_END -> finish -> close. One thread at a time; another
+// thread may carry on. What is wrong with one member is told in member.rejection or by read and is no error; errors are
+// about the source itself: it is not there, no archive, cut off, or expands beyond measure (D2V_UNSAFE).
 //
 // A member may be an archive itself (ImageNet's tar of tars). Once entered, its members come next, as
-// "outer.tar/inner.jpg", in bounded memory and counted with all others; what is wrong with it is told by one more member
-// of the archive's own path, with a rejection, and the source goes on behind it.
+// "outer.tar/inner.jpg", in bounded memory and counted with all others; what is wrong with it is told by one more
+// member of the archive's own path, with a rejection, and the source goes on behind it.
 #ifndef D2V_INGEST_ORIGIN_H
 #define D2V_INGEST_ORIGIN_H
 
@@ -25,6 +25,7 @@ typedef struct d2v_member {
 	uint64_t index;   // position among all members of the source, folders and links included
 	const char *path; // without "./" and doubled slashes; borrowed until next. When unsafe: escaped, only to be shown
 	bool is_file;     // false: a folder, to be passed over
+	bool is_inner;    // lies in an archive that was entered
 	d2v_rejection rejection; // why it must not be used; NONE: it may be read
 } d2v_member;
 
@@ -54,7 +55,7 @@ d2v_status d2v_origin_read(d2v_origin *source, uint64_t max_bytes, unsigned char
 // Instead of reading it whole: the next bytes of the current member, borrowed until the next call; *size 0: its end.
 d2v_status d2v_origin_read_on(
 	d2v_origin *source, const void **bytes, size_t *size, d2v_rejection *rejection, d2v_error *err);
-// Or: the current member is an archive, whose members come next. Archives within it stay closed.
+// Or: the current member is an archive, whose members come next. Not for members that are inner ones themselves.
 d2v_status d2v_origin_enter(d2v_origin *source, d2v_error *err);
 // Size the current member says it has; 0: it does not say.
 uint64_t d2v_origin_stated_size(const d2v_origin *source);

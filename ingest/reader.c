@@ -133,8 +133,13 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 		reader->ignored++;
 		return D2V_OK;
 	}
-	if (place->role == D2V_ROLE_ARCHIVE)
+	if (place->role == D2V_ROLE_ARCHIVE && !member->is_inner)
 		return d2v_origin_enter(reader->source, err);
+	if (place->role == D2V_ROLE_ARCHIVE) {
+		place->role = D2V_ROLE_REJECTED;
+		d2v_reject(&place->rejection, D2V_REASON_LAYOUT, "an archive within an archive within the source stays closed");
+		snprintf(place->name, sizeof place->name, "%s", member->path);
+	}
 	if (place->class_name[0] && reader->options->classes)
 		place->label = d2v_classes_find(reader->options->classes, place->class_name);
 	if (place->role == D2V_ROLE_SAMPLE && strlen(place->name) > D2V_RECORD_NAME_MAX) {

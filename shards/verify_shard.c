@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "shards/codec.h"
+#include "shards/codec_image.h"
 #include "shards/shard_trailer.h"
 
 #include <errno.h>
@@ -27,9 +28,10 @@ typedef struct check {
 	unsigned char *buffer;
 	int16_t *samples;
 	size_t samples_capacity;
-	uint64_t next;   // record to be checked
-	uint64_t digest; // chain of the records' digests so far
-	uint64_t found;  // damages
+	d2v_image_decoder *decoder; // NULL until there is a picture
+	uint64_t next;              // record to be checked
+	uint64_t digest;            // chain of the records' digests so far
+	uint64_t found;             // damages
 } check;
 
 // Messages of the reader begin with the path, which whoever listens knows.
@@ -82,6 +84,21 @@ static d2v_status decode_sound(check *self, uint64_t ordinal, const d2v_record *
 	return D2V_OK;
 }
 
+static d2v_status decode_picture(check *self, uint64_t ordinal, const d2v_record *record, d2v_error *err) {
+	d2v_image_facts facts;
+	d2v_error damage = { 0 };
+	if (record->codec != D2V_CODEC_JPEG && record->codec != D2V_CODEC_PNG && record->codec != D2V_CODEC_RGB8)
+		return D2V_OK;
+	if (!self->decoder)
+		D2V_TRY(d2v_image_decoder_new(&self->decoder, err));
+	d2v_status status = d2v_image_begin_record(self->decoder, record, &facts, &damage);
+	if (status == D2V_OK && record->units != (uint64_t)facts.width * facts.height)
+		status = d2v_fail(&damage, D2V_CORRUPT, "its number of pixels is not that of its width and height");
+	if (status == D2V_OK)
+		status = d2v_image_rows(self->decoder, NULL, NULL, &damage);
+	return status == D2V_OK ? D2V_OK : take_damage(self, ordinal, &damage, err);
+}
+
 static d2v_status check_record(check *self, uint64_t ordinal, d2v_error *err) {
 	d2v_record record;
 	d2v_error damage = { 0 };
@@ -89,7 +106,9 @@ static d2v_status check_record(check *self, uint64_t ordinal, d2v_error *err) {
 		return take_damage(self, ordinal, &damage, err);
 	self->digest = d2v_hash64_chain(self->digest, record.digest);
 	compare_row(self, ordinal, &record);
-	return self->decode ? decode_sound(self, ordinal, &record, err) : D2V_OK;
+	if (self->decode)
+		D2V_TRY(decode_sound(self, ordinal, &record, err));
+	return self->decode ? decode_picture(self, ordinal, &record, err) : D2V_OK;
 }
 
 // All records that lie before byte `end`, as far as they come in order.
@@ -220,6 +239,7 @@ d2v_status d2v_verify_shard(
 	d2v_hasher_free(self.hasher);
 	d2v_free(self.buffer);
 	d2v_free(self.samples);
+	d2v_image_decoder_free(self.decoder);
 	d2v_free(self.rows);
 	d2v_free(self.rows_known);
 	return status;

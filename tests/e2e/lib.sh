@@ -111,7 +111,7 @@ wait_until_answers() { # URL PID
 	return 1
 }
 # A server of our own: serves $tmp/www, with a location for each way of answering. Sets $url; its log is $tmp/access.log,
-# one line per request: METHOD PATH STATUS BYTES-SENT RANGE.
+# one line per request: METHOD PATH STATUS BYTES-SENT RANGE COOKIE AUTHORIZATION X-LOGIN.
 start_nginx() {
 	local port pid attempt program
 	program=$(PATH=$PATH:/usr/sbin:/sbin command -v nginx) || skip "nginx is not installed"
@@ -126,7 +126,7 @@ start_nginx() {
 			error_log $tmp/nginx/error.log;
 			events { worker_connections 64; }
 			http {
-				log_format short '\$request_method \$uri \$status \$body_bytes_sent "\$http_range"';
+				log_format short '\$request_method \$uri \$status \$body_bytes_sent "\$http_range" "\$http_cookie" "\$http_authorization" "\$http_x_login"';
 				access_log $tmp/access.log short;
 				client_body_temp_path $tmp/nginx/body; proxy_temp_path $tmp/nginx/proxy; fastcgi_temp_path $tmp/nginx/fastcgi;
 				uwsgi_temp_path $tmp/nginx/uwsgi; scgi_temp_path $tmp/nginx/scgi;
@@ -138,6 +138,8 @@ start_nginx() {
 					location /slow/ { alias $tmp/www/; limit_rate 2m; }
 					location /forbidden/ { return 403; }
 					location /busy/ { return 503; }
+					location /login/ { if (\$http_cookie !~ "session=open") { return 403; } alias $tmp/www/; }
+					location /away/ { rewrite ^/away/(.*)\$ http://localhost:$port/plain/\$1 redirect; }
 					location /moved/ { rewrite ^/moved/(.*)\$ /plain/\$1 redirect; }
 					location /elsewhere/ { return 302 file:///etc/hostname; }
 					location /loop/ { rewrite ^/loop/(.*)\$ /loop/\$1 redirect; }

@@ -42,7 +42,8 @@ static void test_images_by_folders(void **state) {
 		{ "train/a.jpeg", D2V_ROLE_SAMPLE, "train", "train/a", "" },
 		{ "cifar10/train/dog/1.jpg", D2V_ROLE_SAMPLE, "train", "cifar10/train/dog/1", "dog" },
 		{ "cifar10/test/dog/1.jpg", D2V_ROLE_SAMPLE, "test", "cifar10/test/dog/1", "dog" },
-		{ "tiny/train/n01443537/images/x.JPEG", D2V_ROLE_SAMPLE, "train", "tiny/train/n01443537/images/x", "n01443537" },
+		{ "tiny/train/n01443537/images/x.JPEG", D2V_ROLE_SAMPLE, "train", "tiny/train/n01443537/images/x",
+			"n01443537" },
 		{ "train/test/a.jpg", D2V_ROLE_SAMPLE, "train", "train/test/a", "test" }, // the first one is the split
 		{ "dog/train/a.jpg", D2V_ROLE_SAMPLE, "train", "dog/train/a", "" },
 		{ "trained/dog/a.jpg", D2V_ROLE_SAMPLE, "all", "trained/dog/a", "dog" },
@@ -134,7 +135,8 @@ static void test_imagenet(void **state) {
 		{ "ILSVRC2012_img_train/n01440764.tar", D2V_ROLE_ARCHIVE, "train", "", "n01440764" },
 		{ "n01440764.tar/n01440764_10026.JPEG", D2V_ROLE_SAMPLE, "train", "n01440764_10026", "n01440764" },
 		{ "train/n01440764/n01440764_1.JPEG", D2V_ROLE_SAMPLE, "train", "n01440764_1", "n01440764" },
-		{ "val/n02102040/ILSVRC2012_val_00000001.JPEG", D2V_ROLE_SAMPLE, "val", "ILSVRC2012_val_00000001", "n02102040" },
+		{ "val/n02102040/ILSVRC2012_val_00000001.JPEG", D2V_ROLE_SAMPLE, "val", "ILSVRC2012_val_00000001",
+			"n02102040" },
 		{ "ILSVRC2012_val_00000001.JPEG", D2V_ROLE_SAMPLE, "val", "ILSVRC2012_val_00000001", "n00000011" },
 		{ "val/ILSVRC2012_val_00000002.JPEG", D2V_ROLE_SAMPLE, "val", "ILSVRC2012_val_00000002", "n00000022" },
 		{ "ILSVRC2012_val_00000003.JPEG", D2V_ROLE_SAMPLE, "val", "ILSVRC2012_val_00000003", "" }, // no such line

@@ -18,6 +18,7 @@ struct d2v_jsonl {
 	bool ended;
 	d2v_status status; // of reading
 	d2v_error error;
+	bool begun; // the first byte was looked at
 	enum state state;
 	uint64_t line;
 	const char *wrong;   // what is wrong with the line; NULL so far
@@ -375,9 +376,9 @@ static void go_on_string(d2v_jsonl *jsonl, d2v_jsonl_event *event) {
 
 // A byte order mark is no part of the first line.
 static void skip_mark(d2v_jsonl *jsonl) {
-	if (jsonl->line == 1 && peek(jsonl) == 0xEF && jsonl->end - jsonl->at >= 3 &&
-		memcmp(jsonl->at, "\xEF\xBB\xBF", 3) == 0)
-		jsonl->at += 3;
+	if (!jsonl->begun && take(jsonl, 0xEF) && !(take(jsonl, 0xBB) && take(jsonl, 0xBF)))
+		wrong(jsonl, "no JSON object");
+	jsonl->begun = true;
 }
 
 d2v_status d2v_jsonl_next(d2v_jsonl *jsonl, d2v_jsonl_event *event, d2v_error *err) {

@@ -158,7 +158,8 @@ static size_t cut_line(const d2v_text_cutter *cutter) {
 		// What str.strip takes for white space must not come last either.
 		before = d2v_char_skip_space(cutter->text + at, character) ? D2V_CHAR_SPACE : here;
 	}
-	return cut ? cut : at;
+	size_t content = d2v_char_trim_space(cutter->text, at);
+	return cut ? cut : content ? content : at;
 }
 
 // How much of a full text makes the piece; the document that is open behind `from` is cut there.

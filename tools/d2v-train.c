@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/options.h"
 #include "base/signals.h"
+#include "loaders/image_source.h"
 #include "loaders/speech_source.h"
 #include "loaders/text_source.h"
 #include "tools/open_device.h"
@@ -143,6 +144,18 @@ static d2v_status add_speech(known_shapes *shapes, const d2v_source *source, d2v
 	return D2V_OK;
 }
 
+static d2v_status add_pictures(
+	known_shapes *shapes, const d2v_source *source, const d2v_task_part *part, d2v_error *err) {
+	d2v_dataset *dataset = d2v_image_source_dataset(source);
+	uint64_t records = d2v_dataset_records(dataset), batch = (uint64_t)part->batch_size;
+	for (uint64_t i = 0; i < records; i++)
+		shapes->bytes_epoch += d2v_dataset_rows(dataset)[i].size;
+	if (records / batch)
+		D2V_TRY(add_shape(shapes, (d2v_plan_shape){ D2V_IMAGE, (int64_t)batch, 0, (double)(records / batch) }, err));
+	return records % batch ? add_shape(shapes, (d2v_plan_shape){ D2V_IMAGE, (int64_t)(records % batch), 0, 1 }, err)
+						   : D2V_OK;
+}
+
 static d2v_status add_text(known_shapes *shapes, const d2v_source *source, d2v_error *err) {
 	const d2v_text_plan *plan = d2v_text_source_plan(source);
 	for (uint64_t b = 0; b < plan->batches; b++)
@@ -171,11 +184,14 @@ static void thin_out(known_shapes *shapes, size_t first) {
 // The batches of one modality; *updates of an epoch of its data set.
 static d2v_status add_part(known_shapes *shapes, const d2v_config *config, d2v_modality modality, d2v_device *device,
 	double *updates, d2v_error *err) {
+	d2v_task_part part = d2v_config_part(config, modality);
 	d2v_source *source;
 	size_t first = shapes->count;
 	double batches = 0, each = (double)d2v_config_batches_per_update(config, 1);
 	D2V_TRY(d2v_open_part(&source, config, modality, device, err));
-	d2v_status status = modality == D2V_AUDIO ? add_speech(shapes, source, err) : add_text(shapes, source, err);
+	d2v_status status = modality == D2V_AUDIO   ? add_speech(shapes, source, err)
+						: modality == D2V_IMAGE ? add_pictures(shapes, source, &part, err)
+												: add_text(shapes, source, err);
 	d2v_source_close(source);
 	D2V_TRY(status);
 	for (size_t i = first; i < shapes->count; i++)

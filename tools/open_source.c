@@ -1,5 +1,6 @@
 #include "tools/open_source.h"
 
+#include "loaders/image_source.h"
 #include "loaders/joint_source.h"
 #include "loaders/speech_source.h"
 #include "loaders/text_source.h"
@@ -8,6 +9,7 @@
 
 #define EVAL_BATCH 64
 #define EVAL_AUDIO 960000 // audio samples of a batch
+#define EVAL_BORDER 128   // pictures of at least this side lose a border, as is usual with ImageNet
 
 static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
 	return d2v_device_alloc_host(context, out, bytes, err);
@@ -77,6 +79,20 @@ static uint32_t shortest_utterance(const d2v_frames_spec *frames) {
 	return need;
 }
 
+// ---- pictures
+
+static d2v_image_options image_options(const d2v_config *config, const d2v_task_part *part, d2v_device *device) {
+	return (d2v_image_options){
+		.common = common_options(config, part, device),
+		.batch_size = (uint32_t)part->batch_size,
+		.size = (int32_t)config->model.image.input_size,
+		.patch_size = (int32_t)config->model.image.patch_size,
+		.flip = 0.5,
+		.clone_batch = (int32_t)config->model.clone_batch,
+		.masks = mask_settings(&config->model.image),
+	};
+}
+
 // ---- text
 
 static d2v_text_options text_options(const d2v_config *config, const d2v_task_part *part, d2v_device *device) {
@@ -133,7 +149,8 @@ d2v_status d2v_open_part(
 		D2V_TRY(speech_options(config, &part, device, &speech, err));
 		status = d2v_speech_source_open(source, &speech, err);
 	} else if (modality == D2V_IMAGE) {
-		status = d2v_fail(err, D2V_UNSUPPORTED, "pictures are not read yet");
+		d2v_image_options image = image_options(config, &part, device);
+		status = d2v_image_source_open(source, &image, err);
 	} else {
 		d2v_text_options text = text_options(config, &part, device);
 		status = open_text(source, config, &text, err);
@@ -208,8 +225,13 @@ d2v_status d2v_open_eval_source(d2v_source **source, const d2v_config *config, d
 		return d2v_fail(err, D2V_INVALID, "%s: the name is too long", wanted->data);
 	if (modality == D2V_AUDIO)
 		return open_eval_speech(source, config, &part, wanted, device, err);
-	if (modality == D2V_IMAGE)
-		return d2v_fail(err, D2V_UNSUPPORTED, "pictures are not read yet");
+	if (modality == D2V_IMAGE) {
+		d2v_image_options image = image_options(config, &part, device);
+		image.common = common;
+		image.eval = true;
+		image.resize = image.size < EVAL_BORDER ? image.size : 0;
+		return d2v_image_source_open(source, &image, err);
+	}
 	d2v_text_options text = text_options(config, &part, device);
 	text.common = common;
 	text.eval = true;

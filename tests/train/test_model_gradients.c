@@ -32,6 +32,7 @@ typedef struct variant {
 	bool padded;
 	double extractor_factor; // gradients of the extractor over the loss's derivative (local_grad_mult)
 	const char *untouched;   // parameters whose name begins so have no gradient; NULL: all have
+	d2v_modality modality;   // of the batch, 0: speech
 } variant;
 
 typedef struct bench {
@@ -113,19 +114,33 @@ static void check_parameter(bench *b, const variant *v, int index, double loss) 
 			param->name, along, measured, tolerance, step, loss);
 }
 
+static bool begins(const char *name, const char *with) {
+	return strncmp(name, with, strlen(with)) == 0;
+}
+
+// In a joint model the other modalities have no part in the step.
+static bool is_left_out(const variant *v, const char *name) {
+	const char *own = v->modality == D2V_IMAGE  ? "modality_encoders.IMAGE."
+					  : v->modality == D2V_TEXT ? "modality_encoders.TEXT."
+												: "modality_encoders.AUDIO.";
+	return (v->untouched && begins(name, v->untouched)) || (begins(name, "modality_encoders.") && !begins(name, own));
+}
+
 static void run_variant(void **state) {
 	const variant *v = *state;
 	d2v_model_config config;
 	d2v_error err = { 0 };
 	bench b = { .device = NULL };
 	tiny_config(&config);
-	config.audio.ema_local_encoder = true; // else the targets would move with the student's features
+	// Else the targets would move with the student's features.
+	config.audio.ema_local_encoder = config.text.ema_local_encoder = true;
 	v->change(&config);
 	check(d2v_device_open(&b.device, "cpu:1", &err), &err);
 	check(d2v_model_new(&b.model, b.device, &config, &err), &err);
 	b.params = d2v_model_params(b.model);
 	tiny_weights(b.model, 0.15, 11);
-	tiny_batch_make(&b.batch, &config, 2, 111, v->padded, 13);
+	d2v_modality modality = v->modality ? v->modality : D2V_AUDIO;
+	tiny_batch_make_of(&b.batch, &config, modality, 2, modality == D2V_AUDIO ? 111 : 14, v->padded, 13);
 	check(d2v_alloc(&b.gradient, (size_t)b.params->size, sizeof *b.gradient, &err), &err);
 	check(d2v_alloc(&b.saved, (size_t)b.params->size, sizeof *b.saved, &err), &err);
 	check(d2v_alloc(&b.direction, (size_t)b.params->size, sizeof *b.direction, &err), &err);
@@ -136,8 +151,7 @@ static void run_variant(void **state) {
 	const bool *touched = d2v_model_touched(b.model);
 	for (int i = 0; i < b.params->count; i++) {
 		const d2v_param *param = &b.params->list[i];
-		bool expected =
-			!param->frozen && !(v->untouched && strncmp(param->name, v->untouched, strlen(v->untouched)) == 0);
+		bool expected = !param->frozen && !is_left_out(v, param->name);
 		if (touched[i] != expected)
 			fail_msg("%s: %s: %s", v->name, param->name, touched[i] ? "has a gradient" : "has no gradient");
 		if (!touched[i])
@@ -246,6 +260,54 @@ static void cls_alone(d2v_model_config *config) {
 	config->audio.num_extra_tokens = 1;
 }
 
+static void image(d2v_model_config *config) {
+	config->supported_modality = D2V_IMAGE;
+	config->image.num_extra_tokens = 1, config->cls_loss = 0.05;
+}
+
+static void uncommon_image(d2v_model_config *config) {
+	config->supported_modality = D2V_IMAGE;
+	config->image.embed_dim = 10, config->image.in_chans = 2; // with a projection
+	config->image.local_grad_mult = 0.5;
+	config->image.decoder.decoder_dim = 24, config->image.decoder.decoder_kernel = 4;
+	config->image.decoder.projection_layers = 2; // which the decoder of a plane ignores
+}
+
+static void frozen_patches(d2v_model_config *config) {
+	config->supported_modality = D2V_IMAGE;
+	config->image.local_grad_mult = 0;
+	config->image.fixed_positions = false;
+}
+
+static void text(d2v_model_config *config) {
+	config->supported_modality = D2V_TEXT;
+	config->text.dropout = 0.2;
+}
+
+static void uncommon_text(d2v_model_config *config) {
+	config->supported_modality = D2V_TEXT;
+	config->text.layernorm_embedding = config->text.no_scale_embedding = false;
+	config->text.dropout = 0.2, config->text.local_grad_mult = 0.5;
+	config->text.prenet_depth = 1, config->text.prenet_dropout = 0.1;
+	config->text.num_extra_tokens = 2, config->cls_loss = 0.05;
+	config->text.use_alibi_encoder = config->text.learned_alibi_scale = true;
+}
+
+static void text_without_positions(d2v_model_config *config) {
+	config->supported_modality = D2V_TEXT;
+	config->text.no_token_positional_embeddings = true;
+}
+
+static void joint(d2v_model_config *config) {
+	config->supported_modality = D2V_ALL_MODALITIES;
+	config->audio.num_extra_tokens = config->image.num_extra_tokens = config->text.num_extra_tokens = 1;
+	config->cls_loss = 0.05;
+}
+
+static void audio_and_text(d2v_model_config *config) {
+	config->supported_modality = D2V_AUDIO_TEXT;
+}
+
 // Layer drop at a rate that leaves out exactly one of three blocks.
 static int find_dropped(double *layerdrop) {
 	double draw[3];
@@ -266,19 +328,29 @@ static void dropped_layers(d2v_model_config *config) {
 }
 
 static variant variants[] = {
-	{ "plain", plain, true, 1, NULL },
-	{ "layer_norm_first", norm_first, true, 1, NULL },
-	{ "prenet and cls", prenet_and_cls, true, 1, NULL },
-	{ "even kernels", even_kernels, true, 1, NULL },
-	{ "all dropouts", all_dropouts, false, 1, NULL },
-	{ "dropouts of the recipes", recipe_dropouts, false, 1, NULL },
-	{ "all dropouts, layer_norm_first", all_dropouts_norm_first, false, 1, NULL },
-	{ "stochastic depth alone", drop_path_alone, false, 1, NULL },
-	{ "uncommon settings", uncommon, false, 0.5, NULL },
-	{ "residual in every decoder layer", wide_decoder, false, 1, NULL },
-	{ "frozen ALiBi scale", frozen_scale, true, 1, NULL },
-	{ "frozen extractor", frozen_extractor, false, 1, "modality_encoders.AUDIO.local_encoder." },
-	{ "cls alone", cls_alone, false, 1, "modality_encoders.AUDIO.decoder." },
+	{ "plain", plain, true, 1, NULL, 0 },
+	{ "layer_norm_first", norm_first, true, 1, NULL, 0 },
+	{ "prenet and cls", prenet_and_cls, true, 1, NULL, 0 },
+	{ "even kernels", even_kernels, true, 1, NULL, 0 },
+	{ "all dropouts", all_dropouts, false, 1, NULL, 0 },
+	{ "dropouts of the recipes", recipe_dropouts, false, 1, NULL, 0 },
+	{ "all dropouts, layer_norm_first", all_dropouts_norm_first, false, 1, NULL, 0 },
+	{ "stochastic depth alone", drop_path_alone, false, 1, NULL, 0 },
+	{ "uncommon settings", uncommon, false, 0.5, NULL, 0 },
+	{ "residual in every decoder layer", wide_decoder, false, 1, NULL, 0 },
+	{ "frozen ALiBi scale", frozen_scale, true, 1, NULL, 0 },
+	{ "frozen extractor", frozen_extractor, false, 1, "modality_encoders.AUDIO.local_encoder.", 0 },
+	{ "cls alone", cls_alone, false, 1, "modality_encoders.AUDIO.decoder.", 0 },
+	{ "pictures", image, false, 1, NULL, D2V_IMAGE },
+	{ "uncommon settings of pictures", uncommon_image, false, 0.5, NULL, D2V_IMAGE },
+	{ "frozen patches", frozen_patches, false, 1, "modality_encoders.IMAGE.local_encoder.", D2V_IMAGE },
+	{ "text", text, false, 1, NULL, D2V_TEXT },
+	{ "uncommon settings of text", uncommon_text, false, 0.5, NULL, D2V_TEXT },
+	{ "text without positions", text_without_positions, false, 1, NULL, D2V_TEXT },
+	{ "joint, speech", joint, true, 1, NULL, D2V_AUDIO },
+	{ "joint, pictures", joint, false, 1, NULL, D2V_IMAGE },
+	{ "joint, text", joint, false, 1, NULL, D2V_TEXT },
+	{ "two of three", audio_and_text, false, 1, NULL, D2V_TEXT },
 };
 
 // What layer drop leaves out has no gradient, and the rest has the right one.
@@ -287,7 +359,7 @@ static void test_dropped_layers(void **state) {
 	static const char *const names[] = { "blocks.0.", "blocks.1.", "blocks.2." };
 	double layerdrop;
 	int which = find_dropped(&layerdrop);
-	variant v = { "layer drop", dropped_layers, false, 1, names[which] };
+	variant v = { "layer drop", dropped_layers, false, 1, names[which], 0 };
 	void *pointer = &v;
 	run_variant(&pointer);
 }

@@ -107,7 +107,7 @@ static const row image_rows[] = {
 	{ IMAGE "input_size", { 224, 224, 224, 112 } },
 	{ "task.input_size", { 224, 224, 224, 112 } },
 	{ "model.average_top_k_layers", { 10, 18, 24, 4 } },
-	{ "model.clone_batch", { 16, 16, 16, 4 } },
+	{ "model.clone_batch", { 16, 16, 16, 8 } },
 	{ "model.ema_decay", { .9998, .9998, .9998, .9998 } },
 	{ "model.ema_end_decay", { .99999, .99999, 1, .99999 } },
 	{ "model.ema_anneal_end_step", { 100000, 150000, 300000, 100000 } },

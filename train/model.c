@@ -59,9 +59,6 @@ static d2v_status take_memory(d2v_model *model, d2v_error *err) {
 		D2V_TRY(d2v_device_alloc(device, &model->working, size * real, err));
 		D2V_TRY(d2v_device_alloc(device, &model->teacher_working, teacher_size * real, err));
 	}
-	d2v_device_zero(device, model->weights, size * sizeof(float));
-	d2v_device_zero(device, model->gradients, size * sizeof(float));
-	d2v_device_zero(device, model->teacher, teacher_size * sizeof(float));
 	return D2V_OK;
 }
 
@@ -75,7 +72,7 @@ static d2v_status upload_slopes(d2v_model *model, d2v_error *err) {
 	return d2v_device_sync(model->device, err);
 }
 
-d2v_status d2v_model_new(d2v_model **out, d2v_device *device, const d2v_model_config *config, d2v_error *err) {
+d2v_status d2v_model_outline(d2v_model **out, d2v_device *device, const d2v_model_config *config, d2v_error *err) {
 	*out = NULL;
 	D2V_TRY(d2v_model_config_check(config, err));
 	d2v_model *model;
@@ -94,6 +91,16 @@ d2v_status d2v_model_new(d2v_model **out, d2v_device *device, const d2v_model_co
 		return status;
 	}
 	*out = model;
+	return D2V_OK;
+}
+
+d2v_status d2v_model_new(d2v_model **out, d2v_device *device, const d2v_model_config *config, d2v_error *err) {
+	D2V_TRY(d2v_model_outline(out, device, config, err));
+	d2v_model *model = *out;
+	size_t bytes = (size_t)model->params.size * sizeof(float);
+	d2v_device_zero(device, model->weights, bytes);
+	d2v_device_zero(device, model->gradients, bytes);
+	d2v_device_zero(device, model->teacher, (size_t)model->params.teacher_size * sizeof(float));
 	return D2V_OK;
 }
 

@@ -19,6 +19,9 @@ typedef struct d2v_model d2v_model;
 
 // config is copied. The device must outlive the model.
 d2v_status d2v_model_new(d2v_model **model, d2v_device *device, const d2v_model_config *config, d2v_error *err);
+// The same with weights that are never touched, so that on a CPU the memory of a large model is only promised: for
+// parameters, d2v_model_step_memory and the like. No steps, no features.
+d2v_status d2v_model_outline(d2v_model **model, d2v_device *device, const d2v_model_config *config, d2v_error *err);
 void d2v_model_free(d2v_model *model);
 const d2v_model_config *d2v_model_configuration(const d2v_model *model);
 const d2v_params *d2v_model_params(const d2v_model *model);

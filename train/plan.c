@@ -113,7 +113,7 @@ d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *d
 	*plan = (d2v_plan){ .assumed = data->assumed };
 	plan->batches_update = (double)d2v_config_batches_per_update(config, 1);
 	d2v_ops_set_dry(device, true); // nothing is written into the weights, so that a large model takes no memory
-	d2v_status status = d2v_model_new(&model, device, &config->model, err);
+	d2v_status status = d2v_model_outline(&model, device, &config->model, err);
 	d2v_ops_set_dry(device, false);
 	D2V_TRY(status);
 	status = add_shapes(plan, config, model, data, err);

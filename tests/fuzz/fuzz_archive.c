@@ -1,5 +1,5 @@
-// Arbitrary bytes as an archive: every member is refused, or has a safe name and can be read within its bound; and what
-// LibriSpeech's layout and the checks of audio containers make of it.
+// Arbitrary bytes as an archive: every member is refused, or has a safe name and can be read within its bound, also in
+// archives within; and what the layouts and the checks of audio containers make of it.
 #include "base/file.h"
 #include "base/memory.h"
 #include "ingest/container_check.h"
@@ -23,8 +23,11 @@ typedef struct content {
 } content;
 
 static void look_at(const d2v_member *member, const content *read) {
-	const d2v_layout_options options = { .split = "train", .texts = true };
-	static const d2v_layout *const layouts[] = { &d2v_layout_librispeech, &d2v_layout_audio };
+	const d2v_layout_options options = {
+		.split = "train", .texts = true, .split_folders = true, .label_folders = true
+	};
+	static const d2v_layout *const layouts[] = { &d2v_layout_librispeech, &d2v_layout_audio, &d2v_layout_images,
+		&d2v_layout_imagenet };
 	d2v_flac_header header;
 	for (size_t i = 0; i < sizeof layouts / sizeof *layouts; i++) {
 		d2v_place place = { .label = D2V_RECORD_NO_LABEL };
@@ -32,6 +35,9 @@ static void look_at(const d2v_member *member, const content *read) {
 		size_t text_size;
 		layouts[i]->place(&options, member->path, &place);
 		D2V_ASSERT(place.role != D2V_ROLE_SAMPLE || (place.name[0] && d2v_layout_is_split_name(place.split)));
+		D2V_ASSERT(strlen(place.class_name) <= D2V_CLASS_NAME_MAX);
+		if (!layouts[i]->count_texts)
+			continue;
 		layouts[i]->count_texts((const char *)read->bytes, read->size);
 		if (layouts[i]->find_text((const char *)read->bytes, read->size, "1-2-0003", &text, &text_size))
 			D2V_ASSERT(text >= (const char *)read->bytes && text_size <= read->size);
@@ -39,6 +45,12 @@ static void look_at(const d2v_member *member, const content *read) {
 	(void)d2v_container_check(read->bytes, read->size);
 	if (d2v_flac_header_parse(read->bytes, read->size, &header))
 		(void)d2v_flac_header_contradiction(read->bytes, read->size, &header);
+}
+
+static bool is_class_tar(const char *path) {
+	d2v_place place = { 0 };
+	d2v_layout_imagenet.place(&(d2v_layout_options){ .split = "train" }, path, &place);
+	return place.role == D2V_ROLE_ARCHIVE;
 }
 
 static d2v_status take_member(d2v_origin *origin, content *read, d2v_error *err) {
@@ -49,6 +61,8 @@ static d2v_status take_member(d2v_origin *origin, content *read, d2v_error *err)
 	if (!member.is_file || member.rejection.reason != D2V_REASON_NONE)
 		return D2V_OK;
 	D2V_ASSERT(d2v_path_is_safe(member.path));
+	if (!member.is_inner && is_class_tar(member.path))
+		return d2v_origin_enter(origin, err);
 	read->size = 0;
 	D2V_TRY(d2v_origin_read(origin, MEMBER_BYTES_MAX, &read->bytes, &read->capacity, &read->size, &rejection, err));
 	if (rejection.reason != D2V_REASON_NONE)

@@ -5,14 +5,21 @@
 #include <math.h>
 #include <string.h>
 
-// Rows are narrowed LANES at a time: a block of rows is turned so that the same column of all its rows lies together,
-// and every step of the sum is then a vector operation without a shuffle, whatever the width of the processor's
-// vectors.
-#define LANES 16
 #define PRECISION 22
 
-typedef uint8_t bytes_of_lanes __attribute__((vector_size(LANES), aligned(1), may_alias));
-typedef int32_t sums_of_lanes __attribute__((vector_size(4 * LANES)));
+// Sums are made for as many bytes at a time as the processor's vectors hold.
+#if defined(__AVX512BW__)
+#define LANES 64
+#elif defined(__AVX2__)
+#define LANES 32
+#else
+#define LANES 16
+#endif
+
+// Byte 4 * i + k of LANES bytes is byte k of word i. So shifting and masking the words gives four vectors of whole
+// numbers, and or-ing four results the bytes again in their order, without a shuffle.
+typedef uint32_t words __attribute__((vector_size(LANES), aligned(1), may_alias));
+typedef int32_t sums __attribute__((vector_size(LANES)));
 
 // One direction of a resize: output i of the window is the weighted sum of inputs starts[i] .. starts[i] + taps[i],
 // counted from the first input that is needed.
@@ -153,80 +160,101 @@ d2v_status d2v_bicubic_begin(
 
 // ---- sums (vectors are handed over by pointer: how they would travel by value depends on the processor)
 
-static inline void start(sums_of_lanes *sum) {
-	*sum = (sums_of_lanes){ 0 } + (1 << (PRECISION - 1));
+typedef struct accumulator {
+	sums of[4]; // bytes k, 4 + k, 8 + k, ... of LANES
+} accumulator;
+
+static inline void start(accumulator *a) {
+	for (int k = 0; k < 4; k++)
+		a->of[k] = (sums){ 0 } + (1 << (PRECISION - 1));
 }
 
-static inline void add(sums_of_lanes *sum, const uint8_t *bytes, int32_t weight) {
-	*sum += __builtin_convertvector(*(const bytes_of_lanes *)bytes, sums_of_lanes) * weight;
+static inline void add(accumulator *a, const uint8_t *bytes, int32_t weight) {
+	words all = *(const words *)bytes;
+	for (int k = 0; k < 4; k++)
+		a->of[k] += (sums)(all >> 8 * k & 255) * weight;
 }
 
 // Shifted down and clipped to 0..255.
-static inline void store(uint8_t *bytes, const sums_of_lanes *sum) {
-	sums_of_lanes value = *sum >> PRECISION;
-	value &= ~(value >> 31);
-	value |= (255 - value) >> 31;
-	*(bytes_of_lanes *)bytes = __builtin_convertvector(value, bytes_of_lanes);
+static inline void store(uint8_t *bytes, const accumulator *a) {
+	words all = { 0 };
+	for (int k = 0; k < 4; k++) {
+		sums value = a->of[k] >> PRECISION;
+		value &= ~(value >> 31);
+		value |= (255 - value) >> 31;
+		all |= (words)(value & 255) << 8 * k;
+	}
+	*(words *)bytes = all;
 }
 
-// ---- turning blocks of LANES x LANES bytes
+// ---- turning a block of LANES rows on its side, by tiles of TILE x TILE bytes
+
+#define TILE 16
+
+typedef uint8_t tile_row __attribute__((vector_size(TILE), aligned(1), may_alias));
 
 #ifdef __clang__
 #define INTERLEAVE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
 #else
-#define INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, (bytes_of_lanes){ __VA_ARGS__ })
+#define INTERLEAVE(a, b, ...) __builtin_shuffle(a, b, (tile_row){ __VA_ARGS__ })
 #endif
 
-static inline bytes_of_lanes lower(bytes_of_lanes a, bytes_of_lanes b) {
+static inline tile_row lower(tile_row a, tile_row b) {
 	return INTERLEAVE(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
 }
 
-static inline bytes_of_lanes upper(bytes_of_lanes a, bytes_of_lanes b) {
+static inline tile_row upper(tile_row a, tile_row b) {
 	return INTERLEAVE(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
 }
 
 // out[j][i] = in[i][j]. Four rounds of interleaving row i with row i + 8: each moves one bit of the row's number to the
 // column's.
-static inline void turn(const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride) {
-	bytes_of_lanes a[LANES], b[LANES];
-	for (int i = 0; i < LANES; i++)
-		a[i] = *(const bytes_of_lanes *)(in + (size_t)i * in_stride);
+static inline void turn_tile(const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride) {
+	tile_row a[TILE], b[TILE];
+	for (int i = 0; i < TILE; i++)
+		a[i] = *(const tile_row *)(in + (size_t)i * in_stride);
 	for (int round = 0; round < 2; round++) {
-		for (int i = 0; i < LANES / 2; i++) {
-			b[2 * i] = lower(a[i], a[i + LANES / 2]);
-			b[2 * i + 1] = upper(a[i], a[i + LANES / 2]);
+		for (int i = 0; i < TILE / 2; i++) {
+			b[2 * i] = lower(a[i], a[i + TILE / 2]);
+			b[2 * i + 1] = upper(a[i], a[i + TILE / 2]);
 		}
-		for (int i = 0; i < LANES / 2; i++) {
-			a[2 * i] = lower(b[i], b[i + LANES / 2]);
-			a[2 * i + 1] = upper(b[i], b[i + LANES / 2]);
+		for (int i = 0; i < TILE / 2; i++) {
+			a[2 * i] = lower(b[i], b[i + TILE / 2]);
+			a[2 * i + 1] = upper(b[i], b[i + TILE / 2]);
 		}
 	}
-	for (int i = 0; i < LANES; i++)
-		*(bytes_of_lanes *)(out + (size_t)i * out_stride) = a[i];
+	for (int i = 0; i < TILE; i++)
+		*(tile_row *)(out + (size_t)i * out_stride) = a[i];
+}
+
+// Both sides are multiples of TILE.
+static void turn(const uint8_t *in, size_t in_stride, uint8_t *out, size_t out_stride, size_t rows, size_t columns) {
+	for (size_t column = 0; column < columns; column += TILE)
+		for (size_t row = 0; row < rows; row += TILE)
+			turn_tile(in + row * in_stride + column, in_stride, out + column * out_stride + row, out_stride);
+}
+
+// One channel of one column of the output, for all rows of the block.
+static inline void sum_column(const uint8_t *in, const int32_t *weights, uint32_t taps, uint8_t *out) {
+	accumulator a;
+	start(&a);
+	for (uint32_t tap = 0; tap < taps; tap++)
+		add(&a, in + (size_t)tap * 3 * LANES, weights[tap]);
+	store(out, &a);
 }
 
 // Narrows the rows that wait, and puts them behind those in `middle`.
 static void narrow_rows(d2v_bicubic *self, uint8_t *out) {
 	const axis *across = &self->across;
-	for (size_t column = 0; column < self->row_stride; column += LANES)
-		turn(self->rows + column, self->row_stride, self->turned + column * LANES, LANES);
+	turn(self->rows, self->row_stride, self->turned, LANES, LANES, self->row_stride);
 	for (uint32_t i = 0; i < across->count; i++) {
 		const uint8_t *in = self->turned + (size_t)across->starts[i] * 3 * LANES;
 		const int32_t *weights = across->weights + (size_t)i * across->stride;
-		sums_of_lanes red, green, blue;
-		start(&red), start(&green), start(&blue);
-		for (uint32_t tap = 0; tap < across->taps[i]; tap++, in += 3 * LANES) {
-			add(&red, in, weights[tap]);
-			add(&green, in + LANES, weights[tap]);
-			add(&blue, in + 2 * LANES, weights[tap]);
-		}
 		uint8_t *to = self->narrowed + (size_t)(self->mirror ? across->count - 1 - i : i) * 3 * LANES;
-		store(to, &red);
-		store(to + LANES, &green);
-		store(to + 2 * LANES, &blue);
+		for (size_t channel = 0; channel < 3 * LANES; channel += LANES)
+			sum_column(in + channel, weights, across->taps[i], to + channel);
 	}
-	for (size_t column = 0; column < self->out_stride; column += LANES)
-		turn(self->narrowed + column * LANES, LANES, out + column, self->out_stride);
+	turn(self->narrowed, LANES, out, self->out_stride, self->out_stride, LANES);
 }
 
 void d2v_bicubic_row(d2v_bicubic *resizer, const uint8_t *rgb) {
@@ -239,11 +267,11 @@ void d2v_bicubic_row(d2v_bicubic *resizer, const uint8_t *rgb) {
 
 // One row of the output, LANES bytes at a time.
 static void sum_rows(const uint8_t *in, size_t stride, const int32_t *weights, uint32_t taps, size_t at, uint8_t *out) {
-	sums_of_lanes sum;
-	start(&sum);
+	accumulator a;
+	start(&a);
 	for (uint32_t tap = 0; tap < taps; tap++)
-		add(&sum, in + tap * stride + at, weights[tap]);
-	store(out, &sum);
+		add(&a, in + tap * stride + at, weights[tap]);
+	store(out, &a);
 }
 
 void d2v_bicubic_finish(d2v_bicubic *resizer, uint8_t *pixels) {

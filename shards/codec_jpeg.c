@@ -14,6 +14,10 @@
 // pixels, to each side.
 #define MARGIN 4
 
+// Rows begin off the alignment of vectors: to aligned ones libjpeg-turbo writes around the caches, and we read them at
+// once.
+#define MISALIGNED 8
+
 // libjpeg reports what it cannot do by not returning from error_exit: we jump back to where its function was called. So
 // no function between holds anything that would be lost.
 typedef struct escape {
@@ -210,7 +214,7 @@ static void rgb_from_cmyk(const uint8_t *cmyk, uint8_t *rgb, uint32_t width) {
 
 static void hand_out(
 	d2v_jpeg *jpeg, const d2v_image_region *region, uint32_t first, uint32_t y, const d2v_image_sink *sink) {
-	const uint8_t *rgb = jpeg->row + (size_t)(region->left - first) * (size_t)jpeg->info.output_components;
+	const uint8_t *rgb = jpeg->row + MISALIGNED + (size_t)(region->left - first) * (size_t)jpeg->info.output_components;
 	if (jpeg->info.output_components == 4) {
 		rgb_from_cmyk(rgb, jpeg->rgb, region->width);
 		rgb = jpeg->rgb;
@@ -222,6 +226,7 @@ static void hand_out(
 static bool read_rows(d2v_jpeg *jpeg, const d2v_image_region *region, const d2v_image_sink *sink) {
 	struct jpeg_decompress_struct *info = &jpeg->info;
 	uint32_t first = 0, bottom = region->top + region->height;
+	JSAMPLE *row = jpeg->row + MISALIGNED;
 	if (!jpeg_start_decompress(info))
 		return false;
 	if (!is_smoothed(info)) {
@@ -230,7 +235,7 @@ static bool read_rows(d2v_jpeg *jpeg, const d2v_image_region *region, const d2v_
 	}
 	while (info->output_scanline < bottom) {
 		uint32_t y = info->output_scanline;
-		if (jpeg_read_scanlines(info, &jpeg->row, 1) != 1)
+		if (jpeg_read_scanlines(info, &row, 1) != 1)
 			return false;
 		if (y >= region->top && sink)
 			hand_out(jpeg, region, first, y - region->top, sink);
@@ -240,7 +245,7 @@ static bool read_rows(d2v_jpeg *jpeg, const d2v_image_region *region, const d2v_
 
 d2v_status d2v_jpeg_rows(d2v_jpeg *jpeg, const d2v_image_region *region, const d2v_image_sink *sink, d2v_error *err) {
 	size_t width = jpeg->info.image_width;
-	D2V_TRY(d2v_reserve(&jpeg->row, &jpeg->row_capacity, width * 4, 1, err));
+	D2V_TRY(d2v_reserve(&jpeg->row, &jpeg->row_capacity, MISALIGNED + width * 4, 1, err));
 	D2V_TRY(d2v_reserve(&jpeg->rgb, &jpeg->rgb_capacity, width * 3, 1, err));
 	if (setjmp(jpeg->escape.back))
 		return fail_jpeg(jpeg, err);

@@ -14,15 +14,6 @@
 //     d2v_bpe_encoder_new(&encoder, merges, err);          // per thread
 //     ids.count = 0;
 //     d2v_bpe_encode(encoder, line, size, &ids, err);      // appends
-//
-// A text need not be in memory as a whole. d2v_bpe_encode_part takes what is there and says how much of it is encoded
-// for good; the rest is given again, with more behind it, and d2v_bpe_encode ends the text:
-//
-//     for (;;) { // [start, end) is filled from the file; `last` is true at its end
-//         if (last) { d2v_bpe_encode(encoder, start, end - start, &ids, err); break; }
-//         d2v_bpe_encode_part(encoder, start, end - start, &ids, &used, err);
-//         start += used; ...
-//     }
 #ifndef D2V_INGEST_BPE_ENCODER_H
 #define D2V_INGEST_BPE_ENCODER_H
 
@@ -31,9 +22,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
-// A part of at least so many bytes always moves on: used > 0. Less can be kept back whole.
-#define D2V_BPE_PART ((size_t)64 << 10)
 
 typedef struct d2v_bpe_encoder d2v_bpe_encoder;
 
@@ -46,11 +34,12 @@ typedef struct d2v_ids {
 d2v_status d2v_bpe_encoder_new(d2v_bpe_encoder **encoder, const d2v_bpe_merges *merges, d2v_error *err);
 void d2v_bpe_encoder_free(d2v_bpe_encoder *encoder); // NULL is allowed
 
-// Appends the ids of a text, or of the end of one that was begun with d2v_bpe_encode_part. The only failure is
-// D2V_NO_MEMORY; then ids are as before.
+// Appends the ids of a text. The only failure is D2V_NO_MEMORY; then ids are as before.
 d2v_status d2v_bpe_encode(d2v_bpe_encoder *encoder, const void *text, size_t size, d2v_ids *ids, d2v_error *err);
-// Appends the ids of the first *used bytes of a text that goes on behind `size`.
-d2v_status d2v_bpe_encode_part(
-	d2v_bpe_encoder *encoder, const void *text, size_t size, d2v_ids *ids, size_t *used, d2v_error *err);
+// The same for a text within a larger block, of which `readable` (>= size) bytes from `text` on may be read. What is
+// behind the text does not matter, but with D2V_BPE_READS bytes there its end, and so a short line, is encoded faster.
+#define D2V_BPE_READS 96
+d2v_status d2v_bpe_encode_within(
+	d2v_bpe_encoder *encoder, const void *text, size_t size, size_t readable, d2v_ids *ids, d2v_error *err);
 
 #endif

@@ -9,6 +9,7 @@
 // number is both the urgency of a merge and its product.
 #define NUMBER_BITS 20
 #define NO_MERGE UINT32_MAX
+#define BYTE_PAIRS (256 * 256)
 
 _Static_assert(D2V_VOCABULARY_MAX_IDS <= (uint32_t)1 << NUMBER_BITS, "numbers fit into their bits of a slot");
 
@@ -17,6 +18,7 @@ struct d2v_bpe_merges {
 	uint64_t *slots; // open addressing: left, right, product + 1 from the highest bits down; 0 is free
 	size_t mask;     // slots - 1
 	uint32_t *sizes; // by number: bytes
+	uint32_t *pairs; // products of two bytes: 256 * left + right
 	size_t longest;  // the largest of them
 };
 
@@ -37,6 +39,10 @@ static uint32_t find_merge(const d2v_bpe_merges *merges, uint32_t left, uint32_t
 	return NO_MERGE;
 }
 
+static uint32_t find_byte_merge(const d2v_bpe_merges *merges, unsigned char left, unsigned char right) {
+	return merges->pairs[256 * left + right];
+}
+
 static void insert(d2v_bpe_merges *merges, uint32_t left, uint32_t right, uint32_t product) {
 	uint64_t key = slot_key(left, right);
 	size_t at = slot_of(merges, key);
@@ -48,6 +54,7 @@ static void insert(d2v_bpe_merges *merges, uint32_t left, uint32_t right, uint32
 static void fill(d2v_bpe_merges *merges, const d2v_vocabulary *vocabulary, uint32_t *numbers) {
 	uint32_t count;
 	const d2v_merge *list = d2v_vocabulary_merges(vocabulary, &count);
+	memset(merges->pairs, 0xff, BYTE_PAIRS * sizeof *merges->pairs); // NO_MERGE
 	for (uint32_t byte = 0; byte < 256; byte++) {
 		merges->ids[byte] = d2v_vocabulary_byte(vocabulary, (unsigned char)byte);
 		merges->sizes[byte] = 1;
@@ -56,7 +63,10 @@ static void fill(d2v_bpe_merges *merges, const d2v_vocabulary *vocabulary, uint3
 	for (uint32_t k = 0; k < count; k++) {
 		merges->ids[256 + k] = list[k].product;
 		numbers[list[k].product] = 256 + k;
-		insert(merges, numbers[list[k].left], numbers[list[k].right], 256 + k);
+		uint32_t left = numbers[list[k].left], right = numbers[list[k].right];
+		insert(merges, left, right, 256 + k);
+		if (left < 256 && right < 256)
+			merges->pairs[256 * left + right] = 256 + k;
 		merges->sizes[256 + k] = (uint32_t)d2v_vocabulary_token(vocabulary, list[k].product).size;
 		if (merges->sizes[256 + k] > merges->longest)
 			merges->longest = merges->sizes[256 + k];
@@ -78,6 +88,8 @@ d2v_status d2v_bpe_merges_new(d2v_bpe_merges **out, const d2v_vocabulary *vocabu
 	if (status == D2V_OK)
 		status = d2v_alloc(&merges->sizes, (size_t)count + 256, sizeof *merges->sizes, err);
 	if (status == D2V_OK)
+		status = d2v_alloc(&merges->pairs, BYTE_PAIRS, sizeof *merges->pairs, err);
+	if (status == D2V_OK)
 		status = d2v_alloc(&numbers, d2v_vocabulary_size(vocabulary), sizeof *numbers, err);
 	if (status == D2V_OK)
 		fill(merges, vocabulary, numbers);
@@ -95,7 +107,80 @@ void d2v_bpe_merges_free(d2v_bpe_merges *merges) {
 	d2v_free(merges->slots);
 	d2v_free(merges->ids);
 	d2v_free(merges->sizes);
+	d2v_free(merges->pairs);
 	d2v_free(merges);
+}
+
+// ---- words
+// -----------------------------------------------------------------------------------------------------------
+
+#define WORD 64 // bytes at most, one bit each
+#define PLACE_BITS 6
+
+_Static_assert(NUMBER_BITS + PLACE_BITS <= 31, "a candidate fits, and is less than NO_MERGE");
+
+// A piece of up to 64 bytes being merged. A token lies where its first byte was; `there` has a bit for each.
+typedef struct word {
+	uint32_t tokens[WORD];
+	uint32_t
+		candidates[WORD]; // product and place of the pair that starts here, so that the least is the one to join next
+	uint64_t there;
+	size_t lanes; // candidates to look at
+} word;
+
+static uint32_t candidate(uint32_t product, size_t place) {
+	return product == NO_MERGE ? NO_MERGE : product << PLACE_BITS | (uint32_t)place;
+}
+
+static void load_word(const d2v_bpe_merges *merges, word *w, const unsigned char *piece, size_t size) {
+	w->there = ~(uint64_t)0 >> (WORD - size);
+	w->lanes = (size + 7) / 8 * 8;
+	for (size_t i = 0; i + 1 < size; i++) {
+		w->tokens[i] = piece[i];
+		w->candidates[i] = candidate(find_byte_merge(merges, piece[i], piece[i + 1]), i);
+	}
+	w->tokens[size - 1] = piece[size - 1];
+	for (size_t i = size - 1; i < w->lanes; i++)
+		w->candidates[i] = NO_MERGE;
+}
+
+static uint32_t least_candidate(const word *w) {
+	uint32_t lanes[8], least = NO_MERGE;
+	memcpy(lanes, w->candidates, sizeof lanes);
+	for (size_t i = 8; i < w->lanes; i += 8)
+		for (size_t k = 0; k < 8; k++)
+			lanes[k] = w->candidates[i + k] < lanes[k] ? w->candidates[i + k] : lanes[k];
+	for (size_t k = 0; k < 8; k++)
+		least = lanes[k] < least ? lanes[k] : least;
+	return least;
+}
+
+static void join_in_word(const d2v_bpe_merges *merges, word *w, size_t place, uint32_t product) {
+	uint64_t behind = w->there & ~(uint64_t)1 << place; // bits above place
+	size_t second = (size_t)__builtin_ctzll(behind);
+	behind &= behind - 1;
+	uint64_t before = w->there & (((uint64_t)1 << place) - 1);
+	w->there &= ~((uint64_t)1 << second);
+	w->tokens[place] = product;
+	w->candidates[second] = NO_MERGE;
+	w->candidates[place] =
+		behind ? candidate(find_merge(merges, product, w->tokens[__builtin_ctzll(behind)]), place) : NO_MERGE;
+	if (before) {
+		size_t first = 63 - (size_t)__builtin_clzll(before);
+		w->candidates[first] = candidate(find_merge(merges, w->tokens[first], product), first);
+	}
+}
+
+static size_t merge_word(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids) {
+	word w;
+	uint32_t least;
+	size_t count = 0;
+	load_word(merges, &w, piece, size);
+	while ((least = least_candidate(&w)) != NO_MERGE)
+		join_in_word(merges, &w, least & (WORD - 1), least >> PLACE_BITS);
+	for (uint64_t rest = w.there; rest; rest &= rest - 1)
+		ids[count++] = merges->ids[w.tokens[__builtin_ctzll(rest)]];
+	return count;
 }
 
 // ---- one window
@@ -112,7 +197,7 @@ static void load(const d2v_bpe_merges *merges, window *w, const unsigned char *b
 	for (size_t i = 0; i < size; i++)
 		w->tokens[i] = bytes[i];
 	for (size_t i = 0; i + 1 < size; i++)
-		w->products[i] = find_merge(merges, w->tokens[i], w->tokens[i + 1]);
+		w->products[i] = find_byte_merge(merges, bytes[i], bytes[i + 1]);
 }
 
 static size_t most_urgent(const window *w) {
@@ -219,15 +304,9 @@ static void to_ids(const d2v_bpe_merges *merges, uint32_t *tokens, size_t count)
 }
 
 size_t d2v_bpe_merge(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids) {
-	size_t count;
-	if (size <= D2V_BPE_WINDOW) {
-		window w;
-		merge_window(merges, &w, piece, size);
-		count = w.count;
-		memcpy(ids, w.tokens, count * sizeof *ids);
-	} else {
-		count = merge_long(merges, piece, size, ids);
-	}
+	if (size <= WORD)
+		return size ? merge_word(merges, piece, size, ids) : 0;
+	size_t count = merge_long(merges, piece, size, ids);
 	to_ids(merges, ids, count);
 	return count;
 }
@@ -247,30 +326,22 @@ static bool is_sure(const d2v_bpe_merges *merges, const unsigned char *piece, si
 	return true;
 }
 
-// A text that is gone on with inside a character would be read as others.
-static bool splits_character(const unsigned char *piece, size_t size, size_t at) {
+// Whether what begins at `at` is read as a text of its own as it is read here: not inside a character, and no
+// contraction.
+static bool begins_alike(const unsigned char *piece, size_t size, size_t at) {
 	uint32_t code;
 	for (size_t back = 1; back < 4 && back <= at; back++)
 		if (d2v_char_decode(piece + at - back, size - at + back, &code) > back)
-			return true;
-	return false;
+			return false;
+	return piece[at] != '\'';
 }
 
-size_t d2v_bpe_merge_open(
-	const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids, size_t *used) {
-	size_t at = size;
-	*used = 0;
+size_t d2v_bpe_sure_cut(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *scratch) {
 	if (size < 2 * D2V_BPE_WINDOW || merges->longest > MAX_RETREAT)
 		return 0;
-	size_t count = merge_long(merges, piece, size, ids);
-	while (count && size - at <= D2V_BPE_WINDOW) {
-		if (size - at >= KEPT && !splits_character(piece, size, at) &&
-			is_sure(merges, piece, size, at, ids[count - 1])) {
-			*used = at;
-			to_ids(merges, ids, count);
-			return count;
-		}
-		at -= merges->sizes[ids[--count]];
-	}
+	size_t at = size, count = merge_long(merges, piece, size, scratch);
+	for (; count && size - at <= D2V_BPE_WINDOW; at -= merges->sizes[scratch[--count]])
+		if (size - at >= KEPT && begins_alike(piece, size, at) && is_sure(merges, piece, size, at, scratch[count - 1]))
+			return at;
 	return 0;
 }

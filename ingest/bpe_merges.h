@@ -30,10 +30,9 @@ void d2v_bpe_merges_free(d2v_bpe_merges *merges); // NULL is allowed
 // could think of.
 size_t d2v_bpe_merge(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids);
 
-// The same for the first *used bytes of a piece that goes on behind size: so many as are encoded for good, because a
-// token ends there whatever follows. *used is 0 when size is less than two windows, or (no text is known to do that)
-// when too much depends on what follows.
-size_t d2v_bpe_merge_open(
-	const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids, size_t *used);
+// Where a piece may be cut although it goes on behind size: the ids of its beginning and the ids of all the rest, each
+// encoded as a text of its own, are the ids of the whole, whatever follows. 0 when there is no such place within the
+// last window, or size is less than two windows. `scratch` has room for one id a byte.
+size_t d2v_bpe_sure_cut(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *scratch);
 
 #endif

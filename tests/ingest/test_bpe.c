@@ -93,19 +93,6 @@ static void check_whole(tokenizer *t, const void *text, size_t size, const char 
 	d2v_free(expected);
 }
 
-// In parts of `step` bytes.
-static void encode_parts(tokenizer *t, const unsigned char *text, size_t size, size_t step) {
-	d2v_error err = { 0 };
-	size_t start = 0, seen = 0, used;
-	t->ids.count = 0;
-	while ((seen = size - seen > step ? seen + step : size) < size) {
-		assert_ok(d2v_bpe_encode_part(t->encoder, text + start, seen - start, &t->ids, &used, &err));
-		assert_true(used > 0 || seen - start < D2V_BPE_PART);
-		start += used;
-	}
-	assert_ok(d2v_bpe_encode(t->encoder, text + start, size - start, &t->ids, &err));
-}
-
 // ---- golden
 // ----------------------------------------------------------------------------------------------------------
 
@@ -251,74 +238,168 @@ static void test_reference_gpt2(void **state) {
 	close_tokenizer(&t);
 }
 
-// ---- long pieces and parts
-// -------------------------------------------------------------------------------------------
+// ---- long pieces
+// -----------------------------------------------------------------------------------------------------
 
-// A long piece takes the reference quadratic time; in parts it must give what it gives whole, which test_reference_*
-// have checked for pieces of some windows.
-static void check_parts(tokenizer *t, const unsigned char *text, size_t size, const char *what, uint64_t number) {
-	d2v_error err = { 0 };
-	d2v_ids whole = { 0 };
-	assert_ok(d2v_bpe_encode(t->encoder, text, size, &whole, &err));
-	static const size_t steps[] = { 20011, D2V_BPE_PART };
-	for (size_t k = 0; k < sizeof steps / sizeof *steps; k++) {
-		encode_parts(t, text, size, steps[k]);
-		check_ids(t, whole.ids, whole.count, what, number);
-		check_decodes(t, text, size);
-	}
-	d2v_free(whole.ids);
+// Each of these is one piece, whatever its size: letters, symbols, white space, numbers, and bytes that are no text.
+static const char *const units[] = { "a", " ", "ab", "-", "\n", "\xe4\xb8\xad", "\xff", "\xe2\x80", "1", "the",
+	"\xc2\xa0", "aab", "\xf0\x9f\x98\x80", "\xe2\x80\x83", "=-", "!'" };
+#define UNITS (sizeof units / sizeof *units)
+
+static size_t repeat(const char *unit, unsigned char *text, size_t size) {
+	size_t length = strlen(unit), end = 0;
+	for (; end + length <= size; end += length)
+		memcpy(text + end, unit, length);
+	return end;
 }
 
-static void check_long_pieces(tokenizer *t) {
-	static const char *const units[] = { "a", " ", "ab", "-", "\n", "\xe4\xb8\xad", "\xff", "\xe2\x80", "1", "the",
-		"\xc2\xa0", "aab", "\xf0\x9f\x98\x80", "\xe2\x80\x83", "=-" };
-	size_t size = 150000;
+static void check_long_pieces(tokenizer *t, size_t size) {
 	unsigned char *text;
+	d2v_error err = { 0 };
+	assert_ok(d2v_alloc(&text, size + 1, 1, &err));
+	for (uint64_t k = 0; k < UNITS; k++) {
+		size_t end = repeat(units[k], text, size);
+		check_whole(t, text, end, "long piece", k);
+		text[end] = 'x';
+		check_whole(t, text, end + 1, "long piece and one letter", k);
+	}
+	d2v_free(text);
+}
+
+static void append_encoded(tokenizer *t, const unsigned char *text, size_t size) {
+	d2v_error err = { 0 };
+	assert_ok(d2v_bpe_encode(t->encoder, text, size, &t->ids, &err));
+}
+
+// Cut where it may be, a piece gives the ids that it gives whole, with anything behind it.
+static size_t check_cuts(tokenizer *t, size_t size) {
+	size_t cuts = 0;
+	unsigned char *text;
+	uint32_t *scratch;
 	d2v_error err = { 0 };
 	assert_ok(d2v_alloc(&text, size + 8, 1, &err));
-	for (uint64_t k = 0; k < sizeof units / sizeof *units; k++) {
-		size_t unit = strlen(units[k]), end = 0;
-		while (end + unit <= size)
-			memcpy(text + end, units[k], unit), end += unit;
-		check_parts(t, text, end, "long piece", k);
-		text[end] = 'x';
-		check_parts(t, text, end + 1, "long piece and one letter", k);
+	assert_ok(d2v_alloc(&scratch, size, sizeof *scratch, &err));
+	for (uint64_t k = 0; k < UNITS; k++) {
+		size_t end = repeat(units[k], text, size), cut = d2v_bpe_sure_cut(t->merges, text, end, scratch);
+		cuts += cut > 0;
+		for (size_t behind = 0; cut && behind < 8; behind++) {
+			d2v_ids whole = { 0 };
+			size_t all = end + behind / 2;
+			memcpy(text + end, behind % 2 ? "xyz " : (const char *)text, 4);
+			assert_ok(d2v_bpe_encode(t->encoder, text, all, &whole, &err));
+			t->ids.count = 0;
+			append_encoded(t, text, cut);
+			append_encoded(t, text + cut, all - cut);
+			check_ids(t, whole.ids, whole.count, "cut piece", k);
+			d2v_free(whole.ids);
+		}
 	}
 	d2v_free(text);
+	d2v_free(scratch);
+	return cuts;
 }
 
-static void check_text_in_parts(tokenizer *t, uint64_t seed) {
-	d2v_error err = { 0 };
-	unsigned char *text;
-	size_t size = 0;
-	assert_ok(d2v_alloc(&text, 200000 + LONGEST_TEXT, 1, &err));
-	for (uint64_t number = 0; size < 200000; number++) {
-		d2v_random random;
-		d2v_random_start(&random, d2v_random_key_make(seed, D2V_RANDOM_SYNTHETIC, 2, number));
-		size += draw_pieces(&random, text + size);
-	}
-	check_parts(t, text, size, "text in parts", seed);
-	d2v_free(text);
-}
-
-static void test_parts_small(void **state) {
+static void test_long_pieces_small(void **state) {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 3; seed++) {
 		tokenizer t;
 		open_small(&t, seed, 600);
-		check_long_pieces(&t);
-		check_text_in_parts(&t, seed);
+		check_long_pieces(&t, 1300);
+		check_cuts(&t, 5000);
 		close_tokenizer(&t);
 	}
 }
 
-static void test_parts_gpt2(void **state) {
+static void test_long_pieces_gpt2(void **state) {
 	(void)state;
 	tokenizer t;
 	open_gpt2(&t);
-	check_long_pieces(&t);
-	check_text_in_parts(&t, test_seed());
+	check_long_pieces(&t, 2003);
+	assert_int_equal(check_cuts(&t, 20000), UNITS); // nothing resists
 	close_tokenizer(&t);
+}
+
+// Not timed, but an encoder that takes quadratic time would not end before the test's limit.
+static void test_no_quadratic_trap(void **state) {
+	(void)state;
+	tokenizer t;
+	d2v_error err = { 0 };
+	unsigned char *text;
+	size_t size = (size_t)1 << 20;
+	open_gpt2(&t);
+	assert_ok(d2v_alloc(&text, size, 1, &err));
+	for (uint64_t k = 0; k < 4; k++) {
+		size_t end = repeat(units[k], text, size);
+		t.ids.count = 0;
+		append_encoded(&t, text, end);
+		check_decodes(&t, text, end);
+	}
+	d2v_free(text);
+	close_tokenizer(&t);
+}
+
+// ---- places, memory
+// ----------------------------------------------------------------------------------------------------
+
+// A text gives the same ids wherever it lies: at the end of the memory that may be read, or with other text behind it.
+static void test_within(void **state) {
+	(void)state;
+	tokenizer t;
+	d2v_error err = { 0 };
+	static unsigned char text[LONGEST_TEXT + 8];
+	open_small(&t, 5, 400);
+	for (uint64_t number = 0; number < 400; number++) {
+		d2v_random random;
+		d2v_random_start(&random, d2v_random_key_make(7, D2V_RANDOM_SYNTHETIC, 3, number));
+		size_t readable = draw_pieces(&random, text), size = d2v_random_below(&random, (uint32_t)readable + 1);
+		size_t shown = size + d2v_random_below(&random, (uint32_t)(readable - size) + 1);
+		d2v_ids alone = { 0 };
+		unsigned char *copy;
+		assert_ok(d2v_alloc(&copy, size, 1, &err));
+		memcpy(copy, text, size);
+		assert_ok(d2v_bpe_encode(t.encoder, copy, size, &alone, &err));
+		t.ids.count = 0;
+		assert_ok(d2v_bpe_encode_within(t.encoder, text, size, shown, &t.ids, &err));
+		check_ids(&t, alone.ids, alone.count, "text within another", number);
+		d2v_free(alone.ids);
+		d2v_free(copy);
+	}
+	close_tokenizer(&t);
+}
+
+static d2v_status make_and_encode(d2v_error *err) {
+	d2v_vocabulary *vocabulary = NULL;
+	d2v_bpe_merges *merges = NULL;
+	d2v_bpe_encoder *encoder = NULL;
+	d2v_ids ids = { 0 };
+	d2v_status status = small_vocabulary_make(&vocabulary, 1, 50, err);
+	if (status == D2V_OK)
+		status = d2v_bpe_merges_new(&merges, vocabulary, err);
+	if (status == D2V_OK)
+		status = d2v_bpe_encoder_new(&encoder, merges, err);
+	if (status == D2V_OK)
+		status = d2v_bpe_encode(encoder, "ab ab", 5, &ids, err);
+	d2v_free(ids.ids);
+	d2v_bpe_encoder_free(encoder);
+	d2v_bpe_merges_free(merges);
+	d2v_vocabulary_free(vocabulary);
+	return status;
+}
+
+static void test_every_allocation_fails(void **state) {
+	(void)state;
+	long live = d2v_memory_live(), n = 0;
+	d2v_status status;
+	do {
+		d2v_error err = { 0 };
+		d2v_memory_fail_after(n);
+		status = make_and_encode(&err);
+		d2v_memory_fail_after(-1);
+		assert_true(status == D2V_OK || status == D2V_NO_MEMORY);
+		assert_int_equal(d2v_memory_live(), live);
+		n += n < 20 || status == D2V_OK ? 1 : 37; // jansson's are many
+	} while (status != D2V_OK);
+	assert_true(n > 20);
 }
 
 int main(void) {
@@ -326,8 +407,11 @@ int main(void) {
 		cmocka_unit_test(test_golden),
 		cmocka_unit_test(test_reference_small),
 		cmocka_unit_test(test_reference_gpt2),
-		cmocka_unit_test(test_parts_small),
-		cmocka_unit_test(test_parts_gpt2),
+		cmocka_unit_test(test_long_pieces_small),
+		cmocka_unit_test(test_long_pieces_gpt2),
+		cmocka_unit_test(test_no_quadratic_trap),
+		cmocka_unit_test(test_within),
+		cmocka_unit_test(test_every_allocation_fails),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

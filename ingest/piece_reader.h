@@ -12,8 +12,8 @@ d2v_status d2v_piece_reader_new(d2v_piece_reader **reader, d2v_error *err);
 void d2v_piece_reader_free(d2v_piece_reader *reader); // NULL is allowed
 // The source's current member; both are borrowed until its end. field: of JSON lines, or NULL.
 void d2v_piece_reader_start(d2v_piece_reader *reader, d2v_origin *source, const char *name, const char *field);
-// As d2v_text_cutter_next. When the member is damaged, what came before stands, one rejection says so, and D2V_END
-// follows; errors are about the source.
+// As d2v_text_cutter_next. When the member is damaged, what came before is the whole of it, then a rejection says so,
+// and D2V_END follows; errors are about the source.
 d2v_status d2v_piece_reader_next(d2v_piece_reader *reader, unsigned char **bytes, size_t *capacity,
 	d2v_text_piece *piece, d2v_rejection *rejection, d2v_error *err);
 

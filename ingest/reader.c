@@ -183,6 +183,8 @@ static d2v_status end_source(d2v_reader *reader, d2v_item *item, d2v_error *err)
 	reader->source = NULL;
 	item->kind = D2V_ITEM_SOURCE_END;
 	item->source = reader->index++;
+	if (!reader->state)
+		return D2V_OK;
 	D2V_TRY(names_path(reader, reader->index, &path, err));
 	d2v_status status = d2v_name_set_save(&reader->names, path, err);
 	d2v_free(path);

@@ -16,7 +16,7 @@
 
 typedef struct d2v_reader {
 	const d2v_ingest_options *options;
-	const char *state; // DIR/.ingest
+	const char *state; // DIR/.ingest; NULL: nothing is kept
 	struct d2v_reader_resume {
 		char name[D2V_SPLIT_NAME_MAX + 1];
 		uint32_t source;

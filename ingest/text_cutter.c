@@ -80,6 +80,14 @@ static d2v_status take_back(d2v_text_cutter *cutter, const d2v_jsonl_event *even
 	return D2V_OK;
 }
 
+d2v_status d2v_text_cutter_stop(d2v_text_cutter *cutter, d2v_error *err) {
+	cutter->ended = true;
+	if (!cutter->jsonl || (cutter->open && cutter->continues && !cutter->end_count))
+		return end_document(cutter, err);
+	cutter->size = last_end(cutter);
+	return D2V_OK;
+}
+
 static d2v_status read_lines(d2v_text_cutter *cutter, d2v_error *err) {
 	d2v_jsonl_event event;
 	D2V_TRY(d2v_jsonl_next(cutter->jsonl, &event, err));

@@ -39,6 +39,9 @@ d2v_status d2v_text_cutter_start(d2v_text_cutter *cutter, const d2v_bytes *bytes
 // failed with is handed on.
 d2v_status d2v_text_cutter_next(d2v_text_cutter *cutter, unsigned char **bytes, size_t *capacity, d2v_text_piece *piece,
 	d2v_rejection *rejection, d2v_error *err);
+// The bytes cannot be read on: what was read of a document is the whole of it, and next goes on to D2V_END. A line of
+// JSON lines of which nothing was handed out is dropped.
+d2v_status d2v_text_cutter_stop(d2v_text_cutter *cutter, d2v_error *err);
 void d2v_text_cutter_free(d2v_text_cutter *cutter); // NULL is allowed
 
 static inline const uint32_t *d2v_text_piece_ends(const d2v_text_piece *piece, const unsigned char *bytes) {

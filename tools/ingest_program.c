@@ -322,9 +322,10 @@ static d2v_status run(ingest_job *job, d2v_error *err) {
 	D2V_TRY(d2v_ingest_run(&job->options, &result, err));
 	warn(&job->options, &result);
 	if (ingest_common_options.json)
-		return print_json(&job->options, &result, err);
-	print_text(&job->options, &result);
-	return D2V_OK;
+		D2V_TRY(print_json(&job->options, &result, err));
+	else
+		print_text(&job->options, &result);
+	return job->check ? job->check(&job->options, err) : D2V_OK;
 }
 
 int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *fill) {

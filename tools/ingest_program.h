@@ -188,6 +188,8 @@ typedef struct ingest_job {
 	d2v_classes classes;
 	const char **headers;
 	size_t header_capacity;
+	// When the data set is complete; NULL: nothing.
+	d2v_status (*check)(const d2v_ingest_options *options, d2v_error *err);
 } ingest_job;
 
 // The strings of *source are borrowed.

@@ -1,9 +1,10 @@
 // d2v-ingest openwebtext and text.
 #include "base/memory.h"
+#include "ingest/text_check.h"
 #include "ingest/tokenizer.h"
 #include "tools/ingest_program.h"
 
-#include <string.h>
+#include <stdio.h>
 
 #define OPENWEBTEXT_URL "https://zenodo.org/record/3834942/files/openwebtext.tar.xz"
 #define OPENWEBTEXT_BYTES 12880027468u
@@ -11,6 +12,7 @@
 
 static struct arguments {
 	const char *bpe, *bpe_url, *dict, *field, *valid;
+	bool check;
 } arguments = { .bpe_url = D2V_TOKENIZER_URL, .field = "text" };
 
 #define TEXT_ROWS \
@@ -30,6 +32,10 @@ static struct arguments {
 			.value = "FILE", \
 			.help = "the model's dictionary, as fairseq writes it; the published one gives the ids of RoBERTa " \
 					"(default: made from the counts of the split train)" }, \
+		{ .name = "check", \
+			.kind = D2V_OPTION_FLAG, \
+			.into = &arguments.check, \
+			.help = "when all is there, read the sources once more and hold every stored token against them" }, \
 	{ \
 		.name = "valid", .kind = D2V_OPTION_TEXT, .into = &arguments.valid, .value = "PATTERN", .help = VALID_HELP \
 	}
@@ -97,6 +103,16 @@ const d2v_command ingest_text_command = {
 
 static d2v_tokenizer *tokenizer;
 
+static d2v_status check(const d2v_ingest_options *options, d2v_error *err) {
+	d2v_text_check_result result;
+	D2V_TRY(d2v_text_check(options, &result, err));
+	fprintf(ingest_common_options.json ? stderr : stdout,
+		"checked: %llu documents, %llu lines, %llu tokens decode to the %llu bytes they came from\n",
+		(unsigned long long)result.documents, (unsigned long long)result.lines, (unsigned long long)result.tokens,
+		(unsigned long long)result.bytes);
+	return D2V_OK;
+}
+
 static d2v_status fill_text(ingest_job *job, const d2v_layout *layout, d2v_error *err) {
 	d2v_ingest_options *options = &job->options;
 	options->layout = layout;
@@ -106,6 +122,7 @@ static d2v_status fill_text(ingest_job *job, const d2v_layout *layout, d2v_error
 	D2V_TRY(d2v_tokenizer_open(
 		&tokenizer, arguments.bpe, arguments.bpe_url, arguments.dict, options->out, &options->download, err));
 	options->tokenizer = tokenizer;
+	job->check = arguments.check ? check : NULL;
 	options->store = d2v_tokenizer_codec(tokenizer);
 	return D2V_OK;
 }

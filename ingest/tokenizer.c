@@ -96,29 +96,35 @@ static d2v_status fetch(text_file *file, const char *url, const char *name, cons
 	return status;
 }
 
-// An ingest that goes on has the files it began with.
-static bool was_published(const char *out) {
-	char *path = NULL;
-	bool there = d2v_asprintf(&path, NULL, "%s/" D2V_TOKENIZER_FOLDER "/" D2V_VOCABULARY_MERGES, out) == D2V_OK &&
-				 d2v_file_exists(path);
-	d2v_free(path);
+static void forget(text_file *file) {
+	d2v_free(file->bytes);
+	*file = (text_file){ 0 };
+}
+
+// An ingest that goes on has GPT-2's files already; another tokenizer's, which an abandoned one left, do not count.
+static bool was_published(d2v_tokenizer *self, const char *out) {
+	char *folder = NULL;
+	bool there = d2v_path_join(&folder, out, D2V_TOKENIZER_FOLDER, NULL) == D2V_OK &&
+				 read_in(&self->json, folder, D2V_VOCABULARY_JSON, NULL) == D2V_OK &&
+				 read_in(&self->merges_text, folder, D2V_VOCABULARY_MERGES, NULL) == D2V_OK &&
+				 check_sha256(&self->json, json_sha256, folder, NULL) == D2V_OK &&
+				 check_sha256(&self->merges_text, merges_sha256, folder, NULL) == D2V_OK;
+	d2v_free(folder);
 	return there;
 }
 
 static d2v_status get_files(d2v_tokenizer *self, const char *folder, const char *url, const char *out,
 	const d2v_download_options *download, d2v_error *err) {
-	char *published = NULL;
-	if (!folder && !was_published(out)) {
-		D2V_TRY(fetch(&self->json, url, D2V_VOCABULARY_JSON, json_sha256, download, err));
-		return fetch(&self->merges_text, url, D2V_VOCABULARY_MERGES, merges_sha256, download, err);
+	if (folder) {
+		D2V_TRY(read_in(&self->json, folder, D2V_VOCABULARY_JSON, err));
+		return read_in(&self->merges_text, folder, D2V_VOCABULARY_MERGES, err);
 	}
-	if (!folder)
-		D2V_TRY(d2v_path_join(&published, out, D2V_TOKENIZER_FOLDER, err));
-	d2v_status status = read_in(&self->json, folder ? folder : published, D2V_VOCABULARY_JSON, err);
-	if (status == D2V_OK)
-		status = read_in(&self->merges_text, folder ? folder : published, D2V_VOCABULARY_MERGES, err);
-	d2v_free(published);
-	return status;
+	if (was_published(self, out))
+		return D2V_OK;
+	forget(&self->json);
+	forget(&self->merges_text);
+	D2V_TRY(fetch(&self->json, url, D2V_VOCABULARY_JSON, json_sha256, download, err));
+	return fetch(&self->merges_text, url, D2V_VOCABULARY_MERGES, merges_sha256, download, err);
 }
 
 static d2v_status get_dictionary(d2v_tokenizer *self, const char *dict, d2v_error *err) {

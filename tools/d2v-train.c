@@ -10,6 +10,7 @@
 #include "loaders/text_source.h"
 #include "tools/open_device.h"
 #include "tools/open_source.h"
+#include "tools/train_probe.h"
 #include "train/plan.h"
 #include "train/recipe.h"
 #include "train/trainer.h"
@@ -294,7 +295,10 @@ static d2v_status train(const d2v_config *config, d2v_device *device, d2v_error 
 	d2v_trainer_options options = { .quiet = given.quiet, .stop_asked = d2v_signals_asked };
 	d2v_source *source = NULL;
 	d2v_trainer *trainer = NULL;
+	train_probe *probe = NULL;
 	d2v_status status = d2v_open_source(&source, config, device, err);
+	if (status == D2V_OK)
+		status = train_probe_open(&probe, config, device, &options.probe, err);
 	if (status == D2V_OK && !given.quiet)
 		status = d2v_plan_measure_peak(device, &options.peak_flops, err);
 	if (status == D2V_OK)
@@ -302,8 +306,8 @@ static d2v_status train(const d2v_config *config, d2v_device *device, d2v_error 
 	if (status == D2V_OK)
 		status = d2v_trainer_run(trainer, err);
 	d2v_trainer_free(trainer);
-	if (source)
-		d2v_source_close(source);
+	train_probe_close(probe);
+	d2v_source_close(source);
 	return status;
 }
 

@@ -121,11 +121,15 @@ d2v_status d2v_trainer_run(d2v_trainer *trainer, d2v_error *err) {
 	const char *reason = end_reason(trainer);
 	if (reason && trainer->state.updates > 0)
 		d2v_info("%s at update %llu: nothing to do", reason, (unsigned long long)trainer->state.updates);
+	if (!reason && trainer->state.updates == 0)
+		D2V_TRY(d2v_trainer_probe_if_due(trainer, err));
 	while (!reason) {
 		d2v_update update;
 		D2V_TRY(d2v_trainer_update(trainer, &update, err));
 		reason = end_reason(trainer);
 		bool stop = trainer->options.stop_asked && trainer->options.stop_asked();
+		if (!stop)
+			D2V_TRY(d2v_trainer_probe_if_due(trainer, err));
 		D2V_TRY(d2v_trainer_report(trainer, &update, reason || stop, err));
 		d2v_status status = check_spread(trainer, &update, err);
 		if (status != D2V_OK)

@@ -17,10 +17,24 @@
 #include "train/checkpoint.h"
 #include "train/config.h"
 
+// Looks at what the model has learnt so far, from outside: the trainer calls it, and says what it found and what it
+// cost.
+typedef struct d2v_probe_result {
+	double accuracy, low, high; // low and high: its 95 % interval
+	int64_t count;              // samples it was tried on
+} d2v_probe_result;
+typedef struct d2v_probe {
+	// May run feature passes of the model and nothing else. NULL: there is no probe.
+	d2v_status (*look)(void *context, d2v_model *model, d2v_probe_result *result, d2v_error *err);
+	void *context;
+	uint64_t interval; // updates between two looks; the first is before the first update
+} d2v_probe;
+
 typedef struct d2v_trainer_options {
 	bool quiet;               // no lines about progress; warnings stay
 	bool (*stop_asked)(void); // looked at after every update: true saves and ends with D2V_INTERRUPTED. NULL: never
 	double peak_flops;        // matrix products of the device at their best, for the share reached; 0: unknown
+	d2v_probe probe;
 } d2v_trainer_options;
 
 typedef struct d2v_trainer d2v_trainer;

@@ -50,6 +50,12 @@ struct d2v_trainer {
 	d2v_tensorboard *board;
 	d2v_progress *progress;
 	d2v_interval interval;
+	struct {
+		bool fresh; // not in metrics.jsonl yet
+		uint64_t update;
+		d2v_probe_result result;
+		double seconds, seconds_all; // of this look, and of all of this process
+	} probed;
 	bool terminal;
 };
 
@@ -65,6 +71,9 @@ d2v_status d2v_trainer_update(d2v_trainer *trainer, d2v_update *update, d2v_erro
 d2v_status d2v_trainer_resume(d2v_trainer *trainer, d2v_error *err); // initial values, or those of save_dir
 d2v_status d2v_trainer_save_if_due(d2v_trainer *trainer, const d2v_update *update, d2v_error *err);
 d2v_status d2v_trainer_save_last(d2v_trainer *trainer, d2v_error *err); // unless it has been
+
+// trainer_probe.c: looks when it is time to.
+d2v_status d2v_trainer_probe_if_due(d2v_trainer *trainer, d2v_error *err);
 
 // trainer_report.c
 d2v_status d2v_trainer_open_reports(d2v_trainer *trainer, d2v_error *err);

@@ -207,6 +207,17 @@ static json_t *modalities_tree(const d2v_trainer *trainer) {
 	return tree;
 }
 
+// The look since the last line, or null.
+static json_t *probe_tree(const d2v_trainer *trainer) {
+	const d2v_probe_result *result = &trainer->probed.result;
+	if (!trainer->probed.fresh)
+		return json_null();
+	return json_pack("{s:I, s:o, s:o, s:o, s:I, s:o}", "update", (json_int_t)trainer->probed.update, "accuracy",
+		d2v_metrics_real(result->accuracy), "low", d2v_metrics_real(result->low), "high",
+		d2v_metrics_real(result->high), "count", (json_int_t)result->count, "seconds",
+		d2v_metrics_real(trainer->probed.seconds));
+}
+
 static d2v_status write_metrics(d2v_trainer *trainer, const shown *now, d2v_error *err) {
 	const d2v_update *sum = &trainer->interval.sum;
 	const d2v_loop_state *state = &trainer->state;
@@ -238,6 +249,7 @@ static d2v_status write_metrics(d2v_trainer *trainer, const shown *now, d2v_erro
 		{ "mfu", trainer->options.peak_flops > 0 ? d2v_metrics_real(now->mfu) : json_null() },
 		{ "watched", state->collapse[0].looks ? watched_tree(&state->collapse[0]) : json_null() },
 		{ "modalities", modalities_tree(trainer) },
+		{ "probe", probe_tree(trainer) },
 	};
 	for (size_t i = 0; i < sizeof entries / sizeof entries[0]; i++) {
 		if (status == D2V_OK)
@@ -270,7 +282,7 @@ static d2v_status write_events(d2v_trainer *trainer, const shown *now, d2v_error
 	const d2v_update *sum = &trainer->interval.sum;
 	if (!trainer->board)
 		return D2V_OK;
-	d2v_tensorboard_scalar scalars[12 + 3 * (D2V_MODALITY_END - 1)] = { { "train/loss", now->loss },
+	d2v_tensorboard_scalar scalars[13 + 3 * (D2V_MODALITY_END - 1)] = { { "train/loss", now->loss },
 		{ "train/lr", sum->lr }, { "train/grad_norm", now->grad_norm }, { "train/clip", now->clip },
 		{ "train/pred_var", now->pred_var }, { "train/target_var", now->target_var },
 		{ "train/ema_decay", sum->ema_decay }, { "train/masked_pct", now->masked_pct },
@@ -279,6 +291,8 @@ static d2v_status write_events(d2v_trainer *trainer, const shown *now, d2v_error
 	int count = 12;
 	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
 		count += modality_scalars(trainer, modality, scalars + count);
+	if (trainer->probed.fresh)
+		scalars[count++] = (d2v_tensorboard_scalar){ "probe/accuracy", trainer->probed.result.accuracy };
 	return d2v_tensorboard_add(trainer->board, trainer->state.updates, scalars, count, err);
 }
 
@@ -310,5 +324,6 @@ d2v_status d2v_trainer_report(d2v_trainer *trainer, const d2v_update *update, bo
 	D2V_TRY(forgive_full_disk(write_metrics(trainer, &now, err), err));
 	D2V_TRY(forgive_full_disk(write_events(trainer, &now, err), err));
 	trainer->interval = (d2v_interval){ 0 };
+	trainer->probed.fresh = false;
 	return D2V_OK;
 }

@@ -1,20 +1,26 @@
 #include "tools/shard_show.h"
 
-#include "base/file.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
 #include "shards/codec.h"
-#include "shards/payload_file.h"
+#include "tools/shard_content.h"
 #include "tools/shard_output.h"
 #include "tools/shard_selection.h"
+#include "tools/shard_spectrogram.h"
+#include "tools/shard_terminal.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
+#define TOKENS_SHOWN 300
+#define SPECTROGRAM_ROWS 40 // of pixels
+
 static struct {
 	const char *split, *out;
+	int draw;
 	bool force, json;
 } given;
 
@@ -30,8 +36,15 @@ static d2v_option rows[] = {
 		.kind = D2V_OPTION_TEXT,
 		.into = &given.out,
 		.value = "FILE",
-		.help = "write the payload to FILE, whose ending says how: .wav or .flac for sound, .raw for the bytes as "
-				"they are stored" },
+		.help =
+			"write the content to FILE, whose ending says how: .wav or .flac for sound, .png for pictures and for a "
+			"spectrogram of sound, .jpg for pictures stored so, .txt for text, .raw for the bytes as they are stored" },
+	{ .name = "draw",
+		.kind = D2V_OPTION_CHOICE,
+		.into = &given.draw,
+		.choices = "auto|always|never",
+		.help =
+			"draw a picture or a spectrogram: auto (default) when standard output is a terminal with 24-bit colours" },
 	{ .name = "force", .kind = D2V_OPTION_FLAG, .into = &given.force, .help = "replace FILE when it is there" },
 	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
 	{ 0 },
@@ -41,12 +54,13 @@ const d2v_command shard_show_command = {
 	.program = "d2v-shard",
 	.name = "show",
 	.operands = "DATASET RECORD",
-	.summary = "print a record's facts, write its payload to a file",
+	.summary = "print a record's facts, draw it, write its content to a file",
 	.detail =
 		"RECORD is an ordinal as 'ls' prints it (counted from 0 over the chosen splits), a name, or FILE:ORDINAL as "
 		"'verify' names damage.",
 	.examples = "d2v-shard show data/librispeech 17\n    facts and transcript of record 17\n"
 				"d2v-shard show data/librispeech 1034-121119-0000 --out heard.wav\n    write it as a WAV file\n"
+				"d2v-shard show data/imagenet 5 --out five.png\n    a picture, whatever it is stored as\n"
 				"d2v-shard show data/librispeech train-clean-100/00003.mdb:17 --json\n    for another program\n",
 	.options = rows,
 	.operands_min = 2,
@@ -54,6 +68,7 @@ const d2v_command shard_show_command = {
 };
 
 typedef struct shown {
+	const char *dataset; // its path
 	uint64_t ordinal, count;
 	d2v_dataset_place place;
 	const d2v_manifest *manifest;
@@ -161,23 +176,65 @@ static void print_text(const shown *self) {
 	}
 }
 
-static d2v_status write_payload(const shown *self, const char *path, d2v_error *err) {
-	d2v_payload_file file;
-	char bytes[D2V_PROGRESS_TEXT];
-	const char *dot = strrchr(d2v_path_name(path), '.');
-	if (!given.force && d2v_file_exists(path))
-		return d2v_fail(err, D2V_EXISTS, "%s: is there already; --force replaces it", path);
-	if (!dot)
-		return d2v_fail(err, D2V_INVALID, "--out %s: has no ending; it says what to write: x.%s, for example", path,
-			d2v_payload_file_ending(&self->record));
-	D2V_TRY(d2v_payload_file_make(&file, &self->record, dot + 1, err));
-	d2v_status status = d2v_file_replace(path, file.bytes, file.size, err);
-	if (status == D2V_OK && !given.json) {
-		print_row("written");
-		printf("%s, %s\n", path, d2v_progress_bytes((double)file.size, bytes));
+// The beginning of a block of tokens. A data set without its tokenizer is no reason to show nothing.
+static d2v_status print_tokens(const shown *self, d2v_error *err) {
+	d2v_error own = { 0 };
+	char *text, bytes[D2V_PROGRESS_TEXT];
+	size_t size;
+	if (given.json || self->manifest->modality != D2V_TEXT)
+		return D2V_OK;
+	d2v_status status = shard_content_text(self->dataset, &self->record, TOKENS_SHOWN, &text, &size, &own);
+	if (status == D2V_NOT_FOUND) {
+		d2v_warn("%s", own.text);
+		return D2V_OK;
 	}
-	d2v_payload_file_release(&file);
+	if (status != D2V_OK)
+		return d2v_fail(err, status, "%s", own.text);
+	putchar('\n');
+	for (size_t at = 0, length; at < size; at += length + 1) {
+		const char *end = memchr(text + at, '\n', size - at);
+		length = end ? (size_t)(end - text) - at : size - at;
+		shard_output_text(text + at, length, SIZE_MAX);
+		putchar('\n');
+	}
+	if (self->record.units > TOKENS_SHOWN)
+		printf("... and %s tokens more; --out FILE.txt writes all\n",
+			d2v_progress_count(self->record.units - TOKENS_SHOWN, bytes));
+	d2v_free(text);
+	return D2V_OK;
+}
+
+static d2v_status draw(const shown *self, d2v_error *err) {
+	shard_picture picture;
+	uint32_t width, height;
+	bool wanted = given.draw == 1 || (given.draw == 0 && shard_terminal_can_draw());
+	if (given.json || !wanted || self->manifest->modality == D2V_TEXT)
+		return D2V_OK;
+	shard_terminal_room(&width, &height);
+	D2V_TRY(self->manifest->modality == D2V_AUDIO
+				? shard_spectrogram_of_record(&self->record, width, SPECTROGRAM_ROWS, &picture, err)
+				: shard_picture_of_record(&picture, &self->record, err));
+	d2v_status status = shard_terminal_draw(&picture, err);
+	shard_picture_release(&picture);
 	return status;
+}
+
+static d2v_status write_content(const shown *self, d2v_error *err) {
+	size_t size;
+	char bytes[D2V_PROGRESS_TEXT];
+	D2V_TRY(shard_content_write(self->dataset, &self->record, given.out, given.force, &size, err));
+	if (!given.json) {
+		print_row("written");
+		printf("%s, %s\n", given.out, d2v_progress_bytes((double)size, bytes));
+	}
+	return D2V_OK;
+}
+
+// What of a record can be damaged although its digest is right does not name the record.
+static d2v_status show_content(const shown *self, d2v_error *err) {
+	D2V_TRY(draw(self, err));
+	D2V_TRY(print_tokens(self, err));
+	return given.out ? write_content(self, err) : D2V_OK;
 }
 
 static d2v_status show_record(shown *self, d2v_dataset_view *view, d2v_error *err) {
@@ -187,13 +244,13 @@ static d2v_status show_record(shown *self, d2v_dataset_view *view, d2v_error *er
 		D2V_TRY(print_json(self, err));
 	else
 		print_text(self);
-	return given.out ? write_payload(self, given.out, err) : D2V_OK;
+	return show_content(self, err);
 }
 
 static d2v_status show(const char *path, const char *name, d2v_error *err) {
 	d2v_dataset *dataset;
 	d2v_dataset_view *view = NULL;
-	shown self = { 0 };
+	shown self = { .dataset = path };
 	D2V_TRY(shard_selection_open(&dataset, path, given.split, err));
 	d2v_status status = d2v_dataset_view_new(&view, dataset, err);
 	if (status == D2V_OK)

@@ -26,6 +26,7 @@ typedef enum d2v_random_purpose {
 	D2V_RANDOM_SUBSTITUTE = 13, // what replaces a damaged record
 	D2V_RANDOM_HELD_OUT = 20, // samples that a probe is tried on
 	D2V_RANDOM_JOINT = 21,    // which data set an update of a joint run takes
+	D2V_RANDOM_GALLERY = 22,  // samples that a gallery shows
 } d2v_random_purpose;
 
 typedef struct d2v_random_key {

@@ -2,6 +2,7 @@
 #include "base/log.h"
 #include "tools/shard_bench.h"
 #include "tools/shard_export.h"
+#include "tools/shard_gallery.h"
 #include "tools/shard_ls.h"
 #include "tools/shard_merge.h"
 #include "tools/shard_show.h"
@@ -14,6 +15,7 @@ int main(int argc, char **argv) {
 		{ &shard_stat_command, shard_stat_run },
 		{ &shard_show_command, shard_show_run },
 		{ &shard_verify_command, shard_verify_run },
+		{ &shard_gallery_command, shard_gallery_run },
 		{ &shard_export_command, shard_export_run },
 		{ &shard_merge_command, shard_merge_run },
 		{ &shard_bench_command, shard_bench_run },

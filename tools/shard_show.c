@@ -170,7 +170,7 @@ static void print_text(const shown *self) {
 		puts(shard_selection_label(self->manifest, record->label, meaning));
 	}
 	if (record->text_size) {
-		print_row("text");
+		print_row(self->manifest->modality == D2V_TEXT ? "from" : "text");
 		shard_output_text(record->text, record->text_size, SIZE_MAX);
 		putchar('\n');
 	}

@@ -194,12 +194,14 @@ static void print_codecs(const json_t *statistics) {
 static void print_lengths(const facts *self, const d2v_manifest_split *split) {
 	const json_t *length = json_object_get(split->statistics, "length");
 	static const char *const keys[] = { "shortest", "median", "mean", "longest" };
+	static const char *const of_pictures[] = { "smallest", "median", "mean", "largest" };
+	const char *const *words = self->manifest->modality == D2V_IMAGE ? of_pictures : keys;
 	if (!length || !split->records)
 		return;
 	int digits = self->manifest->modality == D2V_AUDIO ? 2 : 0;
 	printf("\n%s of %s:", self->manifest->modality == D2V_IMAGE ? "sizes" : "lengths", split->name);
 	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
-		printf("%s %s %.*f", i ? "," : "", keys[i], digits, json_number_value(json_object_get(length, keys[i])));
+		printf("%s %s %.*f", i ? "," : "", words[i], digits, json_number_value(json_object_get(length, keys[i])));
 	const char *unit = json_string_value(json_object_get(length, "unit"));
 	printf(" %s", unit ? unit : "");
 	print_codecs(split->statistics);
@@ -214,8 +216,8 @@ static void print_labels(const facts *self) {
 	if (!labels->count)
 		return;
 	size_t shown = given.labels || labels->count <= LABELS_SHOWN ? labels->count : LABELS_SHOWN;
-	printf("\n%s: %zu%s", classes ? "classes" : "labels", classes ? classes : labels->count,
-		classes ? "" : " different");
+	printf(
+		"\n%s: %zu%s", classes ? "classes" : "labels", classes ? classes : labels->count, classes ? "" : " different");
 	if (labels->unlabelled)
 		printf(", %s records have none", d2v_progress_count(labels->unlabelled, records));
 	putchar('\n');

@@ -23,6 +23,7 @@ typedef struct d2v_ingest_source {
 	uint64_t bytes;           // what a download must have; 0: not known
 	uint64_t files;           // samples to expect; 0: not known
 	double hours;             // of audio to expect; 0: not known
+	bool is_public;           // asked for without the login
 	const char *split;        // for members whose name does not tell; NULL: options->places.split
 } d2v_ingest_source;
 
@@ -56,6 +57,8 @@ typedef struct d2v_ingest_options {
 	int jobs;
 	const char *keep; // folder to keep downloaded archives in; NULL: they are read as they come and not kept
 	d2v_download_options download;
+	const char *const *login; // headers "Name: value" for the servers of sources that are not public; borrowed
+	size_t login_count;
 	bool quiet;
 } d2v_ingest_options;
 #define D2V_INGEST_DEFAULTS \

@@ -48,6 +48,8 @@ d2v_status d2v_reader_open_source(
 	d2v_origin_single_name(source->where, name, sizeof name);
 	how.single = options->layout->is_single && options->layout->is_single(name);
 	how.download.expected = source->bytes;
+	how.download.headers = source->is_public ? NULL : options->login;
+	how.download.header_count = source->is_public ? 0 : options->login_count;
 	char *path = NULL;
 	*opened = NULL;
 	d2v_status status = D2V_OK;

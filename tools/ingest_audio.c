@@ -128,7 +128,8 @@ static d2v_status add_official(ingest_job *job, const char *name, d2v_error *err
 			.md5 = split->md5,
 			.bytes = split->bytes,
 			.files = split->utterances,
-			.hours = split->hours },
+			.hours = split->hours,
+			.is_public = true },
 		err);
 }
 

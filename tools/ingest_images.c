@@ -206,11 +206,9 @@ static d2v_status add_officials(ingest_job *job, d2v_error *err) {
 }
 
 static d2v_status load_val_labels(ingest_job *job, d2v_error *err) {
-	d2v_download_options download = job->options.download;
 	if (!arguments.val_labels)
 		return D2V_OK;
-	download.header_count = 0; // the login is for the archives
-	D2V_TRY(d2v_val_labels_load(&job->val_labels, arguments.val_labels, &download, err));
+	D2V_TRY(d2v_val_labels_load(&job->val_labels, arguments.val_labels, &job->options.download, err));
 	job->options.places.val_labels = job->val_labels;
 	return D2V_OK;
 }

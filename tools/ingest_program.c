@@ -147,15 +147,15 @@ d2v_status ingest_job_classes(ingest_job *job, const char *path, d2v_error *err)
 
 static d2v_status add_header(ingest_job *job, const char *option, const char *name, const char *value, d2v_error *err) {
 	char *line;
-	size_t count = job->options.download.header_count;
+	size_t count = job->options.login_count;
 	D2V_TRY(d2v_asprintf(&line, err, "%s%s", name, value));
 	D2V_TRY(ingest_job_keep(job, line, err));
 	if (strpbrk(line, "\r\n") || !strchr(line, ':') || strcspn(line, ":") != strcspn(line, ": \t"))
 		return d2v_fail(err, D2V_INVALID, "%s: no header: expected 'Name: value' on one line", option);
 	D2V_TRY(d2v_reserve(&job->headers, &job->header_capacity, count + 1, sizeof *job->headers, err));
 	job->headers[count] = line;
-	job->options.download.headers = job->headers;
-	job->options.download.header_count = count + 1;
+	job->options.login = job->headers;
+	job->options.login_count = count + 1;
 	return D2V_OK;
 }
 
@@ -181,8 +181,17 @@ static d2v_status take_login(
 	return value[0] == '@' ? add_lines(job, option, name, value + 1, err) : add_header(job, option, name, value, err);
 }
 
-static d2v_status take_logins(ingest_job *job, d2v_error *err) {
+static bool takes_logins(const d2v_command *command) {
+	for (const d2v_option *row = command->options; row->name; row++)
+		if (strcmp(row->name, "token") == 0)
+			return true;
+	return false;
+}
+
+static d2v_status take_logins(ingest_job *job, const d2v_command *command, d2v_error *err) {
 	const ingest_common *given = &ingest_common_options;
+	if (!takes_logins(command))
+		return D2V_OK;
 	D2V_TRY(take_login(job, "--header", given->header, "D2V_HEADER", "", err));
 	D2V_TRY(take_login(job, "--cookie", given->cookie, "D2V_COOKIE", "Cookie: ", err));
 	return take_login(job, "--token", given->token, "D2V_TOKEN", "Authorization: Bearer ", err);
@@ -206,12 +215,12 @@ static void hide_logins(int argc, char **argv) {
 // ---- all that is common
 // ----------------------------------------------------------------------------------------------------
 
-static d2v_status fill_common(ingest_job *job, const char *command, d2v_error *err) {
+static d2v_status fill_common(ingest_job *job, const d2v_command *command, d2v_error *err) {
 	const ingest_common *given = &ingest_common_options;
 	d2v_ingest_options *options = &job->options;
 	*options = D2V_INGEST_DEFAULTS;
 	if (!given->out || !given->out[0])
-		return d2v_fail(err, D2V_INVALID, "--out DIR is missing; see d2v-ingest %s --help", command);
+		return d2v_fail(err, D2V_INVALID, "--out DIR is missing; see d2v-ingest %s --help", command->name);
 	if (given->split && !d2v_layout_is_split_name(given->split))
 		return d2v_fail(err, D2V_INVALID, "--split %s: expected letters, digits, '-', '_' and '.'", given->split);
 	options->out = given->out;
@@ -226,7 +235,7 @@ static d2v_status fill_common(ingest_job *job, const char *command, d2v_error *e
 	options->download.retries = (int)given->retries;
 	options->download.retry_delay = given->retry_delay;
 	options->download.stall = given->stall;
-	D2V_TRY(take_logins(job, err));
+	D2V_TRY(take_logins(job, command, err));
 	D2V_TRY(keep_archives(job, err));
 	return parse_rejected(options, err);
 }
@@ -314,6 +323,21 @@ static void warn(const d2v_ingest_options *options, const d2v_ingest_result *res
 			(unsigned long long)result->records);
 }
 
+static void warn_of_classes(const d2v_ingest_options *options, const d2v_ingest_result *result) {
+	bool is_imagenet = options->layout == &d2v_layout_imagenet;
+	if (result->was_complete || !options->layout->has_classes || !options->layout->has_classes(&options->places))
+		return;
+	if (is_imagenet && !options->places.val_labels && (!result->classes || result->unlabelled))
+		d2v_warn("pictures without a class: those of the validation set get theirs from --val-labels FILE");
+	else if (!result->classes && options->places.label_rule)
+		d2v_warn("no class was found: --label-by matches no path, or all have the same");
+	else if (result->unlabelled)
+		d2v_warn("%llu of %llu %s have no class: what their paths name is nothing, or not in the list%s",
+			(unsigned long long)result->unlabelled, (unsigned long long)result->records,
+			options->layout->decoder->records,
+			is_imagenet ? ", which is that of the train set; --synset-words FILE gives all" : "");
+}
+
 static d2v_status run(ingest_job *job, d2v_error *err) {
 	d2v_ingest_result result;
 	job->options.sources = job->sources;
@@ -321,6 +345,7 @@ static d2v_status run(ingest_job *job, d2v_error *err) {
 	d2v_signals_install();
 	D2V_TRY(d2v_ingest_run(&job->options, &result, err));
 	warn(&job->options, &result);
+	warn_of_classes(&job->options, &result);
 	if (ingest_common_options.json)
 		D2V_TRY(print_json(&job->options, &result, err));
 	else
@@ -336,7 +361,7 @@ int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *
 	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
 	bool wanted = status == D2V_OK && !operands.help;
 	if (wanted)
-		status = fill_common(&job, command->name, &err);
+		status = fill_common(&job, command, &err);
 	hide_logins(argc, argv);
 	if (wanted && status == D2V_OK)
 		status = fill(&job, &operands, &err);

@@ -155,7 +155,7 @@ extern ingest_common ingest_common_options; // one subcommand a process
 	}
 
 #define INGEST_LOGIN_DETAIL \
-	" A login goes to the server of the address it is given for, never to another one that it redirects to, and is " \
+	" A login goes to the servers of the addresses that are given, never to another one that they redirect to, and is " \
 	"stored nowhere. What is on the command line other users of the machine may see while the program starts: the " \
 	"environment and @FILE hide it."
 

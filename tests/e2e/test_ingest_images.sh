@@ -217,3 +217,7 @@ for bad in "no header" $'A: b\r\nC: d'; do
 	expect_exit 2 "${images[@]}" --from "$url/plain/pets.tar.gz" --out "$tmp/none4" --header "$bad"
 	expect_said 'no header'
 done
+: >"$tmp/access.log"
+! env D2V_TOKEN="$secret" "$BIN/d2v-ingest" librispeech --splits dev-clean --mirror "$url/plain" --out "$tmp/none5" >"$tmp/out" 2>"$tmp/err" || fail "LibriSpeech from nowhere"
+grep -q '/plain/dev-clean.tar.gz 404' "$tmp/access.log" || fail "the official split was not asked for"
+! grep -qF "$secret" "$tmp/access.log" || fail "a login was sent for what is public"

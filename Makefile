@@ -168,7 +168,10 @@ $(HELPERS): %: %.o $(LIB)
 # A fuzzer's main is libFuzzer's in the fuzz variant; elsewhere it replays the corpus.
 $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(LIB)
 	$(call say,LINK)
-	$(Q)$(LINK) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $^ $(LIBS)
+	$(Q)$(LINK) $(if $(filter fuzz,$(VARIANT)),-fsanitize=fuzzer) -o $@ $(filter %.o,$^) $(LIB) $(LIBS)
+
+# What a fuzzer is held against.
+$(O)/tests/fuzz/fuzz_bpe: $(O)/tests/ref/ref_bpe.o $(O)/tests/ref/small_vocabulary.o
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d))
 .PRECIOUS: $(O)/%.o

@@ -49,10 +49,6 @@ size_t d2v_char_decode(const unsigned char *text, size_t size, uint32_t *code) {
 	return length;
 }
 
-bool d2v_char_is_cut(const unsigned char *text, size_t size) {
-	return text[0] >= 0x80 && sequence_length(text[0]) > size && sequence_present(text, size) == size;
-}
-
 static bool is_stripped(uint32_t code) {
 	return d2v_char_class_of(code) == D2V_CHAR_SPACE || (code >= 0x1c && code <= 0x1f);
 }

@@ -27,8 +27,6 @@ static inline d2v_char_class d2v_char_class_of(uint32_t code) {
 
 // The character that text (size >= 1) starts with; returns its bytes, 1 to 4.
 size_t d2v_char_decode(const unsigned char *text, size_t size, uint32_t *code);
-// True when text (size >= 1) is the beginning of a well-formed sequence that is longer than size.
-bool d2v_char_is_cut(const unsigned char *text, size_t size);
 
 // What str.strip takes away: white space, and U+001C to U+001F too.
 size_t d2v_char_skip_space(const unsigned char *text, size_t size); // bytes of it that text starts with

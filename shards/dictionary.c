@@ -75,10 +75,11 @@ static bool read_number(const char *text, const char *end, uint64_t *value) {
 	return true;
 }
 
-// madeupword0000: at least four digits.
+// madeupword0000: four digits, or more when there must be.
 static bool read_filler(const char *text, const char *end, uint32_t *number) {
 	size_t prefix = sizeof FILLER - 1, size = (size_t)(end - text);
-	if (size < prefix + 4 || size > prefix + 9 || memcmp(text, FILLER, prefix) != 0)
+	if (size < prefix + 4 || size > prefix + 9 || memcmp(text, FILLER, prefix) != 0 ||
+		(size > prefix + 4 && text[prefix] == '0'))
 		return false;
 	*number = 0;
 	for (text += prefix; text < end; text++) {

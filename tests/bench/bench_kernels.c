@@ -1,6 +1,7 @@
 // Every operation at the shapes of an `audio-small` step (6 x 10 s, 4 clones): its time, and that as a ratio to a limit
 // measured in the same run: the best matrix product for those that multiply, memcpy for those that move memory. The
-// last column is what the operation costs of a whole step, so that the list is also a list of what to do next.
+// last column is what the operation costs of a whole step, so that the list is also a list of what to do next. Then
+// what the steps of `image-small` and `text-small` have that this one lacks.
 // Arguments: words; only rows that have one.
 #include "base/memory.h"
 #include "base/progress.h"
@@ -99,6 +100,11 @@ BODY(norm_forward, d2v_norm)
 BODY(norm_backward, d2v_norm)
 BODY(conv1d_forward, d2v_conv1d)
 BODY(conv1d_backward, d2v_conv1d)
+BODY(patches_forward, d2v_patches)
+BODY(embedding_forward, d2v_embedding)
+BODY(embedding_backward, d2v_embedding)
+BODY(conv2d_forward, d2v_conv2d)
+BODY(conv2d_backward, d2v_conv2d)
 BODY(attention_forward, d2v_attention)
 BODY(attention_backward, d2v_attention)
 BODY(mask_rows_forward, d2v_mask_rows)
@@ -175,21 +181,23 @@ static void conv(bench *b, const char *name, double times, double back, d2v_conv
 	pair(b, name, times, back, flops, flops * (d_x ? 2 : 1), 0, 0, run_conv1d_forward, run_conv1d_backward, &op);
 }
 
-static void attention(bench *b, const char *name, double times, double back, int64_t rows, int64_t tokens, float drop) {
+// biased: with ALiBi.
+static void attention(
+	bench *b, const char *name, double times, double back, int64_t rows, int64_t tokens, float drop, bool biased) {
 	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = H, .width = D, .drop = { .p = drop } };
 	int64_t all = rows * tokens * D;
 	int32_t *positions = room(b, (size_t)(rows * tokens) * sizeof *positions);
 	for (int64_t i = 0; i < rows * tokens; i++)
 		positions[i] = (int32_t)(i % tokens * (T / tokens));
 	op.positions = positions;
-	op.slope = floats(b, H);
-	op.scale = floats(b, H);
+	op.slope = biased ? floats(b, H) : NULL;
+	op.scale = biased ? floats(b, H) : NULL;
 	op.qkv = reals(b, 3 * all);
 	op.out = reals(b, all);
 	op.lse = floats(b, rows * H * tokens);
 	op.d_out = reals(b, all);
 	op.d_qkv = reals(b, 3 * all);
-	op.d_scale = floats(b, H);
+	op.d_scale = biased ? floats(b, H) : NULL;
 	double flops = 4.0 * (double)(all * tokens);
 	pair(b, name, times, back, flops, 2 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
 }
@@ -232,14 +240,14 @@ static void positions(bench *b) {
 static void blocks(bench *b) {
 	d2v_norm add = { .rows = R * K, .channels = D, .drop = { .p = .1f } };
 	linear(b, "qkv", BLOCKS, BLOCKS, R * K, D, 3 * D, false);
-	attention(b, "attention", BLOCKS, BLOCKS, R, K, .1f);
+	attention(b, "attention", BLOCKS, BLOCKS, R, K, .1f, true);
 	linear(b, "out", BLOCKS, BLOCKS, R * K, D, D, false);
 	linear(b, "fc1+gelu", BLOCKS, BLOCKS, R * K, D, 4 * D, true);
 	linear(b, "fc2", BLOCKS, BLOCKS, R * K, 4 * D, D, false);
 	norm(b, "block norm", 2 * BLOCKS, 2 * BLOCKS, add, true, true);
 	norm(b, "context norm", 1, 1, (d2v_norm){ .rows = R * K, .channels = D, .after_drop = { .p = .1f } }, true, false);
 	linear(b, "teacher qkv", BLOCKS, 0, B * T, D, 3 * D, false);
-	attention(b, "teacher attention", BLOCKS, 0, B, T, 0);
+	attention(b, "teacher attention", BLOCKS, 0, B, T, 0, true);
 	linear(b, "teacher out", BLOCKS, 0, B * T, D, D, false);
 	linear(b, "teacher fc1+gelu", BLOCKS, 0, B * T, D, 4 * D, true);
 	linear(b, "teacher fc2", BLOCKS, 0, B * T, 4 * D, D, false);
@@ -322,17 +330,20 @@ static void losses(bench *b) {
 	b->used = 0;
 }
 
-static void run_sum(d2v_device *dev, const void *x) {
+static void run_sum(d2v_device *dev, const void *op) {
+	const d2v_adam *adam = op;
 	double sum;
-	d2v_sum_squares(dev, &sum, x, PARAMS);
+	d2v_sum_squares(dev, &sum, adam->grad, adam->ranges->count);
 }
 
-static void parameters(bench *b) {
-	d2v_range all = { 0, PARAMS };
+static void parameters(bench *b, const char *of, int64_t count, double times) {
+	char name[3][32];
+	double bytes = 4.0 * (double)count;
+	d2v_range all = { 0, count };
 	d2v_adam adam = {
-		.param = floats(b, PARAMS), .grad = floats(b, PARAMS), .m = floats(b, PARAMS), .v = floats(b, PARAMS)
+		.param = floats(b, count), .grad = floats(b, count), .m = floats(b, count), .v = floats(b, count)
 	};
-	memset(adam.v, 0, PARAMS * sizeof *adam.v);
+	memset(adam.v, 0, (size_t)count * sizeof *adam.v);
 	adam.ranges = &all;
 	adam.range_count = 1;
 	adam.lr = 1e-9;
@@ -344,14 +355,76 @@ static void parameters(bench *b) {
 	d2v_ema ema = { .teacher = adam.m, .student = adam.param, .teacher_ranges = &all, .student_ranges = &all };
 	ema.range_count = 1;
 	ema.rate = 1e-3;
-	row(b, "adam", 1, 0, 28.0 * PARAMS, run_adam_update, &adam);
-	row(b, "teacher average", 1, 0, 12.0 * PARAMS, run_ema_update, &ema);
-	row(b, "sum of squares", 1, 0, 4.0 * PARAMS, run_sum, adam.grad);
-	d2v_wave wave = { .x = (const int16_t *)(const void *)adam.grad, .batch = B, .length = 160000 };
-	wave.mean = wave.rstd = adam.v;
-	wave.y = (d2v_real *)(void *)adam.m;
+	static const char *const what[] = { "adam", "teacher average", "sum of squares" };
+	for (int i = 0; i < 3; i++)
+		snprintf(name[i], sizeof name[i], "%s%s", of, what[i]);
+	row(b, name[0], times, 0, 7 * bytes, run_adam_update, &adam);
+	row(b, name[1], times, 0, 3 * bytes, run_ema_update, &ema);
+	row(b, name[2], times, 0, bytes, run_sum, &adam);
+	b->used = 0;
+}
+
+static void waves(bench *b) {
+	d2v_wave wave = { .x = room(b, sizeof(int16_t) * B * 160000), .batch = B, .length = 160000 };
+	wave.mean = wave.rstd = floats(b, B);
+	wave.y = reals(b, B * 160000);
 	row(b, "wave", 1, 0, 6.0 * B * 160000, run_wave_forward, &wave);
 	b->used = 0;
+}
+
+static void conv_plane(bench *b, const char *name, d2v_conv2d op) {
+	int64_t weights = op.out * op.in / op.groups * op.kernel * op.kernel, positions = op.rows * op.height * op.width;
+	op.x = reals(b, positions * op.in);
+	op.w = reals(b, weights);
+	op.bias = reals(b, op.out);
+	op.y = reals(b, positions * op.out);
+	op.d_y = reals(b, positions * op.out);
+	op.d_x = reals(b, positions * op.in);
+	op.d_w = floats(b, weights);
+	op.d_bias = floats(b, op.out);
+	double flops = 2.0 * (double)(positions * weights);
+	pair(b, name, 0, 1, flops, 2 * flops, 0, 0, run_conv2d_forward, run_conv2d_backward, &op);
+}
+
+// 32 pictures of 112 x 112 in patches of 8, 8 copies, 39 + 1 tokens.
+static void pictures(bench *b) {
+	enum { PICTURES = 32, SIDE = 112, PATCH = 8, PLACES = 14 };
+	d2v_patches patches = { .batch = PICTURES, .height = SIDE, .width = SIDE, .in = 3, .patch = PATCH };
+	patches.image = room(b, PICTURES * SIDE * SIDE * 3);
+	patches.y = reals(b, PICTURES * SIDE * SIDE * 3);
+	row(b, "image patches", 0, 0, 5.0 * PICTURES * SIDE * SIDE * 3, run_patches_forward, &patches);
+	b->used = 0;
+	d2v_conv2d plane = { .rows = PICTURES * 8, .height = PLACES, .width = PLACES, .in = D, .out = D, .kernel = 3 };
+	plane.groups = 8;
+	conv_plane(b, "image decoder conv", plane);
+	plane.rows = PICTURES, plane.in = plane.out = 768, plane.groups = 16;
+	conv_plane(b, "image-base decoder conv", plane);
+	linear(b, "image qkv", 0, 1, PICTURES * 8 * 40, D, 3 * D, false);
+	attention(b, "image attention", 0, 1, PICTURES * 8, 40, 0, false);
+	attention(b, "image teacher attention", 0, 0, PICTURES, PLACES * PLACES + 1, 0, false);
+}
+
+// 8 rows of 256 tokens, 4 copies, 133 of them kept.
+static void text(bench *b) {
+	enum { ROWS = 8, TOKENS = 256, VOCABULARY = 50265, PARAMETERS = 34720128 };
+	int32_t *tokens = room(b, ROWS * TOKENS * sizeof *tokens);
+	for (int i = 0; i < ROWS * TOKENS; i++)
+		tokens[i] = 2 + (int32_t)(i * 2654435761u % (VOCABULARY - 2));
+	d2v_embedding embed = { .x = tokens, .scale = 1, .batch = ROWS, .tokens = TOKENS, .width = D };
+	embed.vocabulary = VOCABULARY, embed.places = 514, embed.pad = 1;
+	embed.table = reals(b, (int64_t)VOCABULARY * D);
+	embed.positions = reals(b, (int64_t)514 * D);
+	embed.y = reals(b, ROWS * TOKENS * D);
+	embed.d_y = reals(b, ROWS * TOKENS * D);
+	embed.d_table = floats(b, (int64_t)VOCABULARY * D);
+	embed.d_positions = floats(b, (int64_t)514 * D);
+	double bytes = 4.0 * ROWS * TOKENS * D;
+	pair(b, "text embedding", 0, 1, 0, 0, 3 * bytes, 5 * bytes, run_embedding_forward, run_embedding_backward, &embed);
+	d2v_conv1d dense = { .rows = ROWS * 4, .steps_in = TOKENS, .in = D, .out = D, .kernel = 9, .stride = 1, .pad = 4 };
+	dense.groups = 1;
+	conv(b, "text decoder conv", 0, 1, dense, true, true);
+	attention(b, "text attention", 0, 1, ROWS * 4, 133, .1f, false);
+	parameters(b, "text ", PARAMETERS, 0);
 }
 
 static void measure_limits(bench *b) {
@@ -394,12 +467,15 @@ int main(int argc, char **argv) {
 	decoder(&b);
 	copies(&b);
 	losses(&b);
-	parameters(&b);
+	parameters(&b, "", PARAMS, 1);
+	waves(&b);
 	double ratio = b.flops / b.step / b.gemm_peak;
 	printf("sum of %d rows: %.1f ms for %.3f TFLOP: %.2f of the best product\n", b.rows, b.step * 1e3, b.flops * 1e-12,
 		ratio);
 	printf(
 		"{\"bench\":\"kernels\",\"op\":\"step\",\"seconds\":%.6g,\"ratio\":%.4g,\"limit\":\"gemm\"}\n", b.step, ratio);
+	pictures(&b);
+	text(&b);
 	int failed = d2v_device_sync(b.dev, &err) != D2V_OK;
 	if (failed)
 		fprintf(stderr, "bench_kernels: %s\n", err.text);

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define STEPS 512       // output steps of a piece
-#define WEIGHT_PARTS 32 // partial sums of the weights' gradient, shared by the groups
+#define WEIGHT_PARTS 32 // partial sums of the weights' gradient, shared by the groups or the taps
 
 #define FEW 128 // floats from one window to the next, below which oneDNN's parts would be small
 
@@ -146,20 +146,8 @@ void d2v_cpu_conv1d_forward(d2v_device *dev, const d2v_conv1d *op) {
 // ---- gradient of the weights ----
 
 // sum (out, window) (+)= the outer products of d_y and window over `count` steps.
-static bool outer_product(const d2v_conv1d *op, const shape *s, float *sum, const float *d_y, const float *window,
+static void outer_product(const d2v_conv1d *op, const shape *s, float *sum, const float *d_y, const float *window,
 	int64_t count, bool accumulate, float *buffer) {
-	if (!s->tiles)
-		return d2v_cpu_gemm(&(d2v_gemm){ .m = s->out,
-			.n = s->window,
-			.k = count,
-			.a = d_y,
-			.lda = op->out,
-			.trans_a = true,
-			.b = window,
-			.ldb = op->stride * s->in,
-			.c = sum,
-			.ldc = s->window,
-			.accumulate = accumulate });
 	pack(buffer, d_y, 0, count, count, op->out, 0, s->out);
 	d2v_cpu_tile_gemm(&(d2v_tile_gemm){ .m = s->out,
 		.n = s->window,
@@ -172,22 +160,49 @@ static bool outer_product(const d2v_conv1d *op, const shape *s, float *sum, cons
 		.c = sum,
 		.ldc = s->window,
 		.accumulate = accumulate });
-	return true;
 }
 
 // Items are (row, piece) pairs; each part takes a run of them for one group and sums into its own (out, kernel, in).
-static bool weight_part(
+static void weight_part(
 	const d2v_conv1d *op, const shape *s, int64_t group, int64_t begin, int64_t end, float *sum, float *buffer) {
-	bool ok = true;
 	for (int64_t item = begin; item < end; item++) {
 		int64_t row = item / s->pieces, first = item % s->pieces * STEPS;
 		int64_t count = d2v_cpu_min(STEPS, op->steps_out - first);
 		const float *d_y = d2v_cpu_in(op->d_y) + (row * op->steps_out + first) * op->out + group * s->out;
 		const float *window = windows(op, s, row, group, first, count, buffer);
-		ok = outer_product(
-				 op, s, sum + group * s->out * s->window, d_y, window, count, item > begin, buffer + s->packed) &&
-			 ok;
+		outer_product(op, s, sum + group * s->out * s->window, d_y, window, count, item > begin, buffer + s->packed);
 	}
+}
+
+// Without groups a tap is a plain product of d_y and the steps that it falls on: no windows, nothing is copied. Into
+// sum (out, kernel, in).
+static bool weight_tap(const d2v_conv1d *op, const shape *s, int64_t tap, int64_t begin, int64_t end, float *sum) {
+	int64_t lead = op->pad - tap; // step t falls on t * stride - lead
+	int64_t least = lead > 0 ? d2v_cpu_pieces(lead, op->stride) : 0;
+	int64_t most = op->steps_in + lead > 0 ? d2v_cpu_pieces(op->steps_in + lead, op->stride) : 0; // first one outside
+	bool ok = true, begun = false;
+	for (int64_t item = begin; item < end; item++) {
+		int64_t row = item / s->pieces, start = item % s->pieces * STEPS;
+		int64_t first = d2v_cpu_max(start, least);
+		int64_t last = d2v_cpu_min(d2v_cpu_min(start + STEPS, op->steps_out), most);
+		if (first >= last)
+			continue;
+		ok = d2v_cpu_gemm(&(d2v_gemm){ .m = s->out,
+				 .n = s->in,
+				 .k = last - first,
+				 .a = d2v_cpu_in(op->d_y) + (row * op->steps_out + first) * op->out,
+				 .lda = op->out,
+				 .trans_a = true,
+				 .b = d2v_cpu_in(op->x) + (row * op->steps_in + first * op->stride - lead) * op->in,
+				 .ldb = op->stride * s->in,
+				 .c = sum + tap * s->in,
+				 .ldc = s->window,
+				 .accumulate = begun }) &&
+			 ok;
+		begun = true;
+	}
+	for (int64_t o = 0; !begun && o < s->out; o++)
+		memset(sum + o * s->window + tap * s->in, 0, (size_t)s->in * sizeof *sum);
 	return ok;
 }
 
@@ -204,14 +219,12 @@ static void add_weights(const d2v_conv1d *op, const shape *s, const float *parti
 			}
 }
 
-static int64_t weight_parts(const d2v_conv1d *op, const shape *s) {
-	return d2v_cpu_min(d2v_cpu_max(WEIGHT_PARTS / op->groups, 1), op->rows * s->pieces);
-}
-
 static bool weight_gradient(d2v_device *dev, const d2v_conv1d *op) {
 	shape s = shape_of(op);
-	int64_t items = op->rows * s.pieces, parts = weight_parts(op, &s), stride = d2v_cpu_round(op->out * s.window);
-	int64_t room = s.packed + (s.tiles ? d2v_cpu_round(STEPS * s.out) : 0);
+	int64_t tasks = s.tiles ? op->groups : op->kernel, items = op->rows * s.pieces;
+	int64_t parts = d2v_cpu_min(d2v_cpu_max(WEIGHT_PARTS / tasks, 1), items);
+	int64_t stride = d2v_cpu_round(op->out * s.window);
+	int64_t room = s.tiles ? s.packed + d2v_cpu_round(STEPS * s.out) : 0;
 	float *partial = d2v_cpu_scratch(dev, parts * stride + room * dev->threads);
 	if (!partial)
 		return true; // the device has the error
@@ -219,10 +232,14 @@ static bool weight_gradient(d2v_device *dev, const d2v_conv1d *op) {
 	bool ok = true;
 #pragma omp parallel for collapse(2) schedule(dynamic) reduction(&& : ok)
 	for (int64_t part = 0; part < parts; part++)
-		for (int64_t group = 0; group < op->groups; group++)
-			ok = weight_part(op, &s, group, items * part / parts, items * (part + 1) / parts, partial + part * stride,
-					 buffers + room * omp_get_thread_num()) &&
-				 ok;
+		for (int64_t task = 0; task < tasks; task++) {
+			int64_t begin = items * part / parts, end = items * (part + 1) / parts;
+			float *sum = partial + part * stride;
+			if (s.tiles)
+				weight_part(op, &s, task, begin, end, sum, buffers + room * omp_get_thread_num());
+			else
+				ok = weight_tap(op, &s, task, begin, end, sum) && ok;
+		}
 	add_weights(op, &s, partial, parts, stride);
 	return ok;
 }

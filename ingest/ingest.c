@@ -57,7 +57,11 @@ static d2v_status describe_source(const d2v_ingest_options *options, size_t inde
 		status = d2v_json_set(object, "name", json_string(name), err);
 	// The size of a local archive: a changed one is not to be gone on from.
 	if (status == D2V_OK && !d2v_download_is_url(source->where) && !d2v_file_is_directory(source->where)) {
-		status = d2v_file_size(source->where, &bytes, err);
+		if (!d2v_file_exists(source->where))
+			status = d2v_fail(err, D2V_NOT_FOUND,
+				"%s: there is no such file or folder; an address would begin with http:// or https://", source->where);
+		if (status == D2V_OK)
+			status = d2v_file_size(source->where, &bytes, err);
 		if (status == D2V_OK)
 			status = d2v_json_set(object, "bytes", json_integer((json_int_t)bytes), err);
 	}
@@ -239,9 +243,11 @@ static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2
 		result->without_text += ingest->journal.splits[i].now.without_text;
 	}
 	if (status == D2V_OK && !result->records)
-		status = d2v_fail(err, D2V_NOT_FOUND, "no %s was found in the source (%llu other files, %llu rejected)",
+		status = d2v_fail(err, D2V_NOT_FOUND,
+			"no %s was found in the source (%llu other files, %llu rejected); d2v-ingest %s --help says what it looks "
+			"for",
 			ingest->options->layout->decoder->record, (unsigned long long)result->ignored,
-			(unsigned long long)result->rejected);
+			(unsigned long long)result->rejected, ingest->options->layout->name);
 	if (status == D2V_OK && ingest->options->layout->decoder->finish)
 		status = ingest->options->layout->decoder->finish(ingest->options, &manifest, err);
 	if (status == D2V_OK)

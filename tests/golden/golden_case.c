@@ -273,12 +273,12 @@ d2v_status golden_batch_open(golden_batch *out, const golden_case *golden, int64
 	D2V_TRY(golden_batch_open_input(out, golden, "batch", update, err));
 	const d2v_tensor_info *mask = find(out, "mask", D2V_U8), *noise = find(out, "draw0_decoder_noise", D2V_F32);
 	const d2v_tensor_info *keep = find(out, "ids_keep", D2V_I64), *restore = find(out, "ids_restore", D2V_I64);
-	if (!mask || !keep || !restore || !noise || mask->rank != 2 || keep->rank != 2)
+	if (!mask || !keep || !restore || mask->rank != 2 || keep->rank != 2)
 		return d2v_fail(err, D2V_INVALID, "%s: batch_%lld lacks a tensor", golden->folder, (long long)update);
 	d2v_batch *batch = &out->batch;
 	batch->clones = (int32_t)(mask->shape[0] / batch->samples);
 	batch->tokens = (int32_t)mask->shape[1], batch->kept = (int32_t)keep->shape[1];
-	batch->mask = mask->data, batch->noise = noise->data;
+	batch->mask = mask->data, batch->noise = noise ? noise->data : NULL; // none is drawn where its spread is 0
 	D2V_TRY(narrow(&out->keep, keep, err));
 	D2V_TRY(narrow(&out->restore, restore, err));
 	batch->keep = out->keep, batch->restore = out->restore;

@@ -14,6 +14,7 @@
 #define KEEP_TOTAL ((size_t)32 << 20) // of all buffers kept for reuse
 #define KEEP_EACH ((size_t)1 << 20)
 #define JOBS_MAX 256
+#define SLOTS_AHEAD 32 // the writer stops now and then to hand 16 MiB to the disk: the decoders go on meanwhile
 
 typedef struct team {
 	const d2v_ingest_options *options;
@@ -118,7 +119,7 @@ static d2v_status run_threads(team *crew, d2v_consumer *consumer, d2v_error *err
 
 static d2v_status set_up(team *crew, d2v_error *err) {
 	size_t jobs = (size_t)crew->options->jobs;
-	crew->slot_count = jobs + (jobs < 16 ? jobs : 16) + 2;
+	crew->slot_count = jobs + SLOTS_AHEAD;
 	crew->keep_bytes = KEEP_TOTAL / (crew->slot_count + 2 * jobs);
 	if (crew->keep_bytes > KEEP_EACH)
 		crew->keep_bytes = KEEP_EACH;

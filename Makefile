@@ -220,6 +220,9 @@ bench: | $(BUILD)/have-CHECK ## print each benchmark as a ratio to a limit measu
 	@for b in $(BENCHES); do case $$b in *'$(ONLY)'*) ;; *) continue;; esac; \
 	  echo "== $${b##*/}"; BIN=$(abspath $(BIN)) D2V_SHARED=$(D2V_SHARED) $$b; done
 
+results: all ## train the smallest recipes on the samples, three seeds each, and print docs/results.md (an hour and a half)
+	@BIN=$(BIN) D2V_SHARED=$(D2V_SHARED) RESULTS_DIR=$(BUILD)/results tools/results.sh > $(BUILD)/results.md; status=$$?; [ $$status = 77 ] || cp $(BUILD)/results.md docs/results.md; exit $$status
+
 demo: | $(BUILD)/have-DEMO ## prepare a small speech corpus, look at it, train on it; DEMO_SPEECH=archive takes yours
 	@$(MAKE) --no-print-directory all
 	@BIN=$(BIN) DEMO_DIR=$(DEMO_DIR) DEMO_SPEECH='$(DEMO_SPEECH)' tools/demo.sh
@@ -259,4 +262,4 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-.PHONY: all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo man install config format clean help
+.PHONY: all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo results man install config format clean help

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define HELD_SHARE 0.2
+#define SPREAD 64 // batches at least, when not all samples are wanted
 
 // A split with its features.
 typedef struct part {
@@ -115,6 +116,10 @@ static d2v_status make_tables(d2v_labelled_data *self, part *of, d2v_error *err)
 static d2v_status open_part(d2v_labelled_data *self, part *of, const char *split, const d2v_config *config,
 	d2v_device *device, d2v_error *err) {
 	d2v_eval_data data = { .data = self->wanted.data, .split = split, .threads = self->wanted.threads };
+	if (self->wanted.most) // small batches, so that the ones that are read lie well spread over the classes
+		data.batch_size = (int64_t)(self->wanted.most < SPREAD        ? 1
+									: self->wanted.most / SPREAD < 64 ? self->wanted.most / SPREAD
+																	  : 64);
 	return d2v_open_eval_source(&of->source, config, self->modality, &data, device, err);
 }
 

@@ -221,7 +221,8 @@ bench: | $(BUILD)/have-CHECK ## print each benchmark as a ratio to a limit measu
 	  echo "== $${b##*/}"; BIN=$(abspath $(BIN)) D2V_SHARED=$(D2V_SHARED) $$b; done
 
 results: all ## train the smallest recipes on the samples, three seeds each, and print docs/results.md (an hour and a half)
-	@BIN=$(BIN) D2V_SHARED=$(D2V_SHARED) RESULTS_DIR=$(BUILD)/results tools/results.sh > $(BUILD)/results.md; status=$$?; [ $$status = 77 ] || cp $(BUILD)/results.md docs/results.md; exit $$status
+	@status=0; BIN=$(BIN) D2V_SHARED=$(D2V_SHARED) RESULTS_DIR=$(BUILD)/results tools/results.sh > $(BUILD)/results.md || status=$$?; \
+	[ $$status = 77 ] || cp $(BUILD)/results.md docs/results.md; exit $$status
 
 demo: | $(BUILD)/have-DEMO ## prepare a small speech corpus, look at it, train on it; DEMO_SPEECH=archive takes yours
 	@$(MAKE) --no-print-directory all

@@ -51,7 +51,6 @@ void d2v_bpe_encoder_free(d2v_bpe_encoder *encoder) {
 }
 
 // ---- pieces
-// ----------------------------------------------------------------------------------------------------------
 
 // Each of these appends to `out` and returns where the next ids belong.
 static uint32_t *add_new_piece(d2v_bpe_encoder *encoder, const unsigned char *piece, size_t size, uint32_t *out) {
@@ -120,7 +119,6 @@ static size_t add_plainly(d2v_bpe_encoder *encoder, const unsigned char *text, s
 }
 
 // ---- texts
-// -----------------------------------------------------------------------------------------------------------
 
 static d2v_status make_room(d2v_ids *ids, size_t size, d2v_error *err) {
 	size_t need;

@@ -111,127 +111,83 @@ void d2v_bpe_merges_free(d2v_bpe_merges *merges) {
 	d2v_free(merges);
 }
 
-// ---- words
-// -----------------------------------------------------------------------------------------------------------
+// ---- one window
 
-#define WORD 64 // bytes at most, one bit each
-#define PLACE_BITS 6
+#define PLACE_BITS 9
+#define NOWHERE UINT16_MAX
+#define LANES 8 // candidates are compared so many at a time
 
-_Static_assert(NUMBER_BITS + PLACE_BITS <= 31, "a candidate fits, and is less than NO_MERGE");
+_Static_assert(D2V_BPE_WINDOW == 1 << PLACE_BITS, "a place fits into its bits");
+_Static_assert(NUMBER_BITS + PLACE_BITS < 32, "a candidate fits, and is less than NO_MERGE");
 
-// A piece of up to 64 bytes being merged. A token lies where its first byte was; `there` has a bit for each.
-typedef struct word {
-	uint32_t tokens[WORD];
+// A piece or a part of one being merged. A token lies where its first byte was and knows its neighbours.
+typedef struct window {
+	uint32_t tokens[D2V_BPE_WINDOW]; // when merged: `count` of them, one behind another
 	uint32_t
-		candidates[WORD]; // product and place of the pair that starts here, so that the least is the one to join next
-	uint64_t there;
-	size_t lanes; // candidates to look at
-} word;
+		candidates[D2V_BPE_WINDOW]; // product and place of the pair that starts here: the least is to be joined next
+	uint16_t before[D2V_BPE_WINDOW], behind[D2V_BPE_WINDOW]; // NOWHERE: none
+	size_t size, count;
+} window;
 
 static uint32_t candidate(uint32_t product, size_t place) {
 	return product == NO_MERGE ? NO_MERGE : product << PLACE_BITS | (uint32_t)place;
 }
 
-static void load_word(const d2v_bpe_merges *merges, word *w, const unsigned char *piece, size_t size) {
-	w->there = ~(uint64_t)0 >> (WORD - size);
-	w->lanes = (size + 7) / 8 * 8;
-	for (size_t i = 0; i + 1 < size; i++) {
-		w->tokens[i] = piece[i];
-		w->candidates[i] = candidate(find_byte_merge(merges, piece[i], piece[i + 1]), i);
+static void load(const d2v_bpe_merges *merges, window *w, const unsigned char *bytes, size_t size) {
+	w->size = size;
+	for (size_t i = 0; i < size; i++) {
+		w->tokens[i] = bytes[i];
+		w->before[i] = (uint16_t)(i - 1);
+		w->behind[i] = (uint16_t)(i + 1);
 	}
-	w->tokens[size - 1] = piece[size - 1];
-	for (size_t i = size - 1; i < w->lanes; i++)
+	w->before[0] = w->behind[size - 1] = NOWHERE;
+	for (size_t i = 0; i + 1 < size; i++)
+		w->candidates[i] = candidate(find_byte_merge(merges, bytes[i], bytes[i + 1]), i);
+	for (size_t i = size - 1; i < size || i % LANES; i++)
 		w->candidates[i] = NO_MERGE;
 }
 
-static uint32_t least_candidate(const word *w) {
-	uint32_t lanes[8], least = NO_MERGE;
+static uint32_t least_candidate(const window *w) {
+	uint32_t lanes[LANES], least = NO_MERGE;
 	memcpy(lanes, w->candidates, sizeof lanes);
-	for (size_t i = 8; i < w->lanes; i += 8)
-		for (size_t k = 0; k < 8; k++)
+	for (size_t i = LANES; i < w->size; i += LANES)
+		for (size_t k = 0; k < LANES; k++)
 			lanes[k] = w->candidates[i + k] < lanes[k] ? w->candidates[i + k] : lanes[k];
-	for (size_t k = 0; k < 8; k++)
+	for (size_t k = 0; k < LANES; k++)
 		least = lanes[k] < least ? lanes[k] : least;
 	return least;
 }
 
-static void join_in_word(const d2v_bpe_merges *merges, word *w, size_t place, uint32_t product) {
-	uint64_t behind = w->there & ~(uint64_t)1 << place; // bits above place
-	size_t second = (size_t)__builtin_ctzll(behind);
-	behind &= behind - 1;
-	uint64_t before = w->there & (((uint64_t)1 << place) - 1);
-	w->there &= ~((uint64_t)1 << second);
+static void join(const d2v_bpe_merges *merges, window *w, size_t place, uint32_t product) {
+	size_t second = w->behind[place], behind = w->behind[second], before = w->before[place];
 	w->tokens[place] = product;
-	w->candidates[second] = NO_MERGE;
-	w->candidates[place] =
-		behind ? candidate(find_merge(merges, product, w->tokens[__builtin_ctzll(behind)]), place) : NO_MERGE;
-	if (before) {
-		size_t first = 63 - (size_t)__builtin_clzll(before);
-		w->candidates[first] = candidate(find_merge(merges, w->tokens[first], product), first);
+	w->behind[place] = (uint16_t)behind;
+	w->candidates[place] = w->candidates[second] = NO_MERGE;
+	if (behind != NOWHERE) {
+		w->before[behind] = (uint16_t)place;
+		w->candidates[place] = candidate(find_merge(merges, product, w->tokens[behind]), place);
 	}
+	if (before != NOWHERE)
+		w->candidates[before] = candidate(find_merge(merges, w->tokens[before], product), before);
 }
 
-static size_t merge_word(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids) {
-	word w;
-	uint32_t least;
-	size_t count = 0;
-	load_word(merges, &w, piece, size);
-	while ((least = least_candidate(&w)) != NO_MERGE)
-		join_in_word(merges, &w, least & (WORD - 1), least >> PLACE_BITS);
-	for (uint64_t rest = w.there; rest; rest &= rest - 1)
-		ids[count++] = merges->ids[w.tokens[__builtin_ctzll(rest)]];
-	return count;
-}
-
-// ---- one window
-// ------------------------------------------------------------------------------------------------------
-
-// A window being merged: its tokens, and products[i] of tokens i and i + 1.
-typedef struct window {
-	uint32_t tokens[D2V_BPE_WINDOW], products[D2V_BPE_WINDOW];
-	size_t count;
-} window;
-
-static void load(const d2v_bpe_merges *merges, window *w, const unsigned char *bytes, size_t size) {
-	w->count = size;
-	for (size_t i = 0; i < size; i++)
-		w->tokens[i] = bytes[i];
-	for (size_t i = 0; i + 1 < size; i++)
-		w->products[i] = find_byte_merge(merges, bytes[i], bytes[i + 1]);
-}
-
-static size_t most_urgent(const window *w) {
-	size_t best = 0;
-	for (size_t i = 1; i + 1 < w->count; i++)
-		best = w->products[i] < w->products[best] ? i : best;
-	return best;
-}
-
-static void join(const d2v_bpe_merges *merges, window *w, size_t at) {
-	w->tokens[at] = w->products[at];
-	w->count--;
-	memmove(w->tokens + at + 1, w->tokens + at + 2, (w->count - at - 1) * sizeof *w->tokens);
-	memmove(w->products + at, w->products + at + 1, (w->count - at) * sizeof *w->products);
-	if (at + 1 < w->count)
-		w->products[at] = find_merge(merges, w->tokens[at], w->tokens[at + 1]);
-	if (at)
-		w->products[at - 1] = find_merge(merges, w->tokens[at - 1], w->tokens[at]);
+static void gather(window *w) {
+	w->count = 0;
+	for (size_t place = 0; place != NOWHERE; place = w->behind[place])
+		w->tokens[w->count++] = w->tokens[place];
 }
 
 // Joining the leftmost of the most urgent pairs, again and again, is joining them all from left to right: what a merge
-// makes only takes part in less urgent ones.
+// makes only takes part in less urgent ones. size is 1 to D2V_BPE_WINDOW.
 static void merge_window(const d2v_bpe_merges *merges, window *w, const unsigned char *bytes, size_t size) {
+	uint32_t least;
 	load(merges, w, bytes, size);
-	while (w->count > 1) {
-		size_t at = most_urgent(w);
-		if (w->products[at] == NO_MERGE)
-			break;
-		join(merges, w, at);
-	}
+	while ((least = least_candidate(w)) != NO_MERGE)
+		join(merges, w, least & (D2V_BPE_WINDOW - 1), least >> PLACE_BITS);
+	gather(w);
 }
 
 // ---- long pieces
-// -----------------------------------------------------------------------------------------------------
 
 #define KEPT (D2V_BPE_WINDOW * 3 / 4) // tokens that end later in a window may be others when the piece goes on
 #define MAX_RETREAT (D2V_BPE_WINDOW / 4)
@@ -304,11 +260,18 @@ static void to_ids(const d2v_bpe_merges *merges, uint32_t *tokens, size_t count)
 }
 
 size_t d2v_bpe_merge(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids) {
-	if (size <= WORD)
-		return size ? merge_word(merges, piece, size, ids) : 0;
-	size_t count = merge_long(merges, piece, size, ids);
-	to_ids(merges, ids, count);
-	return count;
+	if (size > D2V_BPE_WINDOW) {
+		size_t count = merge_long(merges, piece, size, ids);
+		to_ids(merges, ids, count);
+		return count;
+	}
+	if (size == 0)
+		return 0;
+	window w;
+	merge_window(merges, &w, piece, size);
+	for (size_t k = 0; k < w.count; k++)
+		ids[k] = merges->ids[w.tokens[k]];
+	return w.count;
 }
 
 // True when the piece is cut at its border `at`, where `left` ends, whatever follows `size`: the encoding of anything

@@ -49,7 +49,6 @@ size_t d2v_bpe_piece(const unsigned char *text, size_t size) {
 }
 
 // ---- blocks
-// ----------------------------------------------------------------------------------------------------------
 
 // Whether a piece starts at a byte is decided up to here: by the byte before and at most three behind.
 #define DECIDED (D2V_BYTE_MASK - 4)

@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "ingest/bpe_encoder.h"
 #include "tests/ref/ref_bpe.h"
+#include "tests/ref/sample_text.h"
 #include "tests/ref/small_vocabulary.h"
 
 #include <stdio.h>
@@ -41,12 +42,10 @@ static void open_small(tokenizer *t, uint64_t seed, uint32_t merges) {
 
 // GPT-2's own; skips the test where it is not at hand.
 static void open_gpt2(tokenizer *t) {
-	const char *shared = getenv("D2V_SHARED");
 	d2v_error err = { 0 };
 	char folder[SCRATCH_PATH];
 	*t = (tokenizer){ 0 };
-	snprintf(folder, sizeof folder, "%s/data/gpt2", shared ? shared : "");
-	if (!shared || !*shared || !d2v_file_is_directory(folder))
+	if (!sample_path("gpt2", folder, sizeof folder))
 		skip();
 	assert_ok(d2v_vocabulary_load(&t->vocabulary, folder, &err));
 	prepare(t);
@@ -94,7 +93,6 @@ static void check_whole(tokenizer *t, const void *text, size_t size, const char 
 }
 
 // ---- golden
-// ----------------------------------------------------------------------------------------------------------
 
 static size_t unhex(const char *hex, unsigned char *bytes) {
 	size_t size = 0;
@@ -140,8 +138,34 @@ static void test_golden(void **state) {
 	close_tokenizer(&t);
 }
 
+// ---- real prose
+
+// All documents decode to their bytes; the reference, which is slow, sees a part of them.
+static void test_documents(void **state) {
+	(void)state;
+	tokenizer t;
+	d2v_error err = { 0 };
+	sample_text text = { 0 };
+	char path[SCRATCH_PATH];
+	if (!sample_path("openwebtext/openwebtext.tar.xz", path, sizeof path))
+		skip();
+	open_gpt2(&t);
+	assert_ok(sample_text_read(&text, path, &err));
+	assert_int_equal(text.documents, 2403); // its README
+	assert_int_equal(text.size, 11547475);
+	for (size_t k = 0, start = 0; k < text.documents; start = text.ends[k++]) {
+		size_t size = text.ends[k] - start;
+		if (k % 8 == 0)
+			check_whole(&t, text.bytes + start, size, "document", k);
+		t.ids.count = 0;
+		assert_ok(d2v_bpe_encode(t.encoder, text.bytes + start, size, &t.ids, &err));
+		check_decodes(&t, text.bytes + start, size);
+	}
+	sample_text_release(&text);
+	close_tokenizer(&t);
+}
+
 // ---- random texts
-// ----------------------------------------------------------------------------------------------------
 
 #define LONGEST_TEXT 3000
 
@@ -239,7 +263,6 @@ static void test_reference_gpt2(void **state) {
 }
 
 // ---- long pieces
-// -----------------------------------------------------------------------------------------------------
 
 // Each of these is one piece, whatever its size: letters, symbols, white space, numbers, and bytes that are no text.
 static const char *const units[] = { "a", " ", "ab", "-", "\n", "\xe4\xb8\xad", "\xff", "\xe2\x80", "1", "the",
@@ -339,7 +362,6 @@ static void test_no_quadratic_trap(void **state) {
 }
 
 // ---- places, memory
-// ----------------------------------------------------------------------------------------------------
 
 // A text gives the same ids wherever it lies: at the end of the memory that may be read, or with other text behind it.
 static void test_within(void **state) {
@@ -405,6 +427,7 @@ static void test_every_allocation_fails(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_golden),
+		cmocka_unit_test(test_documents),
 		cmocka_unit_test(test_reference_small),
 		cmocka_unit_test(test_reference_gpt2),
 		cmocka_unit_test(test_long_pieces_small),

@@ -7,7 +7,6 @@
 #include <string.h>
 
 // ---- characters
-// ------------------------------------------------------------------------------------------------------
 
 typedef struct character {
 	uint32_t code;
@@ -107,7 +106,6 @@ static size_t match_piece(const character *c, size_t count) {
 }
 
 // ---- merges
-// ----------------------------------------------------------------------------------------------------------
 
 typedef struct ranked {
 	d2v_merge merge;

@@ -103,7 +103,7 @@ static void option_help(const d2v_option *row, char *text, size_t size) {
 	bool bounded = (row->min != 0 || row->max != 0) && row->max < 1e9;
 	length = least(length, size - 1);
 	if (bounded && (row->kind == D2V_OPTION_INT || row->kind == D2V_OPTION_REAL))
-		snprintf(text + length, size - length, " [%g..%g]", row->min, row->max);
+		snprintf(text + length, size - length, " [%.12g..%.12g]", row->min, row->max);
 	if (row->kind == D2V_OPTION_CHOICE && row->value)
 		snprintf(text + length, size - length, " [%s]", row->choices);
 }

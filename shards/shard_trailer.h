@@ -33,7 +33,7 @@ typedef struct d2v_shard_trailer {
 // Index blocks of a shard of that many records.
 uint64_t d2v_shard_index_blocks(uint64_t records);
 
-// file: LMDB's pages in memory; trailer: page_size, pages, facts (records, units, digest), extents without structure ranges. Sets the
+// file: LMDB's pages, as a shared map of the file: what was read is let go, so that a large shard does not count as memory. trailer: page_size, pages, facts (records, units, digest), extents without structure ranges. Sets the
 // remaining facts and *bytes (d2v_free), which are to follow the pages.
 d2v_status d2v_shard_trailer_build(
 	const unsigned char *file, d2v_shard_trailer *trailer, void **bytes, size_t *size, d2v_error *err);

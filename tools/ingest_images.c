@@ -118,7 +118,7 @@ const d2v_command ingest_imagenet_command = {
 				"D2V_COOKIE='sessionid=...' d2v-ingest imagenet --out imagenet\n"
 				"    downloads the official archives with the login of a browser, and ingests them as they come\n"
 				"d2v-ingest imagenet --train train.tar --resize 256 --quality 95 --out small\n"
-				"    shorter sides of 256 pixels: an eighth of the space, and faster to load\n",
+				"    shorter sides of 256 pixels: less space, and faster to load\n",
 	.options = imagenet_options,
 	.operands_max = -1,
 };
@@ -208,7 +208,11 @@ static d2v_status add_officials(ingest_job *job, d2v_error *err) {
 static d2v_status load_val_labels(ingest_job *job, d2v_error *err) {
 	if (!arguments.val_labels)
 		return D2V_OK;
-	D2V_TRY(d2v_val_labels_load(&job->val_labels, arguments.val_labels, &job->options.download, err));
+	d2v_error why = { 0 };
+	d2v_status status = d2v_val_labels_load(&job->val_labels, arguments.val_labels, &job->options.download, &why);
+	if (status != D2V_OK)
+		return d2v_fail(err, status, "%s%s", why.text,
+			status == D2V_NETWORK ? "; or give the file with --val-labels FILE" : "");
 	job->options.places.val_labels = job->val_labels;
 	return D2V_OK;
 }

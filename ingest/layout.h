@@ -54,7 +54,8 @@ typedef struct d2v_layout {
 	const struct d2v_decoder *decoder; // of its samples
 	// NULL: its data sets never have classes. Otherwise whether they have, with these options.
 	bool (*has_classes)(const d2v_layout_options *options);
-	// path is tidy and safe (d2v_member.path). *place has no role, no names and no label yet.
+	// path is tidy and safe (d2v_member.path). *place has no role, no names and no label yet. What is of no interest gets a
+	// split as well: a link or a pipe is listed in it.
 	void (*place)(const d2v_layout_options *options, const char *path, d2v_place *place);
 	// True for a name of which a source may be that is a file by itself and no archive; NULL: there are none.
 	bool (*is_single)(const char *path);

@@ -9,6 +9,7 @@ static void audio_place(const d2v_layout_options *options, const char *path, d2v
 	const char *ending = d2v_layout_extension(path);
 	bool is_text = options->texts && strcmp(ending, ".txt") == 0;
 	place->role = is_text ? D2V_ROLE_TEXT : d2v_layout_is_audio(path) ? D2V_ROLE_SAMPLE : D2V_ROLE_IGNORED;
+	snprintf(place->split, sizeof place->split, "%s", options->split);
 	snprintf(place->name, sizeof place->name, "%.*s", is_text ? (int)strlen(path) : (int)(ending - path), path);
 	if (options->texts && place->role == D2V_ROLE_SAMPLE &&
 		(size_t)snprintf(place->text_path, sizeof place->text_path, "%.*s.txt", (int)(ending - path), path) >=

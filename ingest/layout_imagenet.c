@@ -44,6 +44,7 @@ static void imagenet_place(const d2v_layout_options *options, const char *path, 
 	const char *slash = strrchr(path, '/'), *file = slash ? slash + 1 : path, *synset = synset_on_the_way(path);
 	bool is_val = strncmp(file, VAL_PREFIX, strlen(VAL_PREFIX)) == 0,
 		 is_test = strncmp(file, TEST_PREFIX, strlen(TEST_PREFIX)) == 0, is_tar = is_class_tar(file);
+	snprintf(place->split, sizeof place->split, "%s", options->split);
 	if (!is_tar && !d2v_layout_is_image(file))
 		return;
 	place->role = is_tar ? D2V_ROLE_ARCHIVE : D2V_ROLE_SAMPLE;

@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 static void images_place(const d2v_layout_options *options, const char *path, d2v_place *place) {
+	snprintf(place->split, sizeof place->split, "%s", options->split);
 	if (!d2v_layout_is_image(path))
 		return;
 	place->role = D2V_ROLE_SAMPLE;

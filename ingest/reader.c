@@ -110,40 +110,29 @@ static bool was_done(const d2v_reader *reader, const char *split, uint64_t membe
 	return false;
 }
 
-// What the member is. False: nothing to be done with it.
-static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *item, bool *wanted, d2v_error *err) {
+// What the layout makes of the member's path; what is wrong with the member itself goes before.
+static void find_place(const d2v_reader *reader, const d2v_member *member, d2v_place *place) {
 	d2v_layout_options places = d2v_reader_places(reader->options, reader->index);
-	d2v_place *place = &item->place;
-	bool added = true;
-	*wanted = false;
 	*place = (d2v_place){ .label = D2V_RECORD_NO_LABEL };
-	item->in_pieces = false;
-	item->source = reader->index;
-	item->member = member->index;
-	if (!member->is_file)
-		return D2V_OK;
+	reader->options->layout->place(&places, member->path, place);
 	if (member->rejection.reason != D2V_REASON_NONE) {
-		reader->options->layout->place(&places, member->path, place);
 		place->role = D2V_ROLE_REJECTED;
 		place->rejection = member->rejection;
 		snprintf(place->name, sizeof place->name, "%s", member->path);
 		if (member->rejection.reason == D2V_REASON_UNSAFE_NAME || !d2v_layout_is_split_name(place->split))
 			place->split[0] = '\0';
-	} else
-		reader->options->layout->place(&places, member->path, place);
-	if (place->role == D2V_ROLE_IGNORED) {
-		reader->ignored++;
-		return D2V_OK;
-	}
-	if (place->role == D2V_ROLE_ARCHIVE && !member->is_inner)
-		return d2v_origin_enter(reader->source, err);
-	if (place->role == D2V_ROLE_ARCHIVE) {
+	} else if (place->role == D2V_ROLE_ARCHIVE && member->is_inner) {
 		place->role = D2V_ROLE_REJECTED;
 		d2v_reject(&place->rejection, D2V_REASON_LAYOUT, "an archive within an archive within the source stays closed");
 		snprintf(place->name, sizeof place->name, "%s", member->path);
 	}
 	if (place->class_name[0] && reader->options->classes)
 		place->label = d2v_classes_find(reader->options->classes, place->class_name);
+}
+
+// Names must fit a record, and come once.
+static d2v_status check_name(d2v_reader *reader, const d2v_member *member, d2v_place *place, d2v_error *err) {
+	bool added = true;
 	if (place->role == D2V_ROLE_SAMPLE && strlen(place->name) > D2V_RECORD_NAME_MAX) {
 		place->role = D2V_ROLE_REJECTED;
 		d2v_reject(&place->rejection, D2V_REASON_UNSAFE_NAME, "a name of %zu bytes; a record's has at most %d",
@@ -151,11 +140,31 @@ static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *
 	}
 	if (place->role == D2V_ROLE_SAMPLE || place->role == D2V_ROLE_PIECES)
 		D2V_TRY(d2v_name_set_add(&reader->names, place->split, place->name, &added, err));
-	if (!added) {
-		place->role = D2V_ROLE_REJECTED;
-		d2v_reject(&place->rejection, D2V_REASON_DUPLICATE, "a %s of this name was met before: %s",
-			reader->options->layout->decoder->record, member->path);
+	if (added)
+		return D2V_OK;
+	place->role = D2V_ROLE_REJECTED;
+	d2v_reject(&place->rejection, D2V_REASON_DUPLICATE, "a %s of this name was met before: %s",
+		reader->options->layout->decoder->record, member->path);
+	return D2V_OK;
+}
+
+// What the member is. *wanted false: nothing to be done with it.
+static d2v_status judge(d2v_reader *reader, const d2v_member *member, d2v_item *item, bool *wanted, d2v_error *err) {
+	d2v_place *place = &item->place;
+	*wanted = false;
+	item->in_pieces = false;
+	item->source = reader->index;
+	item->member = member->index;
+	if (!member->is_file)
+		return D2V_OK;
+	find_place(reader, member, place);
+	if (place->role == D2V_ROLE_ARCHIVE)
+		return d2v_origin_enter(reader->source, err);
+	if (place->role == D2V_ROLE_IGNORED) {
+		reader->ignored++;
+		return D2V_OK;
 	}
+	D2V_TRY(check_name(reader, member, place, err));
 	item->skipped = was_done(reader, place->split, member->index);
 	*wanted = !item->skipped || place->role == D2V_ROLE_TEXT;
 	return D2V_OK;

@@ -21,8 +21,10 @@ static void check(const d2v_layout *layout, const d2v_layout_options *options, c
 		layout->place(options, want->path, &place);
 		if (place.role != want->role)
 			fail_msg("%s: role %d instead of %d", want->path, place.role, want->role);
-		if (want->role == D2V_ROLE_IGNORED)
+		if (want->role == D2V_ROLE_IGNORED) {
+			assert_string_equal(place.split, options->split); // a link there is listed in it
 			continue;
+		}
 		if (strcmp(place.split, want->split) != 0 || strcmp(place.class_name, want->class_name) != 0)
 			fail_msg("%s: split '%s' class '%s' instead of '%s' '%s'", want->path, place.split, place.class_name,
 				want->split, want->class_name);

@@ -125,7 +125,7 @@ d2v_status d2v_export_open_folder(d2v_export_sink **sink, const char *out, d2v_e
 	made->sink.kind = &kind;
 	d2v_status status = open_folder(made, out, err);
 	if (status != D2V_OK)
-		release(made);
+		abandon(&made->sink);
 	else
 		*sink = &made->sink;
 	return status;

@@ -317,8 +317,9 @@ static d2v_status run(merge *self, d2v_error *err) {
 	self->made.rate = self->inputs[0].rate;
 	D2V_TRY(d2v_asprintf(&self->temporary, err, "%s.partial", self->out));
 	D2V_TRY(d2v_file_remove_tree(self->temporary, err)); // of a run that was killed
-	D2V_TRY(d2v_file_make_directories(self->temporary, err));
-	d2v_status status = merge_splits(self, err);
+	d2v_status status = d2v_file_make_directories(self->temporary, err);
+	if (status == D2V_OK)
+		status = merge_splits(self, err);
 	if (status == D2V_OK)
 		status = complete(self, err);
 	if (status != D2V_OK)

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "shards/codec.h"
 #include "shards/codec_image.h"
+#include "shards/codec_tokens.h"
 #include "shards/shard_trailer.h"
 
 #include <errno.h>
@@ -99,6 +100,23 @@ static d2v_status decode_picture(check *self, uint64_t ordinal, const d2v_record
 	return status == D2V_OK ? D2V_OK : take_damage(self, ordinal, &damage, err);
 }
 
+static d2v_status decode_tokens(check *self, uint64_t ordinal, const d2v_record *record, d2v_error *err) {
+	d2v_tokens tokens;
+	d2v_error damage = { 0 };
+	if (record->codec != D2V_CODEC_TOK16 && record->codec != D2V_CODEC_TOK32)
+		return D2V_OK;
+	if (d2v_codec_tokens_view(record, &tokens, &damage) != D2V_OK)
+		return take_damage(self, ordinal, &damage, err);
+	return D2V_OK;
+}
+
+// Each of them passes over what is not of its kind.
+static d2v_status decode_payload(check *self, uint64_t ordinal, const d2v_record *record, d2v_error *err) {
+	D2V_TRY(decode_sound(self, ordinal, record, err));
+	D2V_TRY(decode_picture(self, ordinal, record, err));
+	return decode_tokens(self, ordinal, record, err);
+}
+
 static d2v_status check_record(check *self, uint64_t ordinal, d2v_error *err) {
 	d2v_record record;
 	d2v_error damage = { 0 };
@@ -106,9 +124,7 @@ static d2v_status check_record(check *self, uint64_t ordinal, d2v_error *err) {
 		return take_damage(self, ordinal, &damage, err);
 	self->digest = d2v_hash64_chain(self->digest, record.digest);
 	compare_row(self, ordinal, &record);
-	if (self->decode)
-		D2V_TRY(decode_sound(self, ordinal, &record, err));
-	return self->decode ? decode_picture(self, ordinal, &record, err) : D2V_OK;
+	return self->decode ? decode_payload(self, ordinal, &record, err) : D2V_OK;
 }
 
 // All records that lie before byte `end`, as far as they come in order.

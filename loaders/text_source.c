@@ -42,6 +42,12 @@ static const d2v_manifest_file *find_file(const d2v_manifest *manifest, const ch
 	return NULL;
 }
 
+// Where a data set's options say how many ids its tokenizer has; those of a merged one are its parts', which share it.
+static const json_t *options_of(const d2v_manifest *manifest) {
+	const json_t *merged = json_object_get(manifest->options, "merged");
+	return merged ? json_array_get(merged, 0) : manifest->options;
+}
+
 static d2v_status parse_dictionary(
 	text *self, const d2v_manifest *manifest, const char *path, const void *bytes, size_t size, d2v_error *err) {
 	const d2v_manifest_file *listed = find_file(manifest, DICTIONARY);
@@ -50,7 +56,7 @@ static d2v_status parse_dictionary(
 	if (!listed || listed->digest != self->dictionary_digest)
 		return d2v_fail(
 			err, D2V_CORRUPT, "%s: not the dictionary the data set was published with; run d2v-shard verify", path);
-	D2V_TRY(d2v_json_get_u64(manifest->options, "vocabulary", path, D2V_VOCABULARY_MAX_IDS, &ids, err));
+	D2V_TRY(d2v_json_get_u64(options_of(manifest), "vocabulary", path, D2V_VOCABULARY_MAX_IDS, &ids, err));
 	return d2v_dictionary_parse(&self->dictionary, bytes, size, path, (uint32_t)ids, err);
 }
 

@@ -157,6 +157,7 @@ static void test_batches_hold_what_they_should(void **state) {
 static void test_wide_tokens_give_the_same_stream(void **state) {
 	text_data data = make_data(state), wide = data_in(state, "wide");
 	wide.codec = D2V_CODEC_TOK32;
+	wide.merged = true;
 	assert_ok(text_data_make(&wide, &err));
 	d2v_text_options options = options_for(&data), other = options_for(&wide);
 	uint64_t a[32], b[32];

@@ -1,7 +1,6 @@
 #include "tests/loaders/text_data.h"
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "shards/codec_tokens.h"
@@ -93,7 +92,11 @@ static d2v_status fill(const text_data *data, d2v_manifest *manifest, d2v_error 
 	for (uint32_t shard = 0; shard < data->shards; shard++)
 		D2V_TRY(make_shard(data, shard, split, &place, err));
 	D2V_TRY(make_dictionary(data, err));
-	D2V_TRY(d2v_json_set(manifest->options, "vocabulary", json_integer(TEXT_DATA_IDS), err));
+	json_decref(manifest->options);
+	manifest->options = data->merged ? json_pack("{s:[{s:i}, {}]}", "merged", "vocabulary", TEXT_DATA_IDS)
+									 : json_pack("{s:i}", "vocabulary", TEXT_DATA_IDS);
+	if (!manifest->options)
+		return d2v_fail(err, D2V_NO_MEMORY, "the options");
 	D2V_TRY(d2v_manifest_stats(manifest, split, data->folder, err));
 	return d2v_manifest_save(manifest, data->folder, err);
 }
@@ -106,8 +109,6 @@ d2v_status text_data_make(const text_data *data, d2v_error *err) {
 	snprintf(path, sizeof path, "%s/tokenizer", data->folder);
 	D2V_TRY(d2v_file_make_directories(path, err));
 	d2v_manifest_init(&manifest, D2V_TEXT);
-	if (!manifest.options)
-		manifest.options = json_object();
 	d2v_status status = fill(data, &manifest, err);
 	d2v_manifest_release(&manifest);
 	return status;

@@ -12,6 +12,7 @@ typedef struct text_data {
 	uint32_t records, shards;
 	uint32_t most; // tokens of a record: 1 to so many
 	d2v_codec codec;
+	bool merged; // its options are those of a merged data set
 } text_data;
 
 // Split "train", and a dictionary in which id i (7 does not divide i) has a row by its count.

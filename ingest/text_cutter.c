@@ -82,6 +82,8 @@ static d2v_status take_back(d2v_text_cutter *cutter, const d2v_jsonl_event *even
 
 d2v_status d2v_text_cutter_stop(d2v_text_cutter *cutter, d2v_error *err) {
 	cutter->ended = true;
+	if (!cutter->size && !cutter->continues)
+		return D2V_OK; // nothing was read
 	if (!cutter->jsonl || (cutter->open && cutter->continues && !cutter->end_count))
 		return end_document(cutter, err);
 	cutter->size = last_end(cutter);

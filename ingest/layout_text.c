@@ -1,5 +1,5 @@
 // Text: files of one document each (.txt and .text), JSON lines (.jsonl, .ndjson, .json with one object a line), each
-// also packed with gzip, xz, zstd or bzip2; and OpenWebText as it is distributed: xz tars of documents.
+// also packed with gzip, xz, zstd or bzip2, and archives of such; and OpenWebText as it is distributed: xz tars of documents.
 #include "ingest/decoder.h"
 
 #include <fnmatch.h>
@@ -41,6 +41,13 @@ bool d2v_layout_is_json_lines(const char *path) {
 	return strncmp(name, "._", 2) != 0 && ends_in(name, unpacked_size(name), endings, &ending);
 }
 
+static bool is_archive(const char *path) {
+	static const char *const endings[] = { ".tar", ".tgz", ".zip", NULL };
+	const char *name = name_of(path);
+	size_t ending;
+	return strncmp(name, "._", 2) != 0 && ends_in(name, unpacked_size(name), endings, &ending);
+}
+
 static void choose_split(const d2v_layout_options *options, const char *pattern, const char *path, d2v_place *place) {
 	bool valid = pattern && (fnmatch(pattern, name_of(path), 0) == 0 || fnmatch(pattern, path, 0) == 0);
 	snprintf(place->split, sizeof place->split, "%s", valid ? "valid" : options->split);
@@ -48,7 +55,8 @@ static void choose_split(const d2v_layout_options *options, const char *pattern,
 
 static void text_place(const d2v_layout_options *options, const char *path, d2v_place *place) {
 	bool json = options->field && d2v_layout_is_json_lines(path);
-	place->role = json || d2v_layout_is_text(path) ? D2V_ROLE_PIECES : D2V_ROLE_IGNORED;
+	bool text = json || d2v_layout_is_text(path);
+	place->role = text ? D2V_ROLE_PIECES : is_archive(path) ? D2V_ROLE_ARCHIVE : D2V_ROLE_IGNORED;
 	place->json_lines = json;
 	snprintf(place->name, sizeof place->name, "%s", path);
 	choose_split(options, options->valid, path, place);
@@ -81,8 +89,9 @@ const d2v_layout d2v_layout_text = {
 // have it. Unpacked by hand they are .txt files below folders of those names, which give the same splits.
 static void openwebtext_place(const d2v_layout_options *options, const char *path, d2v_place *place) {
 	const char *subset = strstr(path, "urlsf_subset"), *pattern = options->valid ? options->valid : "urlsf_subset20*";
-	size_t size = strlen(path);
-	bool archive = subset && size > 3 && strcmp(path + size - 3, ".xz") == 0;
+	static const char *const endings[] = { ".xz", ".tar", NULL };
+	size_t ending;
+	bool archive = subset && ends_in(path, strlen(path), endings, &ending);
 	text_place(options, path, place);
 	if (archive)
 		place->role = D2V_ROLE_SAMPLE;

@@ -95,6 +95,9 @@ done
 make_tar "$tmp/mine.tar.gz" "$tmp/mine"
 expect_exit 0 "${text[@]}" --from "$tmp/mine.tar.gz" --out "$tmp/packed" --max-rejected 10 --check
 expect_equal "documents" "$(stat_of "$tmp/packed" 0 documents)" $documents
+mkdir "$tmp/archives" && cp "$tmp/mine.tar.gz" "$tmp/mine/a/0000001-text.txt" "$tmp/archives"
+expect_exit 0 "${text[@]}" --from "$tmp/archives" --out "$tmp/inside" --max-rejected 10 --shard-size 64K --check
+expect_equal "documents" "$(stat_of "$tmp/inside" 0 documents)" $((documents + 1))
 expect_exit 0 "${text[@]}" "$tmp/mine/lines.jsonl" "$tmp/mine/packed.txt.gz" --out "$tmp/single" --max-rejected 10 --valid 'packed*' --check
 expect_equal "documents of valid" "$(stat_of "$tmp/single" 1 documents)" 1
 expect_exit 0 "${text[@]}" "$tmp/mine/lines.jsonl" --field title --out "$tmp/title" --max-rejected 10 --check

@@ -413,7 +413,8 @@ static d2v_status run_case(golden_state *state, const golden_options *options) {
 	d2v_model_watch_bias(state->model, true);
 	if (options->nudge)
 		D2V_TRY(nudge(state, options->nudge));
-	for (state->update = 0; state->update < state->golden.step_count; state->update++)
+	int64_t updates = options->updates ? options->updates : state->golden.step_count;
+	for (state->update = 0; state->update < updates; state->update++)
 		D2V_TRY(run_update(state));
 	return D2V_OK;
 }

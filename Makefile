@@ -14,7 +14,8 @@ SHELL := /bin/bash
 
 # ---- what a user may set -------------------------------------------------------------------------------------------------
 
-VARIANT ?= plain
+CUDA    ?=
+VARIANT ?= $(if $(CUDA),cuda,plain)
 BUILD   ?= build
 PREFIX  ?= /usr/local
 DESTDIR ?=
@@ -26,6 +27,8 @@ V       ?=
 CASES   ?=
 ONLY    ?=
 MINUTES ?= 10
+# Which GPUs machine code is made for; PTX of the last one serves later ones.
+CUDA_ARCHS ?= 80 90
 DEMO_SPEECH ?=
 DEMO_DIR    ?= $(BUILD)/demo
 # Real samples to test with, when they lie beside the project; tests that want them skip otherwise.
@@ -37,13 +40,22 @@ endif
 endif
 
 O   := $(BUILD)/$(VARIANT)
-BIN := $(if $(filter plain,$(VARIANT)),$(BUILD)/bin,$(O)/bin)
+BIN := $(if $(filter plain cuda,$(VARIANT)),$(BUILD)/bin,$(O)/bin)
+
+# Looked for only when it matters: nothing else depends on CUDA being there.
+NVCC = $(or $(shell command -v nvcc),$(wildcard /usr/local/cuda/bin/nvcc))
+ifneq ($(CUDA),)
+ifeq ($(NVCC),)
+$(error CUDA=1: nvcc was not found; install the CUDA toolkit (12 or later, with cuBLAS) or put its bin folder into PATH)
+endif
+CUDA_PATH := $(patsubst %/bin/nvcc,%,$(realpath $(NVCC)))
+endif
 
 # ---- what the machine must have ------------------------------------------------------------------------------------------
 
 PACKAGES := gcc libc6-dev liblmdb-dev libsndfile1-dev libsoxr-dev libarchive-dev libcurl4-openssl-dev libssl-dev zlib1g-dev \
             libxxhash-dev libdnnl-dev libyaml-dev libjansson-dev libjpeg-dev libpng-dev
-CHECK_PACKAGES := $(PACKAGES) libcmocka-dev flac nginx-light zip zstd xz-utils
+CHECK_PACKAGES := $(PACKAGES) g++ libcmocka-dev flac nginx-light zip zstd xz-utils
 DEMO_PACKAGES  := $(PACKAGES) espeak-ng flac
 FUZZ_PACKAGES  := $(PACKAGES) clang libclang-rt-14-dev
 
@@ -64,19 +76,30 @@ endef
 
 # ---- flags -----------------------------------------------------------------------------------------------------------------
 
+comma := ,
 WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wcast-qual -Wwrite-strings \
             -Wvla -Wundef -Wformat=2 -Wno-format-nonliteral
 OPENMP   := $(if $(filter fuzz,$(VARIANT)),-Wno-unknown-pragmas,-fopenmp)
 SANITIZE_plain :=
+SANITIZE_cuda  :=
+SANITIZE_bundle :=
 SANITIZE_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 SANITIZE_tsan  := -fsanitize=thread -fno-omit-frame-pointer -O1
 SANITIZE_fuzz  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 SANITIZE := $(SANITIZE_$(VARIANT))
 # No fast-math: it would remove the guards against NaN. What is switched off here only concerns errno and FP traps.
 COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
-           $(SANITIZE) $(CFLAGS)
+           $(if $(CUDA),-isystem $(CUDA_PATH)/include) $(SANITIZE) $(CFLAGS)
+# Fused multiply-adds are the GPU's way; where two roundings must be two (Adam, the teacher's average) the source says so.
+CUDA_COMPILE = $(NVCC) -std=c++17 -I. -O3 -lineinfo $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
+           -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS)) \
+           -Xcompiler -Wall,-Wextra $(if $(WERROR),--Werror all-warnings)
+# The kernels' source as C++ for the processor (tests/emulation/).
+EMULATE  := $(filter ccache,$(CC)) g++ -std=c++17 -Itests/emulation/include -I. -include tests/emulation/include/cuda_runtime.h -O2 -g \
+           -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas
 LINK    := $(CC) $(OPENMP) $(SANITIZE) $(LDFLAGS)
-LIBS    := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lz -lxxhash $(if $(filter fuzz,$(VARIANT)),,-ldnnl) -lyaml -ljansson -ljpeg -lpng -lpthread -lm
+LIBS    := -llmdb -lsndfile -lsoxr -larchive -lcurl -lcrypto -lz -lxxhash $(if $(filter fuzz,$(VARIANT)),,-ldnnl) -lyaml -ljansson -ljpeg -lpng -lpthread -lm \
+           $(if $(CUDA),-L$(CUDA_PATH)/lib64 -Wl$(comma)-rpath$(comma)$(CUDA_PATH)/lib64 -lcublasLt -lcudart_static -ldl -lrt -lstdc++)
 
 # Recipes say what they do in one word; V=1 shows the whole command.
 Q   := $(if $(V),,@)
@@ -86,21 +109,28 @@ say  = $(if $(V),,@printf '  %-4s %s\n' '$(1)' '$@')
 
 # The fuzzers' build leaves out the parts that read no foreign bytes (and need OpenMP).
 PARTS     := base shards ingest loaders train eval $(if $(filter fuzz,$(VARIANT)),,kernels kernels/cpu)
-LIB_SRC   := $(foreach part,$(PARTS),$(wildcard $(part)/*.c))
+LIB_SRC   := $(filter-out $(if $(CUDA),kernels/cuda_none.c),$(foreach part,$(PARTS) $(if $(CUDA),kernels/cuda),$(wildcard $(part)/*.c)))
+CU_SRC    := $(wildcard kernels/cuda/*.cu)
 TOOL_SRC  := $(wildcard tools/d2v-*.c)
 TEST_SRC  := $(wildcard tests/*/test_*.c)
 BENCH_SRC := $(wildcard tests/bench/bench_*.c)
 FUZZ_SRC  := $(wildcard tests/fuzz/fuzz_*.c)
 HELPER_SRC := $(wildcard tests/e2e/helper_*.c)
 # What the tests of a folder share: every other C file under tests/.
-SUPPORT_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC) $(HELPER_SRC) tests/fuzz/%,$(wildcard tests/*/*.c))
+SUPPORT_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC) $(HELPER_SRC) tests/fuzz/% tests/gpu/%,$(wildcard tests/*/*.c))
 
 LIB      := $(O)/libd2v.a
-LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o)
+LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o) $(if $(CUDA),$(CU_SRC:%.cu=$(O)/%.o))
+# Only beside the plain build: the sanitizers do not know fibers.
+EMULATED := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/emulated/%,$(wildcard tests/kernels/test_*.c)) \
+            $(O)/emulated/test_golden)
+EMULATED_OBJ := $(CU_SRC:%.cu=$(O)/emulated/%.o) $(patsubst %.cc,$(O)/emulated/%.o,$(wildcard tests/emulation/*.cc)) \
+            $(O)/emulated/kernels/cuda/cuda_device.o
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
 TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
+GPU_BENCH := $(O)/tests/gpu/bench_gpu
 FUZZERS  := $(FUZZ_SRC:%.c=$(O)/%)
 HELPERS  := $(HELPER_SRC:tests/e2e/%.c=$(O)/tests/e2e/%)
 RECIPES  := $(sort $(wildcard train/recipes/*.yaml))
@@ -127,6 +157,30 @@ $(O)/%.o: %.c $(O)/flags | $(BUILD)/have-BASE
 	$(call say,CC)
 	$(Q)$(COMPILE) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
 
+$(O)/%.o: %.cu $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,NVCC)
+	$(Q)$(CUDA_COMPILE) -MMD -MP -MF $(@:.o=.d) -c -o $@ $<
+
+# The CUDA backend on the processor: a device like any other for the tests of the operations.
+$(O)/emulated/%.o: %.cu $(O)/flags | $(BUILD)/have-CHECK
+	@mkdir -p $(@D)
+	$(call say,EMUL)
+	$(Q)$(EMULATE) $(if $(WERROR),-Werror) -MMD -MP -x c++ -c -o $@ $<
+$(O)/emulated/%.o: %.cc $(O)/flags | $(BUILD)/have-CHECK
+	@mkdir -p $(@D)
+	$(call say,EMUL)
+	$(Q)$(EMULATE) $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
+$(O)/emulated/%.o: %.c $(O)/flags | $(BUILD)/have-CHECK
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(COMPILE) -Itests/emulation/include $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
+$(O)/emulated/test_golden: $(O)/tests/golden/test_golden.o
+$(filter-out %/test_golden,$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
+$(EMULATED): $(EMULATED_OBJ) $(SUPPORT_OBJ) $(LIB)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS) -lstdc++
+
 # Recipes travel inside the library: a program needs no data files beside it.
 $(O)/gen/recipes_embedded.c: $(RECIPES) Makefile
 	@mkdir -p $(@D)
@@ -152,13 +206,17 @@ $(TOOL_LIB): $(TOOL_SHARED:%.c=$(O)/%.o)
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
 $(foreach t,$(TOOL_SRC),$(eval $(t:tools/%.c=$(BIN)/%): $(patsubst %.c,$(O)/%.o,$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))))
-$(TOOLS): $(BIN)/%: $(O)/tools/%.o $(TOOL_LIB) $(LIB)
+# build/bin/ may hold programs with CUDA or without: the last build asked for.
+$(BIN)/.variant: always
+	@mkdir -p $(@D)
+	@echo '$(VARIANT)' | cmp -s - $@ || echo '$(VARIANT)' > $@
+$(TOOLS): $(BIN)/%: $(O)/tools/%.o $(TOOL_LIB) $(LIB) $(BIN)/.variant
 	@mkdir -p $(@D)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(TOOL_LIB) $(LIB) $(LIBS)
 
 $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
-$(TESTS) $(BENCHES): %: %.o $(SUPPORT_OBJ) $(LIB)
+$(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_OBJ) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS)
 $(HELPERS): %: %.o $(LIB)
@@ -173,7 +231,8 @@ $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(L
 # What a fuzzer is held against.
 $(O)/tests/fuzz/fuzz_bpe: $(O)/tests/ref/ref_bpe.o $(O)/tests/ref/small_vocabulary.o
 
--include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d))
+-include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d) \
+  $(EMULATED_OBJ:.o=.d))
 .PRECIOUS: $(O)/%.o
 
 # ---- checking --------------------------------------------------------------------------------------------------------------
@@ -198,7 +257,7 @@ tsan: | $(BUILD)/have-CHECK ## the tests of our own threads under ThreadSanitize
 run-tsan: build-tsan
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(RUN_TESTS) --only='$(ONLY)' $(TSAN_TESTS)
 
-build-tests: $(TOOLS) $(TESTS) $(FUZZERS) $(HELPERS)
+build-tests: $(TOOLS) $(TESTS) $(FUZZERS) $(HELPERS) $(EMULATED)
 build-tsan: $(TSAN_TESTS)
 
 golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*
@@ -223,6 +282,24 @@ bench: | $(BUILD)/have-CHECK ## print each benchmark as a ratio to a limit measu
 results: all ## train the smallest recipes on the samples, three seeds each, and print docs/results.md (an hour and a half)
 	@status=0; BIN=$(BIN) D2V_SHARED=$(D2V_SHARED) RESULTS_DIR=$(BUILD)/results tools/results.sh > $(BUILD)/results.md || status=$$?; \
 	[ $$status = 77 ] || cp $(BUILD)/results.md docs/results.md; exit $$status
+
+# ---- on a machine with a GPU -----------------------------------------------------------------------------------------------
+
+GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS))
+build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(O)/tests/e2e/helper_speech_set
+
+check-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations, golden cases, training and resume on it, against the references and the CPU
+	@$(MAKE) --no-print-directory CUDA=1 build-gpu
+	@OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) tests/gpu/check_gpu.sh
+
+bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations and whole steps as shares of its products and copying
+	@$(MAKE) --no-print-directory CUDA=1 build-gpu
+	@$(BUILD)/cuda/tests/gpu/bench_gpu $(if $(ONLY),cuda $(ONLY))
+
+# Processors since 2013 run it. What a program needs beyond CUDA, the C library and the driver travels in lib/.
+bundle: | $(BUILD)/have-CHECK ## a tarball of the CUDA programs, tests and benchmark with their libraries, for a GPU machine without packages
+	@$(MAKE) --no-print-directory CUDA=1 VARIANT=bundle ARCH=-march=x86-64-v3 LDFLAGS='-Wl,-rpath,\$$$$ORIGIN/../lib:\$$$$ORIGIN/../../../lib' build-gpu
+	@tests/gpu/make_bundle.sh $(BUILD)/bundle $(BUILD)/d2v-bundle.tar.gz
 
 demo: | $(BUILD)/have-DEMO ## prepare a small speech corpus, look at it, train on it; DEMO_SPEECH=archive takes yours
 	@$(MAKE) --no-print-directory all
@@ -263,4 +340,4 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-.PHONY: all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo results man install config format clean help
+.PHONY: check-gpu bench-gpu bundle build-gpu all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo results man install config format clean help

@@ -75,7 +75,7 @@ bool d2v_status_is_skippable(d2v_status status);
 int d2v_status_exit_code(d2v_status status);
 
 // For our own mistakes only; stays on in every build. Bytes from disk never reach it.
-_Noreturn void d2v_assert_failed(const char *expression, const char *file, int line);
+void d2v_assert_failed(const char *expression, const char *file, int line) __attribute__((noreturn));
 #define D2V_ASSERT(expression) ((expression) ? (void)0 : d2v_assert_failed(#expression, __FILE__, __LINE__))
 
 // Hands a failure on: `D2V_TRY(d2v_file_read(...));`. For functions that own nothing; others `goto out`.

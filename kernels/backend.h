@@ -74,9 +74,15 @@ struct d2v_device {
 	const char *current; // the operation running, for messages
 };
 
+typedef enum d2v_precision { // the working type of a GPU, and how its matrix products round their operands
+	D2V_PRECISION_BF16,
+	D2V_PRECISION_TF32, // f32 arrays
+	D2V_PRECISION_F32,
+} d2v_precision;
+
 // Each is in a file of its own; cuda_none.c answers when CUDA is not built in. threads 0: as OpenMP would; index: which
 // GPU.
 d2v_status d2v_cpu_open(d2v_device **device, int threads, d2v_error *err);
-d2v_status d2v_cuda_open(d2v_device **device, int index, d2v_error *err);
+d2v_status d2v_cuda_open(d2v_device **device, int index, d2v_precision precision, d2v_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 
 #include "kernels/backend.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,8 +23,26 @@ static bool split_name(const char *name, const char *kind, int *number) {
 	return true;
 }
 
+// Cuts ":f32", ":tf32" or ":bf16" off the name. rest: room for 32 characters.
+static d2v_precision split_precision(const char *name, char *rest) {
+	static const struct {
+		const char *suffix;
+		d2v_precision precision;
+	} table[] = { { ":bf16", D2V_PRECISION_BF16 }, { ":tf32", D2V_PRECISION_TF32 }, { ":f32", D2V_PRECISION_F32 } };
+	snprintf(rest, 32, "%s", name);
+	size_t length = strlen(rest);
+	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+		size_t cut = strlen(table[i].suffix);
+		if (length > cut && strcmp(rest + length - cut, table[i].suffix) == 0) {
+			rest[length - cut] = 0;
+			return table[i].precision;
+		}
+	}
+	return D2V_PRECISION_BF16;
+}
+
 static d2v_status open_auto(d2v_device **device, d2v_error *err) {
-	if (d2v_cuda_open(device, 0, NULL) == D2V_OK)
+	if (d2v_cuda_open(device, 0, D2V_PRECISION_BF16, NULL) == D2V_OK)
 		return D2V_OK;
 	return d2v_cpu_open(device, 0, err);
 }
@@ -31,15 +50,18 @@ static d2v_status open_auto(d2v_device **device, d2v_error *err) {
 d2v_status d2v_device_open(d2v_device **device, const char *name, d2v_error *err) {
 	*device = NULL;
 	int threads = 0, index = 0;
+	char gpu[32];
+	d2v_precision precision = split_precision(name, gpu);
 	if (strcmp(name, "auto") == 0)
 		D2V_TRY(open_auto(device, err));
 	else if (split_name(name, "cpu", &threads) && !(threads == 0 && name[3]))
 		D2V_TRY(d2v_cpu_open(device, threads, err));
-	else if (split_name(name, "cuda", &index))
-		D2V_TRY(d2v_cuda_open(device, index, err));
+	else if (split_name(gpu, "cuda", &index))
+		D2V_TRY(d2v_cuda_open(device, index, precision, err));
 	else
 		return d2v_fail(
-			err, D2V_INVALID, "%s: no such device; there are cpu, cpu:THREADS, cuda, cuda:INDEX and auto", name);
+			err, D2V_INVALID, "%s: no such device; there are cpu, cpu:THREADS, auto, cuda and cuda:INDEX, also with :bf16 "
+			"(the default), :tf32 or :f32 behind", name);
 	const char *sync = getenv("D2V_SYNC");
 	(*device)->sync_each = sync && strcmp(sync, "1") == 0;
 	return D2V_OK;

@@ -22,7 +22,8 @@
 typedef struct d2v_real d2v_real; // one element of the device's working type; never completed
 typedef struct d2v_device d2v_device;
 
-// name: "cpu", "cpu:N" (N compute threads), "cuda", "cuda:N", "auto". A CUDA device in a build without CUDA is D2V_UNSUPPORTED
+// name: "cpu", "cpu:N" (N compute threads), "cuda", "cuda:N", "auto". A GPU works in bf16; "cuda:N:f32" and "cuda:N:tf32" are for
+// checking. A CUDA device in a build without CUDA is D2V_UNSUPPORTED
 // with a message that says how to build it in.
 d2v_status d2v_device_open(d2v_device **device, const char *name, d2v_error *err);
 void d2v_device_close(d2v_device *device); // NULL is allowed

@@ -20,7 +20,14 @@ typedef struct golden_report {
 	golden_group groups[GOLDEN_GROUPS];
 	int count;
 	bool out; // something was above 1, or not finite, or missing
+	double floor;     // no relative tolerance is below this: what the device's arithmetic can keep
+	bool losses_only; // bf16: losses within 1 %, everything else is told but not judged
 } golden_report;
+
+// The device that cases run on: D2V_TEST_DEVICE, or "cpu".
+const char *golden_device(void);
+// What a device named so is held to.
+void golden_report_init(golden_report *report, const char *device);
 
 // Largest |ours - theirs| against max(relative * largest |theirs|, ten times the noise). noise: a case's table of the
 // update, or NULL. Entries [skip_from, skip_to) are left out.

@@ -102,7 +102,7 @@ static d2v_status run_input(pass *p) {
 }
 
 static d2v_status run(pass *p) {
-	D2V_TRY(d2v_device_open(&p->device, "auto", p->err));
+	D2V_TRY(d2v_device_open(&p->device, golden_device(), p->err));
 	D2V_TRY(d2v_model_new(&p->model, p->device, &p->golden.model, p->err));
 	D2V_TRY(golden_case_load(&p->golden, p->model, p->err));
 	int64_t count = (int64_t)json_array_size(json_object_get(p->golden.config, "inputs"));
@@ -113,7 +113,7 @@ static d2v_status run(pass *p) {
 
 d2v_status golden_features(const char *folder, golden_report *report, d2v_error *err) {
 	pass p = { .report = report, .err = err };
-	*report = (golden_report){ .count = 0 };
+	golden_report_init(report, golden_device());
 	d2v_status status = golden_case_open_model(&p.golden, folder, err);
 	if (status == D2V_OK)
 		status = run(&p);

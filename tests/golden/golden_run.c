@@ -405,7 +405,7 @@ static d2v_status nudge(const golden_state *state, const char *name) {
 }
 
 static d2v_status run_case(golden_state *state, const golden_options *options) {
-	D2V_TRY(d2v_device_open(&state->device, "auto", state->err));
+	D2V_TRY(d2v_device_open(&state->device, golden_device(), state->err));
 	D2V_TRY(d2v_model_new(&state->model, state->device, &state->golden.model, state->err));
 	D2V_TRY(golden_case_load(&state->golden, state->model, state->err));
 	D2V_TRY(d2v_optimizer_new(&state->optimizer, state->model, &state->golden.optimizer, state->err));
@@ -422,7 +422,7 @@ static d2v_status run_case(golden_state *state, const golden_options *options) {
 d2v_status golden_run(const char *folder, const golden_options *options, golden_report *report, d2v_error *err) {
 	int64_t fetched = 0;
 	golden_state state = { .report = report, .fetched = &fetched, .err = err };
-	*report = (golden_report){ .count = 0 };
+	golden_report_init(report, golden_device());
 	d2v_status status = golden_case_open(&state.golden, folder, err);
 	if (status == D2V_OK)
 		status = run_case(&state, options);

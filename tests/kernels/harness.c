@@ -6,17 +6,20 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define GUARD 64 // bytes before and behind
 #define GUARD_BYTE 0xA5
 #define SAMPLES 24 // elements whose gradient is checked by differences
+#define BF16_EPSILON 0x1p-8 // distance of 1 to the next bf16
 
 void harness_open(harness *h) {
 	memset(h, 0, sizeof *h);
 	d2v_error err = { 0 };
-	if (ref_open(&h->devices[REFERENCE], &err) || d2v_device_open(&h->devices[ONE_THREAD], "cpu:1", &err) ||
-		d2v_device_open(&h->devices[MANY_THREADS], "cpu:3", &err))
+	const char *other = getenv("D2V_TEST_DEVICE");
+	if (ref_open(&h->devices[REFERENCE], &err) || d2v_device_open(&h->devices[ONE_THREAD], other ? other : "cpu:1", &err) ||
+		d2v_device_open(&h->devices[MANY_THREADS], other ? other : "cpu:3", &err))
 		fail_msg("%s", err.text);
 	h->seed = 1;
 	h->reduction = 1;
@@ -32,15 +35,38 @@ static unsigned char *elements(const harness_array *a) {
 	return a->block + GUARD;
 }
 
+static float from_bf16(uint16_t bits) {
+	uint32_t word = (uint32_t)bits << 16;
+	float value;
+	memcpy(&value, &word, sizeof value);
+	return value;
+}
+
+static uint16_t to_bf16(float value) { // nearest, ties to even
+	uint32_t word;
+	memcpy(&word, &value, sizeof word);
+	return isnan(value) ? 0x7fc0 : (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
+}
+
 static double get(const harness_array *a, int64_t i) {
-	return a->size == sizeof(double) ? ((double *)(void *)elements(a))[i] : (double)((float *)(void *)elements(a))[i];
+	if (a->size == sizeof(double))
+		return ((double *)(void *)elements(a))[i];
+	if (a->size == sizeof(float))
+		return (double)((float *)(void *)elements(a))[i];
+	return (double)from_bf16(((uint16_t *)(void *)elements(a))[i]);
 }
 
 static void set(const harness_array *a, int64_t i, double value) {
 	if (a->size == sizeof(double))
 		((double *)(void *)elements(a))[i] = value;
-	else
+	else if (a->size == sizeof(float))
 		((float *)(void *)elements(a))[i] = (float)value;
+	else
+		((uint16_t *)(void *)elements(a))[i] = to_bf16((float)value);
+}
+
+static bool is_bf16(const harness *h) {
+	return d2v_device_real_size(h->devices[ONE_THREAD]) == 2;
 }
 
 static uint64_t hash_name(const char *name) {
@@ -50,35 +76,39 @@ static uint64_t hash_name(const char *name) {
 	return hash;
 }
 
-static void *make(harness *h, const char *name, harness_role role, int64_t count, size_t size) {
+// real: of the working type; its values are the same on every side, so they are rounded to what all can hold.
+static void *make(harness *h, const char *name, harness_role role, int64_t count, size_t size, bool real) {
 	D2V_ASSERT(h->count < HARNESS_ARRAYS);
 	harness_array *a = &h->arrays[h->count++];
 	*a = (harness_array){ .name = name, .side = h->side, .role = role, .size = size, .count = count };
 	a->reduction = h->reduction;
 	size_t bytes = (size_t)count * size;
-	D2V_ASSERT(d2v_alloc(&a->block, bytes + 2 * GUARD, 1, NULL) == D2V_OK);
+	a->device = h->device;
+	D2V_ASSERT(d2v_device_alloc_host(h->device, &a->block, bytes + 2 * GUARD, NULL) == D2V_OK);
 	D2V_ASSERT(d2v_alloc(&a->initial, (size_t)count, sizeof(double), NULL) == D2V_OK);
 	memset(a->block, GUARD_BYTE, GUARD);
 	memset(a->block + GUARD + bytes, GUARD_BYTE, GUARD);
 	d2v_random random;
 	d2v_random_start(&random, d2v_random_key_make(h->seed, D2V_RANDOM_SYNTHETIC, hash_name(name), 0));
 	for (int64_t i = 0; i < count; i++) {
-		set(a, i, role == OUT ? (double)NAN : (double)(float)d2v_random_normal(&random));
+		float value = (float)d2v_random_normal(&random);
+		value = real && is_bf16(h) ? from_bf16(to_bf16(value)) : value;
+		set(a, i, role == OUT ? (double)NAN : (double)value);
 		a->initial[i] = get(a, i);
 	}
 	return elements(a);
 }
 
 d2v_real *harness_real(harness *h, const char *name, harness_role role, int64_t count) {
-	return make(h, name, role, count, d2v_device_real_size(h->device));
+	return make(h, name, role, count, d2v_device_real_size(h->device), true);
 }
 
 float *harness_float(harness *h, const char *name, harness_role role, int64_t count) {
-	return make(h, name, role, count, sizeof(float));
+	return make(h, name, role, count, sizeof(float), false);
 }
 
 double *harness_double(harness *h, const char *name, harness_role role, int64_t count) {
-	return make(h, name, role, count, sizeof(double));
+	return make(h, name, role, count, sizeof(double), false);
 }
 
 static const harness_array *find(const harness *h, int side, const char *name) {
@@ -89,8 +119,31 @@ static const harness_array *find(const harness *h, int side, const char *name) {
 	return NULL;
 }
 
+static void wait_for(const harness *h, int side) {
+	d2v_error err = { 0 };
+	if (d2v_device_sync(h->devices[side], &err) != D2V_OK)
+		fail_msg("%s", err.text);
+}
+
 double harness_get(const harness *h, int side, const char *name, int64_t index) {
+	wait_for(h, side);
 	return get(find(h, side, name), index);
+}
+
+void harness_put(harness *h, int side, const char *name, int64_t index, double value) {
+	wait_for(h, side);
+	set(find(h, side, name), index, value);
+}
+
+const void *harness_table(harness *h, const void *from, size_t bytes) {
+	D2V_ASSERT(h->table_count < HARNESS_TABLES);
+	void *copy;
+	D2V_ASSERT(d2v_device_alloc_host(h->device, &copy, bytes, NULL) == D2V_OK);
+	if (bytes)
+		memcpy(copy, from, bytes);
+	h->tables[h->table_count].device = h->device;
+	h->tables[h->table_count++].bytes = copy;
+	return copy;
 }
 
 static double largest(const harness_array *a) {
@@ -101,14 +154,16 @@ static double largest(const harness_array *a) {
 }
 
 // Each of n additions errs by half an ulp of a partial sum; with signs that do not conspire that grows as sqrt(n). 8
-// covers the few operations around the sum.
-static double tolerance(const harness_array *want) {
-	return 8 * (double)FLT_EPSILON * (1 + sqrt((double)want->reduction)) * fmax(largest(want), (double)FLT_MIN);
+// covers the few operations around the sum. bf16: sums are in f32, but results, and what an operation keeps between its
+// parts, are rounded, each by half of BF16_EPSILON at most; errors of terms average out in their sum.
+static double tolerance(const harness_array *want, bool bf16) {
+	double sums = 8 * (double)FLT_EPSILON * (1 + sqrt((double)want->reduction)), roundings = bf16 ? 4 * BF16_EPSILON : 0;
+	return (sums + roundings) * fmax(largest(want), (double)FLT_MIN);
 }
 
 // Writes what is wrong into text; false when something is.
-static bool arrays_agree(const harness_array *want, const harness_array *got, char text[HARNESS_TEXT]) {
-	double limit = tolerance(want);
+static bool arrays_agree(const harness_array *want, const harness_array *got, bool bf16, char text[HARNESS_TEXT]) {
+	double limit = tolerance(want, bf16);
 	for (int64_t i = 0; i < want->count; i++) {
 		double w = get(want, i), g = get(got, i);
 		bool fine =
@@ -128,10 +183,10 @@ bool harness_agrees(const harness *h, char text[HARNESS_TEXT]) {
 		if (want->side != REFERENCE || want->role == IN)
 			continue;
 		const harness_array *one = find(h, ONE_THREAD, want->name), *many = find(h, MANY_THREADS, want->name);
-		if (!arrays_agree(want, one, text))
+		if (!arrays_agree(want, one, is_bf16(h), text))
 			return false;
 		if (one->count && memcmp(elements(one), elements(many), (size_t)one->count * one->size) != 0) {
-			snprintf(text, HARNESS_TEXT, "%s: the bytes depend on the number of threads", want->name);
+			snprintf(text, HARNESS_TEXT, "%s: the bytes depend on the number of threads, or differ between runs", want->name);
 			return false;
 		}
 	}
@@ -140,11 +195,8 @@ bool harness_agrees(const harness *h, char text[HARNESS_TEXT]) {
 
 void harness_compare(const harness *h) {
 	char text[HARNESS_TEXT];
-	for (int side = 0; side < SIDES; side++) {
-		d2v_error err = { 0 };
-		if (d2v_device_sync(h->devices[side], &err) != D2V_OK)
-			fail_msg("%s", err.text);
-	}
+	for (int side = 0; side < SIDES; side++)
+		wait_for(h, side);
 	if (!harness_agrees(h, text))
 		fail_msg("%s", text);
 }
@@ -183,21 +235,21 @@ void harness_differences(harness *h, const char *x_name, const char *d_x_name, c
 }
 
 void harness_close(harness *h) {
+	for (int side = 0; side < SIDES; side++)
+		wait_for(h, side);
+	for (int i = 0; i < h->table_count; i++)
+		d2v_device_free_host(h->tables[i].device, h->tables[i].bytes);
 	for (int i = 0; i < h->count; i++) {
 		harness_array *a = &h->arrays[i];
 		const unsigned char *behind = elements(a) + (size_t)a->count * a->size;
 		for (int g = 0; g < GUARD; g++)
 			if (a->block[g] != GUARD_BYTE || behind[g] != GUARD_BYTE)
 				fail_msg("%s: bytes outside of the array were written", a->name);
-		d2v_free(a->block);
+		d2v_device_free_host(a->device, a->block);
 		d2v_free(a->initial);
 	}
-	for (int side = 0; side < SIDES; side++) {
-		d2v_error err = { 0 };
-		if (d2v_device_sync(h->devices[side], &err) != D2V_OK)
-			fail_msg("%s", err.text);
+	for (int side = 0; side < SIDES; side++)
 		d2v_device_close(h->devices[side]);
-	}
 }
 
 uint32_t harness_draw(uint64_t stream, uint64_t index, uint32_t below) {

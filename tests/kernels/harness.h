@@ -34,13 +34,15 @@ typedef struct harness_array {
 	const char *name;
 	int side;
 	harness_role role;
-	size_t size; // bytes of an element: double, or float
+	size_t size; // bytes of an element: double, float, or bf16
+	d2v_device *device;
 	int64_t count, reduction;
 	unsigned char *block; // guard, elements, guard
 	double *initial;
 } harness_array;
 
 #define HARNESS_ARRAYS 96
+#define HARNESS_TABLES 32
 
 typedef struct harness {
 	d2v_device *devices[SIDES], *device; // device: the side's
@@ -49,6 +51,11 @@ typedef struct harness {
 	int64_t reduction; // how many terms the longest sum has that makes an element of the arrays made from now on
 	harness_array arrays[HARNESS_ARRAYS];
 	int count;
+	struct {
+		d2v_device *device;
+		void *bytes;
+	} tables[HARNESS_TABLES];
+	int table_count;
 } harness;
 
 void harness_open(harness *h);
@@ -60,7 +67,11 @@ d2v_real *harness_real(harness *h, const char *name, harness_role role, int64_t 
 float *harness_float(harness *h, const char *name, harness_role role, int64_t count);
 double *harness_double(harness *h, const char *name, harness_role role, int64_t count);
 
+// A copy of what every side reads alike (indices, masks) for the current side; kept until close.
+const void *harness_table(harness *h, const void *from, size_t bytes);
+
 double harness_get(const harness *h, int side, const char *name, int64_t index);
+void harness_put(harness *h, int side, const char *name, int64_t index, double value);
 
 #define HARNESS_TEXT 256
 

@@ -40,8 +40,9 @@ static d2v_attention make(harness *h, const shape *s, const tables *t) {
 		.rows = s->rows, .tokens = s->tokens, .extra = s->extra, .heads = s->heads, .width = s->width
 	};
 	op.drop = (d2v_dropout){ .p = s->drop, .key = { { 7, 8 } } };
-	op.positions = s->positions ? t->positions : NULL;
-	op.key_padding = s->padding ? t->padding : NULL;
+	int64_t frames = s->rows * (s->tokens - s->extra);
+	op.positions = s->positions ? harness_table(h, t->positions, (size_t)frames * sizeof *t->positions) : NULL;
+	op.key_padding = s->padding ? harness_table(h, t->padding, (size_t)(s->rows * s->tokens)) : NULL;
 	op.slope = s->slope ? harness_float(h, "slope", IN, s->heads) : NULL;
 	op.scale = s->scale ? harness_float(h, "scale", IN, s->heads) : NULL;
 	op.qkv = harness_real(h, "qkv", IN, 3 * all);
@@ -90,6 +91,10 @@ static void test_attention(void **state) {
 		{ 3, 18, 1, 2, 24, .padding = true },
 		{ 4, 21, 1, 3, 36, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f },
 		{ 1, 33, 0, 2, 256, .slope = false },
+		{ 2, 40, 1, 2, 64, .slope = false }, // heads that a GPU's tensor cores take: 32, 64, 96, 128
+		{ 3, 70, 1, 2, 128, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f },
+		{ 3, 130, 0, 1, 96, .padding = true },
+		{ 2, 65, 2, 1, 128, .slope = true, .scale = true, .drop = .2f },
 		{ 2, 300, 1, 2, 32, .slope = true, .scale = true, .positions = true,
 			.drop = .1f }, // more than a block of queries
 	};
@@ -105,7 +110,8 @@ static void test_bias(void **state) {
 	tables t = make_tables(&s);
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
-		d2v_attention op = { .rows = 2, .tokens = 13, .extra = 2, .heads = 3, .width = 12, .positions = t.positions };
+		d2v_attention op = { .rows = 2, .tokens = 13, .extra = 2, .heads = 3, .width = 12 };
+		op.positions = harness_table(&h, t.positions, 2 * 11 * sizeof *t.positions);
 		op.slope = harness_float(&h, "slope", IN, 3);
 		op.scale = harness_float(&h, "scale", IN, 3);
 		d2v_attention_bias(h.device, &op, harness_float(&h, "bias", OUT, 3 * 13 * 13));

@@ -20,7 +20,7 @@ static void check_patches(const picture *s) {
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
 		d2v_patches op = { .batch = s->batch, .height = s->height, .width = s->width, .in = s->in, .patch = s->patch };
-		op.image = s->bytes ? image : NULL;
+		op.image = s->bytes ? harness_table(&h, image, (size_t)count) : NULL;
 		op.pixels = s->bytes ? NULL : harness_real(&h, "pixels", IN, count);
 		for (int i = 0; i < 3; i++)
 			op.mean[i] = 0.4f + 0.05f * (float)i, op.rstd[i] = 4 + (float)i;
@@ -81,7 +81,8 @@ static void check_embedding(const shape *s) {
 	int64_t all = s->batch * s->tokens * s->width, places = s->tokens + 2;
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
-		d2v_embedding op = { .x = x, .scale = s->scale, .batch = s->batch, .tokens = s->tokens, .width = s->width };
+		d2v_embedding op = { .scale = s->scale, .batch = s->batch, .tokens = s->tokens, .width = s->width };
+		op.x = harness_table(&h, x, (size_t)(s->batch * s->tokens) * sizeof *x);
 		op.vocabulary = s->vocabulary, op.places = places, op.pad = 1;
 		op.table = harness_real(&h, "table", IN, s->vocabulary * s->width);
 		op.positions = s->positions ? harness_real(&h, "positions", IN, places * s->width) : NULL;

@@ -19,7 +19,8 @@ static void check_regression(const shape *s) {
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
 		h.reduction = 1;
-		d2v_regression op = { .masked = masked, .masked_count = kept, .beta = s->beta, .scale = .25f, .weight = 1.5f };
+		d2v_regression op = { .masked_count = kept, .beta = s->beta, .scale = .25f, .weight = 1.5f };
+		op.masked = harness_table(&h, masked, (size_t)kept * sizeof *masked);
 		op.batch = s->batch;
 		op.clones = s->clones;
 		op.tokens = s->tokens;

@@ -70,8 +70,9 @@ static void check_mask_rows(const shape *s) {
 		harness_side(&h, side);
 		int64_t sample = s->batch * s->tokens * s->width, all = sample * s->clones;
 		d2v_mask_rows op = {
-			.batch = s->batch, .clones = s->clones, .tokens = s->tokens, .width = s->width, .mask = t.mask
+			.batch = s->batch, .clones = s->clones, .tokens = s->tokens, .width = s->width
 		};
+		op.mask = harness_table(&h, t.mask, (size_t)(s->batch * s->clones * s->tokens));
 		op.x = harness_real(&h, "x", IN, sample);
 		op.out = harness_real(&h, "out", OUT, all);
 		op.d_out = harness_real(&h, "d_out", IN, all);
@@ -91,8 +92,8 @@ static d2v_gather make_gather(harness *h, const shape *s, const tables *t) {
 	int64_t sample = s->batch * s->tokens * s->width, rows = s->batch * s->clones;
 	d2v_gather op = { .batch = s->batch, .clones = s->clones, .tokens = s->tokens, .kept = s->kept, .width = s->width };
 	op.extra_tokens = s->extra;
-	op.keep = s->all ? NULL : t->keep;
-	op.restore = s->all ? NULL : t->restore;
+	op.keep = s->all ? NULL : harness_table(h, t->keep, (size_t)(rows * s->kept) * sizeof *t->keep);
+	op.restore = s->all ? NULL : harness_table(h, t->restore, (size_t)(rows * s->tokens) * sizeof *t->restore);
 	op.x = harness_real(h, "x", IN, sample);
 	op.extra = s->extra ? harness_real(h, "extra", IN, s->extra * s->width) : NULL;
 	op.out = harness_real(h, "out", OUT, rows * (s->extra + s->kept) * s->width);
@@ -141,8 +142,8 @@ static void check_restore(const shape *s) {
 		d2v_restore op = {
 			.rows = rows, .tokens = s->tokens, .kept = s->kept, .extra_tokens = s->extra, .width = s->width
 		};
-		op.restore = t.restore;
-		op.keep = t.keep;
+		op.restore = harness_table(&h, t.restore, (size_t)(rows * s->tokens) * sizeof *t.restore);
+		op.keep = harness_table(&h, t.keep, (size_t)(rows * s->kept) * sizeof *t.keep);
 		op.drop = (d2v_dropout){ .p = s->drop, .key = { { 1, 9 } } };
 		op.noise_key = (d2v_random_key){ { 2, 5 } };
 		op.noise_std = 0.01f;

@@ -99,7 +99,7 @@ static void test_aliases(void **state) {
 	harness_open(&h);
 	harness_side(&h, MANY_THREADS);
 	shape s = { 140, 37, .affine = true, .residual = true, .add = true, .drop = .1f };
-	size_t bytes = (size_t)(s.rows * s.channels) * sizeof(float);
+	size_t bytes = (size_t)(s.rows * s.channels) * d2v_device_real_size(h.device);
 	d2v_norm op = make(&h, &s), alias = make(&h, &s);
 	memcpy(alias.sum, op.x, bytes);
 	memcpy(alias.y, op.add, bytes);
@@ -111,6 +111,7 @@ static void test_aliases(void **state) {
 	d2v_norm_forward(h.device, &alias);
 	d2v_norm_backward(h.device, &op);
 	d2v_norm_backward(h.device, &alias);
+	assert_int_equal(d2v_device_sync(h.device, NULL), D2V_OK);
 	assert_memory_equal(op.sum, alias.sum, bytes);
 	assert_memory_equal(op.y, alias.y, bytes);
 	assert_memory_equal(op.d_sum, alias.d_sum, bytes);

@@ -82,6 +82,7 @@ static void test_ema_rounding(void **state) {
 		want[i] = kept + taken;
 	}
 	d2v_ema_update(h.device, &op);
+	assert_int_equal(d2v_device_sync(h.device, NULL), D2V_OK);
 	assert_memory_equal(op.teacher, want, sizeof want);
 	harness_close(&h);
 }

@@ -1,0 +1,190 @@
+#include "kernels/cuda/cuda.h"
+
+#include "base/memory.h"
+#include "kernels/cuda/cuda_product.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool d2v_cuda_check(d2v_device *dev, cudaError_t result, const char *what) {
+	if (result == cudaSuccess)
+		return true;
+	d2v_status status = result == cudaErrorMemoryAllocation ? D2V_NO_MEMORY : D2V_IO;
+	d2v_device_set_error(dev, status, "%s: %s", what, cudaGetErrorString(result));
+	return false;
+}
+
+static d2v_status fail_cuda(d2v_error *err, cudaError_t result, const char *what) {
+	d2v_status status = result == cudaErrorMemoryAllocation ? D2V_NO_MEMORY : D2V_IO;
+	return d2v_fail(err, status, "%s: %s", what, cudaGetErrorString(result));
+}
+
+static void cuda_enter(d2v_device *dev) {
+	d2v_cuda_check(dev, cudaSetDevice(d2v_cuda_of(dev)->index), "choosing the GPU");
+}
+
+static void cuda_sync(d2v_device *dev) {
+	d2v_cuda_check(dev, cudaStreamSynchronize(d2v_cuda_of(dev)->stream), "waiting for the GPU");
+}
+
+static void cuda_close(d2v_device *dev) {
+	d2v_cuda *cuda = d2v_cuda_of(dev);
+	cudaSetDevice(cuda->index);
+	if (cuda->stream)
+		cudaStreamSynchronize(cuda->stream);
+	d2v_cuda_products_free(cuda->products);
+	cudaFree(cuda->scratch);
+	if (cuda->stream)
+		cudaStreamDestroy(cuda->stream);
+	d2v_free(cuda);
+}
+
+// ---- memory
+
+static d2v_status hand_out(void *out, void *pointer) {
+	memcpy(out, &pointer, sizeof pointer);
+	return D2V_OK;
+}
+
+static d2v_status cuda_alloc(d2v_device *dev, void *out, size_t bytes, d2v_error *err) {
+	void *pointer = NULL;
+	hand_out(out, NULL);
+	cudaSetDevice(d2v_cuda_of(dev)->index);
+	cudaError_t result = cudaMalloc(&pointer, bytes ? bytes : 1);
+	if (result != cudaSuccess) {
+		cudaGetLastError(); // it was told; the next call starts clean
+		size_t left = 0, all = 0;
+		cudaMemGetInfo(&left, &all);
+		return d2v_fail(err, D2V_NO_MEMORY,
+			"%s: %zu MiB of GPU memory were asked for, %zu of %zu MiB are left: %s; a smaller batch or fewer clones at a "
+			"time need less (see --plan)",
+			dev->name, bytes >> 20, left >> 20, all >> 20, cudaGetErrorString(result));
+	}
+	return hand_out(out, pointer);
+}
+
+static void cuda_free(d2v_device *dev, void *pointer) {
+	cudaSetDevice(d2v_cuda_of(dev)->index);
+	cudaFree(pointer);
+}
+
+// Portable and mapped: a kernel may read it where it lies, which the tests use.
+static d2v_status cuda_alloc_host(d2v_device *dev, void *out, size_t bytes, d2v_error *err) {
+	void *pointer = NULL;
+	hand_out(out, NULL);
+	cudaSetDevice(d2v_cuda_of(dev)->index);
+	cudaError_t result = cudaHostAlloc(&pointer, bytes ? bytes : 1, cudaHostAllocPortable | cudaHostAllocMapped);
+	if (result != cudaSuccess) {
+		cudaGetLastError();
+		return fail_cuda(err, result, "pinned host memory");
+	}
+	return hand_out(out, pointer);
+}
+
+static void cuda_free_host(d2v_device *dev, void *pointer) {
+	cudaSetDevice(d2v_cuda_of(dev)->index);
+	cudaFreeHost(pointer);
+}
+
+static void transfer(d2v_device *dev, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
+	cuda_enter(dev);
+	d2v_cuda_check(dev, cudaMemcpyAsync(to, from, bytes, kind, d2v_cuda_of(dev)->stream), "copying");
+}
+
+static void cuda_upload(d2v_device *dev, void *to, const void *from, size_t bytes) {
+	transfer(dev, to, from, bytes, cudaMemcpyHostToDevice);
+}
+
+static void cuda_download(d2v_device *dev, void *to, const void *from, size_t bytes) {
+	transfer(dev, to, from, bytes, cudaMemcpyDeviceToHost);
+	cuda_sync(dev);
+}
+
+static void cuda_copy(d2v_device *dev, void *to, const void *from, size_t bytes) {
+	transfer(dev, to, from, bytes, cudaMemcpyDeviceToDevice);
+}
+
+static void cuda_zero(d2v_device *dev, void *to, size_t bytes) {
+	cuda_enter(dev);
+	d2v_cuda_check(dev, cudaMemsetAsync(to, 0, bytes, d2v_cuda_of(dev)->stream), "zeroing");
+}
+
+void *d2v_cuda_scratch(d2v_device *dev, size_t bytes) {
+	d2v_cuda *cuda = d2v_cuda_of(dev);
+	if (cuda->scratch && bytes <= cuda->scratch_size)
+		return cuda->scratch;
+	cuda_sync(dev); // what runs may still use the old one
+	cudaFree(cuda->scratch);
+	cuda->scratch = NULL;
+	cuda->scratch_size = 0;
+	size_t size = d2v_cuda_round(bytes + bytes / 4 + 1); // a little more: shapes of steps differ
+	if (!d2v_cuda_check(dev, cudaMalloc(&cuda->scratch, size), "scratch memory"))
+		return NULL;
+	cuda->scratch_size = size;
+	return cuda->scratch;
+}
+
+// ---- opening
+
+static const d2v_backend cuda_backend = {
+	.close = cuda_close,
+	.enter = cuda_enter,
+	.sync = cuda_sync,
+	.alloc = cuda_alloc,
+	.free = cuda_free,
+	.alloc_host = cuda_alloc_host,
+	.free_host = cuda_free_host,
+	.upload = cuda_upload,
+	.download = cuda_download,
+	.copy = cuda_copy,
+	.zero = cuda_zero,
+	.to_real = d2v_cuda_to_real,
+	.to_float = d2v_cuda_to_float,
+#define D2V_CUDA_ENTRY(name, type) .name = d2v_cuda_##name,
+	D2V_STRUCT_OPS(D2V_CUDA_ENTRY)
+#undef D2V_CUDA_ENTRY
+		.attention_bias = d2v_cuda_attention_bias,
+	.drop = d2v_cuda_drop,
+	.add = d2v_cuda_add,
+	.sum_squares = d2v_cuda_sum_squares,
+};
+
+static d2v_status check_gpu(int index, d2v_error *err) {
+	int count = 0;
+	cudaError_t result = cudaGetDeviceCount(&count);
+	if (result != cudaSuccess)
+		return d2v_fail(err, D2V_UNSUPPORTED, "cuda:%d: %s; is there an NVIDIA GPU with its driver? device \"cpu\" works without",
+			index, cudaGetErrorString(result));
+	if (index >= count)
+		return d2v_fail(err, D2V_UNSUPPORTED, "cuda:%d: there are %d GPUs, counted from 0", index, count);
+	return D2V_OK;
+}
+
+static d2v_status open_gpu(d2v_cuda *cuda, d2v_error *err) {
+	cudaError_t result = cudaSetDevice(cuda->index);
+	if (result == cudaSuccess)
+		result = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+	if (result != cudaSuccess)
+		return fail_cuda(err, result, cuda->base.name);
+	return d2v_cuda_products_new(&cuda->products, cuda->precision, cuda->stream, err);
+}
+
+d2v_status d2v_cuda_open(d2v_device **device, int index, d2v_precision precision, d2v_error *err) {
+	static const char *const suffix[] = { "", ":tf32", ":f32" };
+	*device = NULL;
+	D2V_TRY(check_gpu(index, err));
+	d2v_cuda *cuda;
+	D2V_TRY(d2v_alloc_zero(&cuda, 1, sizeof *cuda, err));
+	cuda->base.backend = &cuda_backend;
+	cuda->base.real_size = precision == D2V_PRECISION_BF16 ? 2 : sizeof(float);
+	cuda->index = index;
+	cuda->precision = precision;
+	snprintf(cuda->base.name, sizeof cuda->base.name, "cuda:%d%s", index, suffix[precision]);
+	d2v_status status = open_gpu(cuda, err);
+	if (status != D2V_OK) {
+		cuda_close(&cuda->base);
+		return status;
+	}
+	*device = &cuda->base;
+	return D2V_OK;
+}

@@ -1,0 +1,61 @@
+// Sums in two steps: pieces cut by size, then added in their order.
+#include "kernels/cuda/launch.cuh"
+
+#define THREADS 256
+
+static __global__ void add_partials(float *sum, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+	for (int64_t i = thread_number(); i < count; i += thread_count()) {
+		double total = 0;
+		for (int64_t piece = 0; piece < pieces; piece++)
+			total += (double)partial[piece * stride + i];
+		sum[i] += (float)total;
+	}
+}
+
+void d2v_cuda_add_partials(
+	d2v_device *dev, float *sum, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+	if (count && pieces)
+		D2V_LAUNCH(dev, add_partials, d2v_blocks(count, 64), 64, 0, sum, partial, pieces, stride, count);
+}
+
+// ---- sum of squares
+
+#define PIECE 16384 // elements
+
+static __global__ void square_pieces(double *partial, const float *x, int64_t count) {
+	__shared__ double warps[THREADS / 32];
+	int64_t first = (int64_t)blockIdx.x * PIECE;
+	double sum = 0;
+	for (int64_t i = first + threadIdx.x; i < count && i < first + PIECE; i += THREADS)
+		sum += (double)x[i] * (double)x[i];
+	sum = warp_sum(sum);
+	if (threadIdx.x % 32 == 0)
+		warps[threadIdx.x / 32] = sum;
+	__syncthreads();
+	if (threadIdx.x == 0) {
+		double total = 0;
+		for (int i = 0; i < THREADS / 32; i++)
+			total += warps[i];
+		partial[blockIdx.x] = total;
+	}
+}
+
+// One warp; lane i adds the pieces i, i + 32, ...
+static __global__ void add_pieces(double *sum, const double *partial, int64_t pieces) {
+	double total = 0;
+	for (int64_t i = threadIdx.x; i < pieces; i += 32)
+		total += partial[i];
+	total = warp_sum(total);
+	if (threadIdx.x == 0)
+		*sum = total;
+}
+
+void d2v_cuda_sum_squares(d2v_device *dev, double *sum, const float *x, int64_t count) {
+	int64_t pieces = (count + PIECE - 1) / PIECE;
+	double *partial = (double *)d2v_cuda_scratch(dev, (size_t)(pieces + 1) * sizeof *partial);
+	if (!partial)
+		return;
+	if (pieces)
+		D2V_LAUNCH(dev, square_pieces, (unsigned)pieces, THREADS, 0, partial, x, count);
+	D2V_LAUNCH(dev, add_pieces, 1, 32, 0, sum, (const double *)partial, pieces);
+}

@@ -1,0 +1,136 @@
+// Targets: the mean of the teacher's last layers, each normalised over time or channels. Indexed by sample; the clones
+// never see a copy.
+//
+// Three kernels: statistics over time of (sample, channel), one layer after another; the mean over layers, a block a
+// token; and when asked for statistics of that and a last pass. Layers come in the kernel's arguments.
+#include "kernels/cuda/launch.cuh"
+
+#include <math.h>
+
+#define THREADS 256
+#define LAYERS 64 // as many blocks as a model may have
+#define EPS 1e-5f
+
+typedef struct layer_list {
+	const void *layer[LAYERS];
+} layer_list;
+
+// mean and rstd (batch, width) over the tokens of x (batch, skip + tokens, width). A block takes 32 channels of one
+// sample, its warps tokens in turn; two passes over what then lies in the cache.
+template <class T>
+static __global__ void time_statistics(float *mean, float *rstd, const T *x, int64_t tokens, int64_t skip, int64_t width) {
+	__shared__ double sums[THREADS / 32][32];
+	int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+	int64_t channel = (int64_t)blockIdx.x * 32 + lane, b = blockIdx.y;
+	const T *first = x + (b * (skip + tokens) + skip) * width + channel;
+	double centre = 0;
+	for (int pass = 0; pass < 2; pass++) {
+		double sum = 0;
+		for (int64_t t = warp; channel < width && t < tokens; t += THREADS / 32) {
+			double v = (double)to_float(first[t * width]);
+			sum += pass ? (v - centre) * (v - centre) : v;
+		}
+		sums[warp][lane] = sum;
+		__syncthreads();
+		double total = 0;
+		for (int i = 0; i < THREADS / 32; i++)
+			total += sums[i][lane];
+		__syncthreads();
+		total /= (double)tokens;
+		if (pass == 0)
+			centre = total;
+		else if (warp == 0 && channel < width)
+			rstd[b * width + channel] = (float)(1.0 / sqrt(total + (double)EPS));
+	}
+	if (warp == 0 && channel < width)
+		mean[b * width + channel] = (float)centre;
+}
+
+// The sum over the block's threads, in every thread.
+static __device__ float block_sum(float x, float *warps) {
+	x = warp_sum(x);
+	if (threadIdx.x % 32 == 0)
+		warps[threadIdx.x / 32] = x;
+	__syncthreads();
+	float total = 0;
+	for (int i = 0; i < THREADS / 32; i++)
+		total += warps[i];
+	__syncthreads();
+	return total;
+}
+
+// Layer norm of v (width), in place, by the block. Its thread i has the elements i, i + THREADS, ...
+static __device__ void layer_norm(float *v, int64_t width, float *warps) {
+	float sum = 0, square = 0;
+	for (int64_t c = threadIdx.x; c < width; c += THREADS)
+		sum += v[c];
+	float mean = block_sum(sum, warps) / (float)width;
+	for (int64_t c = threadIdx.x; c < width; c += THREADS)
+		square += (v[c] - mean) * (v[c] - mean);
+	float rstd = 1.0f / sqrtf(block_sum(square, warps) / (float)width + EPS);
+	for (int64_t c = threadIdx.x; c < width; c += THREADS)
+		v[c] = (v[c] - mean) * rstd;
+}
+
+// mean, rstd: (layers, batch, width), with instance_norm_layer.
+template <class T>
+static __global__ void average_layers(d2v_target op, layer_list list, const float *mean, const float *rstd) {
+	__shared__ float warps[THREADS / 32];
+	D2V_SHARED(float, row); // v and y, (2, width)
+	int64_t width = op.width, token = blockIdx.x, b = token / op.tokens, t = token % op.tokens;
+	float *v = row, *y = row + width;
+	for (int64_t c = threadIdx.x; c < width; c += THREADS)
+		y[c] = 0;
+	for (int64_t layer = 0; layer < op.count; layer++) {
+		const T *x = (const T *)list.layer[layer] + (b * (op.extra_tokens + op.tokens) + op.extra_tokens + t) * width;
+		int64_t at = (layer * op.batch + b) * width;
+		for (int64_t c = threadIdx.x; c < width; c += THREADS)
+			v[c] = op.instance_norm_layer ? (to_float(x[c]) - mean[at + c]) * rstd[at + c] : to_float(x[c]);
+		if (op.layer_norm_layer)
+			layer_norm(v, width, warps);
+		for (int64_t c = threadIdx.x; c < width; c += THREADS)
+			y[c] += v[c];
+	}
+	for (int64_t c = threadIdx.x; c < width; c += THREADS)
+		y[c] /= (float)op.count;
+	if (op.layer_norm_mean)
+		layer_norm(y, width, warps);
+	for (int64_t c = threadIdx.x; c < width; c += THREADS)
+		op.y[token * width + c] = y[c];
+}
+
+static __global__ void normalise_over_time(float *y, const float *mean, const float *rstd, int64_t tokens, int64_t width, int64_t count) {
+	for (int64_t i = thread_number(); i < count; i += thread_count()) {
+		int64_t at = i / (tokens * width) * width + i % width;
+		y[i] = (y[i] - mean[at]) * rstd[at];
+	}
+}
+
+void d2v_cuda_target_forward(d2v_device *dev, const d2v_target *op) {
+	int64_t width = op->width, tokens = op->batch * op->tokens, set = op->batch * width;
+	if (tokens * width == 0)
+		return;
+	if (op->count > LAYERS) {
+		d2v_device_set_error(dev, D2V_UNSUPPORTED, "targets of %lld layers; the GPU takes up to %d", (long long)op->count, LAYERS);
+		return;
+	}
+	int64_t sets = op->count > 1 ? op->count : 1;
+	float *mean = (float *)d2v_cuda_scratch(dev, (size_t)(2 * sets * set) * sizeof *mean), *rstd = mean + sets * set;
+	if (!mean)
+		return;
+	layer_list list = { { 0 } };
+	dim3 grid(d2v_blocks(width, 32), (unsigned)op->batch);
+	for (int64_t layer = 0; layer < op->count; layer++) {
+		list.layer[layer] = op->layers[layer];
+		if (op->instance_norm_layer)
+			D2V_BY_TYPE(dev, D2V_LAUNCH(dev, time_statistics<T>, grid, THREADS, 0, mean + layer * set, rstd + layer * set,
+				(const T *)op->layers[layer], op->tokens, op->extra_tokens, width));
+	}
+	D2V_BY_TYPE(dev, D2V_LAUNCH(dev, average_layers<T>, (unsigned)tokens, THREADS, (size_t)(2 * width) * sizeof(float), *op,
+		list, (const float *)mean, (const float *)rstd));
+	if (!op->instance_norm_mean)
+		return;
+	D2V_LAUNCH(dev, time_statistics<float>, grid, THREADS, 0, mean, rstd, (const float *)op->y, op->tokens, (int64_t)0, width);
+	D2V_LAUNCH(dev, normalise_over_time, d2v_blocks(tokens * width, THREADS), THREADS, 0, op->y, (const float *)mean,
+		(const float *)rstd, op->tokens, width, tokens * width);
+}

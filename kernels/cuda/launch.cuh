@@ -1,0 +1,124 @@
+// Launching kernels, and the working type inside of them.
+//
+//     template <class T> __global__ void scale(T *y, float a, int64_t count) { ... }
+//     D2V_BY_TYPE(dev, D2V_LAUNCH(dev, scale<T>, d2v_blocks(count, 256), 256, 0, (T *)y, a, count));
+//
+// The same source compiles with nvcc and, for the tests, with a C++ compiler over tests/emulation/.
+#ifndef D2V_KERNELS_CUDA_LAUNCH_CUH
+#define D2V_KERNELS_CUDA_LAUNCH_CUH
+
+#include "kernels/cuda/cuda.h"
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+#ifdef D2V_EMULATION
+#define D2V_LAUNCH(dev, kernel, grid, block, shared, ...) \
+	do { \
+		(void)(dev); \
+		auto d2v_thread = [=] { kernel(__VA_ARGS__); }; \
+		d2v_emulate_launch( \
+			[](void *context) { (*(decltype(d2v_thread) *)context)(); }, (void *)&d2v_thread, grid, block, shared); \
+	} while (0)
+#define D2V_SHARED(type, name) type *name = (type *)d2v_emulate_shared()
+#else
+// More than 48 KB of shared memory must be asked for; asking again costs little.
+template <class Kernel> static inline void d2v_allow_shared(d2v_device *dev, Kernel kernel, size_t bytes) {
+	if (bytes > 48 * 1024)
+		d2v_cuda_check(dev, cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
+			"shared memory of a block");
+}
+#define D2V_LAUNCH(dev, kernel, grid, block, shared, ...) \
+	do { \
+		d2v_allow_shared(dev, kernel, shared); \
+		kernel<<<grid, block, shared, d2v_cuda_of(dev)->stream>>>(__VA_ARGS__); \
+		d2v_cuda_check(dev, cudaGetLastError(), "launching"); \
+	} while (0)
+#define D2V_SHARED(type, name) \
+	extern __shared__ __align__(16) unsigned char d2v_shared_bytes[]; \
+	type *name = (type *)d2v_shared_bytes
+#endif
+
+typedef __nv_bfloat16 bf16;
+
+// Runs the statement with T as the device's working type.
+#define D2V_BY_TYPE(dev, ...) \
+	do { \
+		if (d2v_cuda_is_bf16(dev)) { \
+			typedef bf16 T; \
+			__VA_ARGS__; \
+		} else { \
+			typedef float T; \
+			__VA_ARGS__; \
+		} \
+	} while (0)
+
+// Blocks of `size` items that cover count; a grid is never empty (kernels check their bounds) nor beyond what x may be.
+static inline unsigned d2v_blocks(int64_t count, int64_t size) {
+	int64_t blocks = (count + size - 1) / size;
+	return (unsigned)(blocks < 1 ? 1 : blocks > INT32_MAX ? INT32_MAX : blocks);
+}
+
+__device__ __forceinline__ float to_float(float x) {
+	return x;
+}
+__device__ __forceinline__ float to_float(bf16 x) {
+	return __bfloat162float(x);
+}
+template <class T> __device__ __forceinline__ T from_float(float x);
+template <> __device__ __forceinline__ float from_float<float>(float x) {
+	return x;
+}
+template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
+	return __float2bfloat16(x);
+}
+
+// N elements that lie together, N * sizeof(T) a power of two of at most 16: one load, one store.
+template <class T, int N> struct alignas(sizeof(T) * N) d2v_pack {
+	T at[N];
+};
+template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)[N], const T *from) {
+	d2v_pack<T, N> pack = *(const d2v_pack<T, N> *)from;
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		out[i] = to_float(pack.at[i]);
+}
+template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
+	d2v_pack<T, N> pack;
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		pack.at[i] = from_float<T>(values[i]);
+	*(d2v_pack<T, N> *)to = pack;
+}
+
+// The same result in every lane, added in the same order on every run.
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+	for (int distance = 16; distance; distance /= 2)
+		x += __shfl_xor_sync(0xffffffffu, x, distance);
+	return x;
+}
+__device__ __forceinline__ double warp_sum(double x) {
+#pragma unroll
+	for (int distance = 16; distance; distance /= 2)
+		x += __shfl_xor_sync(0xffffffffu, x, distance);
+	return x;
+}
+
+// Global index of the thread and number of threads, for loops over elements.
+__device__ __forceinline__ int64_t thread_number() {
+	return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+}
+__device__ __forceinline__ int64_t thread_count() {
+	return (int64_t)gridDim.x * blockDim.x;
+}
+
+// sum (columns) += the column sums of x (rows, columns). (cuda_linear.cu)
+void d2v_cuda_add_column_sums(d2v_device *dev, float *sum, const d2v_real *x, int64_t rows, int64_t columns);
+
+// Adds up partial sums in the pieces' order, in double: sum[i] += (float)(sum over pieces of partial[piece * stride + i]).
+// (cuda_reduce.cu)
+void d2v_cuda_add_partials(
+	d2v_device *dev, float *sum, const float *partial, int64_t pieces, int64_t stride, int64_t count);
+
+#endif

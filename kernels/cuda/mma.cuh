@@ -1,0 +1,77 @@
+// The tensor cores' m16n8k16 product of bf16 with f32 sums, for one warp: d += a b.
+//
+// With g = lane / 4 and t = lane % 4 a lane holds, of a (16 x 16, row-major): rows g and g + 8, columns 2t, 2t+1 and 2t+8,
+// 2t+9; of b (16 x 8): column g, rows 2t, 2t+1 and 2t+8, 2t+9; of d (16 x 8): rows g and g + 8, columns 2t, 2t+1. (PTX
+// ISA, "Matrix fragments for mma.m16n8k16".)
+#ifndef D2V_KERNELS_CUDA_MMA_CUH
+#define D2V_KERNELS_CUDA_MMA_CUH
+
+#include "kernels/cuda/launch.cuh"
+
+#ifdef D2V_EMULATION
+static inline float mma_element(const uint32_t (*lanes)[8], int lane, int word, int half) {
+	bf16 x = { (uint16_t)(lanes[lane][word] >> (16 * half)) };
+	return to_float(x);
+}
+
+static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+	uint32_t words[6] = { a[0], a[1], a[2], a[3], b[0], b[1] };
+	const uint32_t(*lanes)[8] = d2v_emulate_exchange(words, 6);
+	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
+	for (int i = 0; i < 4; i++) {
+		int upper = i / 2, column = 2 * t + i % 2;
+		float sum = 0;
+		for (int k = 0; k < 16; k++)
+			sum += mma_element(lanes, 4 * g + k % 8 / 2, k / 8 * 2 + upper, k % 2) *
+				mma_element(lanes, 4 * column + k % 8 / 2, 4 + k / 8, k % 2);
+		d[i] += sum;
+	}
+}
+#else
+__device__ __forceinline__ void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+	asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+				 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+				 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#endif
+
+// Four 8 x 8 matrices, transposed on the way: lane l gives the address of row l % 8 of matrix l / 8 (16 bytes of shared
+// memory, aligned); of each matrix m a lane gets in words[m] the elements (2t, g) and (2t + 1, g). So b's fragments come
+// from an array whose rows are k.
+#ifdef D2V_EMULATION
+static inline void load_transposed(uint32_t (&words)[4], const bf16 *row) {
+	uint32_t post[2];
+	memcpy(post, &row, sizeof row);
+	const uint32_t(*lanes)[8] = d2v_emulate_exchange(post, 2);
+	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
+	for (int m = 0; m < 4; m++) {
+		const bf16 *rows[2];
+		for (int i = 0; i < 2; i++)
+			memcpy(&rows[i], lanes[8 * m + 2 * t + i], sizeof rows[i]);
+		words[m] = (uint32_t)rows[0][g].bits | (uint32_t)rows[1][g].bits << 16;
+	}
+}
+#else
+__device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const bf16 *row) {
+	unsigned address = (unsigned)__cvta_generic_to_shared(row);
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+				 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+				 : "r"(address)
+				 : "memory");
+}
+#endif
+
+// Two neighbours as one word, the first in the low half.
+__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
+	d2v_pack<bf16, 2> pair;
+	pair.at[0] = __float2bfloat16(low);
+	pair.at[1] = __float2bfloat16(high);
+	uint32_t word;
+	memcpy(&word, &pair, sizeof word);
+	return word;
+}
+__device__ __forceinline__ uint32_t read_pair(const bf16 *p) {
+	return *(const uint32_t *)p;
+}
+
+#endif

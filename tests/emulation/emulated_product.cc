@@ -1,0 +1,37 @@
+// kernels/cuda/cuda_product.c without cuBLASLt: plain loops, f32 sums.
+#include "kernels/cuda/cuda_product.h"
+
+#include <cuda_bf16.h>
+#include <cuda_runtime.h>
+
+static float read_real(d2v_device *dev, const d2v_real *p, int64_t i) {
+	return d2v_cuda_is_bf16(dev) ? __bfloat162float(((const __nv_bfloat16 *)p)[i]) : ((const float *)p)[i];
+}
+
+static void store(d2v_device *dev, const d2v_cuda_product *op, int64_t i, float value) {
+	if (op->float_out || !d2v_cuda_is_bf16(dev)) {
+		float *c = (float *)op->c;
+		c[i] = op->accumulate ? c[i] + value : value;
+	} else {
+		__nv_bfloat16 *c = (__nv_bfloat16 *)op->c;
+		c[i] = __float2bfloat16(op->accumulate ? __bfloat162float(c[i]) + value : value);
+	}
+}
+
+void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op) {
+	d2v_emulated_access access;
+	for (int64_t i = 0; i < op->m; i++)
+		for (int64_t j = 0; j < op->n; j++) {
+			float sum = 0;
+			for (int64_t t = 0; t < op->k; t++)
+				sum += read_real(dev, op->a, op->trans_a ? t * op->m + i : i * op->k + t) *
+					read_real(dev, op->b, op->trans_b ? j * op->k + t : t * op->n + j);
+			store(dev, op, i * op->n + j, op->bias ? sum + read_real(dev, op->bias, j) : sum);
+		}
+}
+
+d2v_status d2v_cuda_products_new(struct d2v_cuda_products **products, d2v_precision, cudaStream_t, d2v_error *) {
+	*products = nullptr;
+	return D2V_OK;
+}
+void d2v_cuda_products_free(struct d2v_cuda_products *) {}

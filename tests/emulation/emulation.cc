@@ -1,0 +1,292 @@
+#include <cuda_runtime.h>
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+#include <vector>
+
+#define STACK_BYTES (256 << 10)
+#define WARP 32
+
+thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+namespace {
+
+enum State { READY, AT_BLOCK, AT_WARP, DONE };
+
+struct Fiber {
+	unsigned char *stack = nullptr;
+	ucontext_t start;
+	jmp_buf where;
+	State state = DONE;
+	dim3 index;
+	int parity = 0; // of the exchange: a lane may be one ahead of another
+	bool started = false;
+};
+
+struct Warp {
+	uint32_t words[2][WARP][8];
+};
+
+std::vector<Fiber *> fibers;
+std::vector<Warp> warps;
+std::vector<unsigned char> shared_bytes;
+ucontext_t scheduler_start;
+jmp_buf scheduler;
+Fiber *running;
+d2v_emulated_thread entry;
+void *entry_context;
+
+void give_way(State state) {
+	running->state = state;
+	if (_setjmp(running->where) == 0)
+		_longjmp(scheduler, 1);
+}
+
+void begin() {
+	entry(entry_context);
+	running->state = DONE;
+	_longjmp(scheduler, 1);
+}
+
+void resume(Fiber *fiber) {
+	running = fiber;
+	threadIdx = fiber->index;
+	if (_setjmp(scheduler) == 0) {
+		if (fiber->started)
+			_longjmp(fiber->where, 1);
+		fiber->started = true;
+		swapcontext(&scheduler_start, &fiber->start);
+	}
+}
+
+void prepare(size_t count) {
+	while (fibers.size() < count) {
+		fibers.push_back(new Fiber);
+		fibers.back()->stack = (unsigned char *)malloc(STACK_BYTES);
+	}
+	if (warps.size() < (count + WARP - 1) / WARP)
+		warps.resize((count + WARP - 1) / WARP);
+}
+
+// Lets those go on whose barrier everybody of theirs has reached. False: nobody could.
+bool release(size_t count) {
+	bool any = false, all_at_block = true;
+	for (size_t first = 0; first < count; first += WARP) {
+		bool together = true;
+		size_t end = first + WARP < count ? first + WARP : count;
+		for (size_t i = first; i < end; i++)
+			together = together && (fibers[i]->state == AT_WARP || fibers[i]->state == DONE);
+		for (size_t i = first; i < end; i++)
+			if (together && fibers[i]->state == AT_WARP) {
+				fibers[i]->state = READY;
+				any = true;
+			}
+	}
+	for (size_t i = 0; i < count; i++)
+		all_at_block = all_at_block && (fibers[i]->state == AT_BLOCK || fibers[i]->state == DONE);
+	for (size_t i = 0; i < count; i++)
+		if (all_at_block && fibers[i]->state == AT_BLOCK) {
+			fibers[i]->state = READY;
+			any = true;
+		}
+	return any;
+}
+
+void run_block(size_t count) {
+	for (size_t i = 0; i < count; i++) {
+		Fiber *fiber = fibers[i];
+		fiber->state = READY;
+		fiber->started = false;
+		fiber->parity = 0;
+		fiber->index = dim3((unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x % blockDim.y),
+			(unsigned)(i / blockDim.x / blockDim.y));
+		getcontext(&fiber->start);
+		fiber->start.uc_stack.ss_sp = fiber->stack;
+		fiber->start.uc_stack.ss_size = STACK_BYTES;
+		fiber->start.uc_link = nullptr;
+		makecontext(&fiber->start, begin, 0);
+	}
+	for (;;) {
+		for (size_t i = 0; i < count; i++)
+			if (fibers[i]->state == READY)
+				resume(fibers[i]);
+		if (release(count))
+			continue;
+		for (size_t i = 0; i < count; i++)
+			if (fibers[i]->state != DONE) {
+				fprintf(stderr, "emulation: block %u: thread %zu waits at a barrier that others never reach\n", blockIdx.x, i);
+				abort();
+			}
+		return;
+	}
+}
+
+} // namespace
+
+void d2v_emulate_block_barrier(void) {
+	give_way(AT_BLOCK);
+}
+
+const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8] {
+	Fiber *self = running;
+	size_t linear = self->index.x + blockDim.x * (self->index.y + (size_t)blockDim.y * self->index.z);
+	Warp *warp = &warps[linear / WARP];
+	int parity = self->parity;
+	self->parity ^= 1;
+	memcpy(warp->words[parity][linear % WARP], words, (size_t)count * sizeof *words);
+	give_way(AT_WARP);
+	return warp->words[parity];
+}
+
+unsigned char *d2v_emulate_shared(void) {
+	return shared_bytes.data();
+}
+
+void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared) {
+	size_t count = (size_t)block.x * block.y * block.z;
+	if (count == 0 || count > 1024 || shared > 227 * 1024) {
+		fprintf(stderr, "emulation: %zu threads with %zu bytes of shared memory: no GPU takes that\n", count, shared);
+		abort();
+	}
+	d2v_emulated_access access;
+	prepare(count);
+	shared_bytes.assign(shared + 1, 0xA5); // what nobody wrote is no number
+	entry = thread;
+	entry_context = context;
+	gridDim = grid;
+	blockDim = block;
+	for (unsigned z = 0; z < grid.z; z++)
+		for (unsigned y = 0; y < grid.y; y++)
+			for (unsigned x = 0; x < grid.x; x++) {
+				blockIdx = dim3(x, y, z);
+				run_block(count);
+			}
+}
+
+// ---- device memory
+//
+// One stretch of addresses that nobody may touch but while a kernel or a copy runs: host code that follows a device
+// pointer dies at once, as it would with a GPU.
+
+#define ARENA_BYTES ((size_t)4 << 30)
+#define GAP ((size_t)256) // between pieces: what is written past an end meets nobody
+
+namespace {
+
+size_t round_up(size_t bytes) {
+	return (bytes + 1 + 255) / 256 * 256;
+}
+
+struct Piece {
+	size_t at, size;
+};
+
+struct Arena {
+	unsigned char *base = nullptr;
+	size_t used = 0; // up to here pages were opened
+	int open = 0;
+	std::vector<Piece> pieces; // in order of their place
+
+	void *take(size_t bytes) {
+		size_t size = bytes > ARENA_BYTES ? ARENA_BYTES : round_up(bytes) + GAP, at = 0, i = 0;
+		if (!base)
+			base = (unsigned char *)mmap(nullptr, ARENA_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		for (; i < pieces.size() && pieces[i].at < at + size; i++)
+			at = pieces[i].at + pieces[i].size;
+		if (base == MAP_FAILED || at + size > ARENA_BYTES)
+			return nullptr;
+		pieces.insert(pieces.begin() + (long)i, Piece{ at, size });
+		used = at + size > used ? at + size : used;
+		d2v_emulated_access access;
+		memset(base + at, 0xFF, size); // NaN, whatever the type
+		return base + at;
+	}
+	void give(void *pointer) {
+		for (size_t i = 0; pointer && i < pieces.size(); i++)
+			if (base + pieces[i].at == pointer) {
+				pieces.erase(pieces.begin() + (long)i);
+				return;
+			}
+	}
+	void protect(int how) {
+		if (base && used)
+			mprotect(base, used, how);
+	}
+};
+
+Arena device_memory;
+
+} // namespace
+
+d2v_emulated_access::d2v_emulated_access() {
+	if (device_memory.open++ == 0)
+		device_memory.protect(PROT_READ | PROT_WRITE);
+}
+d2v_emulated_access::~d2v_emulated_access() {
+	if (--device_memory.open == 0)
+		device_memory.protect(PROT_NONE);
+}
+
+// ---- the runtime
+
+extern "C" {
+
+const char *cudaGetErrorString(cudaError_t error) {
+	return error == cudaSuccess ? "no error" : "out of memory";
+}
+cudaError_t cudaGetLastError(void) {
+	return cudaSuccess;
+}
+cudaError_t cudaGetDeviceCount(int *count) {
+	*count = 1;
+	return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int) {
+	return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
+	*stream = nullptr;
+	return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) {
+	return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t) {
+	return cudaSuccess;
+}
+cudaError_t cudaMalloc(void **pointer, size_t bytes) {
+	*pointer = device_memory.take(bytes);
+	return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFree(void *pointer) {
+	device_memory.give(pointer);
+	return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned) {
+	*pointer = bytes > ARENA_BYTES ? nullptr : aligned_alloc(256, round_up(bytes));
+	if (*pointer)
+		memset(*pointer, 0xFF, bytes);
+	return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void *pointer) {
+	free(pointer);
+	return cudaSuccess;
+}
+cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
+	*left = *all = (size_t)1 << 30;
+	return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind, cudaStream_t) {
+	d2v_emulated_access access;
+	memmove(to, from, bytes);
+	return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
+	d2v_emulated_access access;
+	memset(to, value, bytes);
+	return cudaSuccess;
+}
+}

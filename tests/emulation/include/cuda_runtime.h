@@ -1,0 +1,99 @@
+// What CUDA C adds to C++, as far as kernels/cuda/ uses it, on one processor thread: the threads of a block are fibers
+// that run until they meet a barrier, a shuffle or a matrix instruction; blocks run one after another. So the very
+// source of the kernels is checked against the plain references on machines without a GPU: indices, barriers, the layout
+// of fragments. What it cannot show: races between blocks, the hardware's rounding inside matrix instructions, speed.
+#ifndef D2V_TESTS_EMULATION_CUDA_RUNTIME_H
+#define D2V_TESTS_EMULATION_CUDA_RUNTIME_H
+
+#include <cuda_runtime_api.h>
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#define __CUDACC__ 1
+#define D2V_EMULATION 1
+#define __host__
+#define __device__
+#define __global__
+#define __forceinline__ inline
+#define __restrict__
+#define __launch_bounds__(...)
+#define __shared__ static
+#define __align__(n) alignas(n)
+#define __expf expf // libm has a function of this name of its own
+
+struct dim3 {
+	unsigned x, y, z;
+	dim3(unsigned a = 1, unsigned b = 1, unsigned c = 1) : x(a), y(b), z(c) {}
+};
+struct uint2 {
+	uint32_t x, y;
+};
+struct alignas(16) uint4 {
+	uint32_t x, y, z, w;
+};
+static inline uint2 make_uint2(uint32_t x, uint32_t y) {
+	return uint2{ x, y };
+}
+static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
+	return uint4{ x, y, z, w };
+}
+
+extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+
+void d2v_emulate_block_barrier(void);
+// Every lane of the warp posts `count` words and gets a pointer to all lanes' posts, [32][8] words, valid until its next
+// call. Lanes that have ended left what they posted last.
+const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8];
+unsigned char *d2v_emulate_shared(void);
+// While one lives, device memory may be touched.
+struct d2v_emulated_access {
+	d2v_emulated_access();
+	~d2v_emulated_access();
+};
+typedef void (*d2v_emulated_thread)(void *context);
+void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared);
+
+static inline void __syncthreads() {
+	d2v_emulate_block_barrier();
+}
+static inline void __syncwarp(unsigned = 0xffffffffu) {
+	uint32_t none = 0;
+	d2v_emulate_exchange(&none, 1);
+}
+static inline int d2v_emulate_lane() {
+	return (int)((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32);
+}
+template <class T> static inline T d2v_emulate_from(T value, int lane) {
+	uint32_t words[2] = { 0, 0 };
+	static_assert(sizeof value <= sizeof words, "");
+	memcpy(words, &value, sizeof value);
+	const uint32_t(*all)[8] = d2v_emulate_exchange(words, 2);
+	memcpy(&value, all[lane & 31], sizeof value);
+	return value;
+}
+template <class T> static inline T __shfl_sync(unsigned, T value, int lane) {
+	return d2v_emulate_from(value, lane);
+}
+template <class T> static inline T __shfl_xor_sync(unsigned, T value, int mask) {
+	return d2v_emulate_from(value, d2v_emulate_lane() ^ mask);
+}
+template <class T> static inline T __ldg(const T *p) {
+	return *p;
+}
+static inline float __fmul_rn(float a, float b) {
+	volatile float product = a * b; // not to be fused with what follows
+	return product;
+}
+static inline float __fadd_rn(float a, float b) {
+	return a + b;
+}
+template <class T> static inline T min(T a, T b) {
+	return a < b ? a : b;
+}
+template <class T> static inline T max(T a, T b) {
+	return a > b ? a : b;
+}
+
+#endif

@@ -1,0 +1,454 @@
+// Operations at the shapes of the base recipes, and whole training steps at their published batches, on one GPU: time,
+// what was reached, and that as a share of the matrix products and of the copying measured in the same run.
+// A table on stdout, one JSON object a line beside it. Arguments: [DEVICE [WORD...]]; only rows that have a word.
+#include "base/memory.h"
+#include "base/progress.h"
+#include "kernels/ops.h"
+#include "loaders/synthetic_source.h"
+#include "train/model.h"
+#include "train/optimizer.h"
+#include "train/recipe.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define REPEATS 5
+#define CALLS 10       // of an operation, between two looks at the clock
+#define DATASHEET 989e12 // H100 and H200 SXM, bf16 dense (NVIDIA)
+
+typedef struct bench {
+	d2v_device *dev;
+	char **words;
+	void *arrays[64];
+	int count;
+	double product_peak, copy_peak; // FLOP and bytes per second
+	bool failed;
+} bench;
+
+typedef void body(d2v_device *dev, const void *op);
+
+static void stop(const d2v_error *err) {
+	fprintf(stderr, "bench_gpu: %s\n", err->text);
+	exit(d2v_status_exit_code(err->status));
+}
+
+static void must(d2v_status status, const d2v_error *err) {
+	if (status != D2V_OK)
+		stop(err);
+}
+
+static void *take(bench *b, size_t bytes) {
+	d2v_error err = { 0 };
+	D2V_ASSERT(b->count < 64);
+	must(d2v_device_alloc(b->dev, &b->arrays[b->count], bytes, &err), &err);
+	return b->arrays[b->count++];
+}
+
+// No zeros: products of those run faster than they ever will.
+static float *floats(bench *b, int64_t count) {
+	enum { PIECE = 1 << 20 };
+	static float host[PIECE];
+	if (host[1] == 0)
+		for (int i = 0; i < PIECE; i++)
+			host[i] = (float)((uint32_t)i * 2654435761u >> 8) * 0x1p-24f - 0.5f;
+	float *p = take(b, (size_t)count * sizeof *p);
+	for (int64_t at = 0; at < count; at += PIECE)
+		d2v_device_upload(b->dev, p + at, host, (size_t)(count - at < PIECE ? count - at : PIECE) * sizeof *p);
+	return p;
+}
+
+static d2v_real *reals(bench *b, int64_t count) {
+	float *from = floats(b, count);
+	d2v_real *to = take(b, (size_t)count * d2v_device_real_size(b->dev));
+	d2v_device_to_real(b->dev, to, from, (size_t)count);
+	d2v_error err = { 0 };
+	must(d2v_device_sync(b->dev, &err), &err);
+	d2v_device_free(b->dev, from);
+	b->arrays[b->count - 2] = to;
+	b->count--;
+	return to;
+}
+
+static void *table(bench *b, const void *host, size_t bytes) {
+	void *p = take(b, bytes);
+	d2v_device_upload(b->dev, p, host, bytes);
+	return p;
+}
+
+static void give_all(bench *b) {
+	while (b->count)
+		d2v_device_free(b->dev, b->arrays[--b->count]);
+}
+
+// Seconds of one call, the best of a few rounds.
+static double seconds_of(bench *b, body *run, const void *op) {
+	double best = INFINITY;
+	d2v_error err = { 0 };
+	for (int i = 0; i < REPEATS + 1; i++) { // the first warms up
+		must(d2v_device_sync(b->dev, &err), &err);
+		double start = d2v_clock();
+		for (int call = 0; call < CALLS; call++)
+			run(b->dev, op);
+		must(d2v_device_sync(b->dev, &err), &err);
+		best = i ? fmin(best, (d2v_clock() - start) / CALLS) : best;
+	}
+	return best;
+}
+
+static bool wanted(const bench *b, const char *name) {
+	for (char **word = b->words; *word; word++)
+		if (strstr(name, *word))
+			return true;
+	return !*b->words;
+}
+
+// flops > 0: held against products; otherwise bytes against copying.
+static void row(bench *b, const char *name, double flops, double bytes, body *run, const void *op) {
+	if (!wanted(b, name))
+		return;
+	double seconds = seconds_of(b, run, op), work = flops > 0 ? flops : bytes;
+	double ratio = work / seconds / (flops > 0 ? b->product_peak : b->copy_peak);
+	printf("%-34s %9.3f ms %8.1f %-8s %5.1f %% of %s\n", name, seconds * 1e3,
+		work / seconds * (flops > 0 ? 1e-12 : 1e-9), flops > 0 ? "TFLOP/s" : "GB/s", 100 * ratio,
+		flops > 0 ? "products" : "copying");
+	printf("{\"bench\":\"gpu\",\"op\":\"%s\",\"seconds\":%.6g,\"ratio\":%.4g,\"limit\":\"%s\"}\n", name, seconds, ratio,
+		flops > 0 ? "products" : "copying");
+	fflush(stdout);
+}
+
+static void pair(bench *b, const char *name, double flops, double back_flops, double bytes, double back_bytes,
+	body *forward, body *backward, const void *op) {
+	char back[64];
+	snprintf(back, sizeof back, "%s, backward", name);
+	row(b, name, flops, bytes, forward, op);
+	if (backward)
+		row(b, back, back_flops, back_bytes, backward, op);
+	give_all(b);
+}
+
+#define BODY(name, type) \
+	static void run_##name(d2v_device *dev, const void *op) { \
+		d2v_##name(dev, (const type *)op); \
+	}
+BODY(linear_forward, d2v_linear)
+BODY(linear_backward, d2v_linear)
+BODY(norm_forward, d2v_norm)
+BODY(norm_backward, d2v_norm)
+BODY(conv1d_forward, d2v_conv1d)
+BODY(conv1d_backward, d2v_conv1d)
+BODY(conv2d_forward, d2v_conv2d)
+BODY(conv2d_backward, d2v_conv2d)
+BODY(attention_forward, d2v_attention)
+BODY(attention_backward, d2v_attention)
+BODY(gather_forward, d2v_gather)
+BODY(gather_backward, d2v_gather)
+BODY(restore_forward, d2v_restore)
+BODY(restore_backward, d2v_restore)
+BODY(target_forward, d2v_target)
+BODY(adam_update, d2v_adam)
+BODY(ema_update, d2v_ema)
+
+typedef struct copying {
+	void *to, *from;
+	size_t bytes;
+} copying;
+static void run_copy(d2v_device *dev, const void *op) {
+	const copying *c = op;
+	d2v_device_copy(dev, c->to, c->from, c->bytes);
+}
+
+static void measure_peaks(bench *b) {
+	enum { N = 8192 };
+	d2v_linear op = { .rows = N, .in = N, .out = N };
+	op.x = reals(b, N * N), op.w = reals(b, N * N), op.y = reals(b, N * N);
+	b->product_peak = 2.0 * N * N * N / seconds_of(b, run_linear_forward, &op);
+	give_all(b);
+	copying c = { .bytes = (size_t)1 << 30 };
+	c.to = take(b, c.bytes), c.from = take(b, c.bytes);
+	b->copy_peak = 2.0 * (double)c.bytes / seconds_of(b, run_copy, &c);
+	give_all(b);
+	printf("%s: products of 8192^3 %.1f TFLOP/s, copying %.0f GB/s (read and written)\n", d2v_device_name(b->dev),
+		b->product_peak * 1e-12, b->copy_peak * 1e-9);
+	printf("{\"bench\":\"gpu\",\"device\":\"%s\",\"tflops\":%.6g,\"gbs\":%.6g}\n", d2v_device_name(b->dev),
+		b->product_peak * 1e-12, b->copy_peak * 1e-9);
+}
+
+// ---- operations
+
+static void linear(bench *b, const char *name, int64_t rows, int64_t in, int64_t out, bool gelu) {
+	d2v_linear op = { .rows = rows, .in = in, .out = out, .gelu = gelu };
+	if (!wanted(b, name))
+		return;
+	op.x = reals(b, rows * in), op.w = reals(b, out * in), op.bias = reals(b, out), op.y = reals(b, rows * out);
+	op.pre = gelu ? reals(b, rows * out) : NULL;
+	op.d_y = reals(b, rows * out), op.d_x = reals(b, rows * in);
+	op.d_w = floats(b, out * in), op.d_bias = floats(b, out);
+	double flops = 2.0 * (double)(rows * in * out);
+	pair(b, name, flops, 2 * flops, 0, 0, run_linear_forward, run_linear_backward, &op);
+}
+
+static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, bool bias) {
+	enum { HEADS = 12, WIDTH = 768 };
+	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = HEADS, .width = WIDTH };
+	int64_t all = rows * tokens * WIDTH;
+	if (!wanted(b, name))
+		return;
+	if (bias) {
+		int32_t *positions;
+		D2V_ASSERT(d2v_alloc(&positions, (size_t)(rows * tokens), sizeof *positions, NULL) == D2V_OK);
+		for (int64_t i = 0; i < rows * tokens; i++)
+			positions[i] = (int32_t)(i % tokens * 2);
+		op.positions = table(b, positions, (size_t)(rows * tokens) * sizeof *positions);
+		d2v_free(positions);
+		op.slope = floats(b, HEADS), op.scale = floats(b, HEADS), op.d_scale = floats(b, HEADS);
+	}
+	op.qkv = reals(b, 3 * all), op.out = reals(b, all), op.d_out = reals(b, all), op.d_qkv = reals(b, 3 * all);
+	op.lse = floats(b, rows * HEADS * tokens);
+	double flops = 4.0 * (double)(all * tokens);
+	pair(b, name, flops, 2.5 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
+}
+
+static void norm(bench *b, const char *name, int64_t rows, int64_t channels, bool residual, bool gelu) {
+	d2v_norm op = { .rows = rows, .channels = channels, .eps = 1e-5f, .gelu = gelu };
+	int64_t all = rows * channels;
+	double size = (double)all * (double)d2v_device_real_size(b->dev);
+	if (!wanted(b, name))
+		return;
+	op.x = reals(b, all), op.gain = reals(b, channels), op.bias = reals(b, channels), op.y = reals(b, all);
+	op.d_gain = floats(b, channels), op.d_bias = floats(b, channels);
+	op.mean = floats(b, rows), op.rstd = floats(b, rows), op.d_y = reals(b, all), op.d_sum = reals(b, all);
+	if (residual)
+		op.residual = reals(b, all), op.sum = reals(b, all), op.d_residual = reals(b, all);
+	pair(b, name, 0, 0, size * (residual ? 4 : 2), size * (residual ? 4 : 3), run_norm_forward, run_norm_backward, &op);
+}
+
+static void conv1d(bench *b, const char *name, d2v_conv1d op) {
+	int64_t weights = op.out * op.in / op.groups * op.kernel;
+	if (!wanted(b, name))
+		return;
+	op.steps_out = (op.steps_in + 2 * op.pad - op.kernel) / op.stride + 1;
+	op.x = reals(b, op.rows * op.steps_in * op.in), op.w = reals(b, weights);
+	op.y = reals(b, op.rows * op.steps_out * op.out), op.d_y = reals(b, op.rows * op.steps_out * op.out);
+	op.d_x = op.in > 1 ? reals(b, op.rows * op.steps_in * op.in) : NULL;
+	op.d_w = floats(b, weights);
+	double flops = 2.0 * (double)(op.rows * op.steps_out * weights);
+	pair(b, name, flops, flops * (op.in > 1 ? 2 : 1), 0, 0, run_conv1d_forward, run_conv1d_backward, &op);
+}
+
+static void conv2d(bench *b, const char *name, int64_t rows, int64_t side, int64_t width, int64_t kernel, int64_t groups) {
+	d2v_conv2d op = { .rows = rows, .height = side, .width = side, .in = width, .out = width, .kernel = kernel };
+	int64_t weights = width * width / groups * kernel * kernel, all = rows * side * side * width;
+	if (!wanted(b, name))
+		return;
+	op.groups = groups;
+	op.x = reals(b, all), op.w = reals(b, weights), op.y = reals(b, all), op.d_y = reals(b, all), op.d_x = reals(b, all);
+	op.d_w = floats(b, weights);
+	double flops = 2.0 * (double)(rows * side * side * weights);
+	pair(b, name, flops, 2 * flops, 0, 0, run_conv2d_forward, run_conv2d_backward, &op);
+}
+
+static void copies(bench *b) {
+	enum { B = 64, M = 8, T = 512, K = 266, D = 768 };
+	static int32_t keep[B * M * K], restore[B * M * T];
+	if (!wanted(b, "gather") && !wanted(b, "restore"))
+		return;
+	for (int i = 0; i < B * M * T; i++)
+		restore[i] = i % T;
+	for (int i = 0; i < B * M * K; i++)
+		keep[i] = i % K;
+	d2v_gather gather = { .batch = B, .clones = M, .tokens = T, .kept = K, .width = D };
+	d2v_restore back = { .rows = B * M, .tokens = T, .kept = K, .width = D, .noise_std = .01f };
+	gather.keep = back.keep = table(b, keep, sizeof keep);
+	gather.restore = back.restore = table(b, restore, sizeof restore);
+	gather.x = reals(b, (int64_t)B * T * D), gather.d_x = reals(b, (int64_t)B * T * D);
+	gather.out = reals(b, (int64_t)B * M * K * D), back.x = gather.out;
+	gather.d_out = reals(b, (int64_t)B * M * K * D), back.d_x = reals(b, (int64_t)B * M * K * D);
+	back.out = reals(b, (int64_t)B * M * T * D), back.d_out = back.out;
+	double size = (double)d2v_device_real_size(b->dev) * D, kept = size * B * M * K, all = size * B * M * T;
+	row(b, "gather 64x8 of 512", 0, kept * 2, run_gather_forward, &gather);
+	row(b, "gather 64x8 of 512, backward", 0, kept + size * B * T * 2, run_gather_backward, &gather);
+	row(b, "restore 64x8 of 512", 0, kept + all, run_restore_forward, &back);
+	row(b, "restore 64x8 of 512, backward", 0, kept * 2, run_restore_backward, &back);
+	give_all(b);
+}
+
+static void targets(bench *b) {
+	enum { B = 256, T = 196, D = 768, LAYERS = 10 };
+	const d2v_real *layers[LAYERS];
+	if (!wanted(b, "targets"))
+		return;
+	for (int i = 0; i < LAYERS; i++)
+		layers[i] = reals(b, (int64_t)B * (T + 1) * D);
+	d2v_target op = { .layers = layers, .count = LAYERS, .instance_norm_layer = true, .layer_norm_mean = true };
+	op.batch = B, op.tokens = T, op.extra_tokens = 1, op.width = D;
+	op.y = floats(b, (int64_t)B * T * D);
+	double size = (double)B * T * D;
+	row(b, "targets of 10 layers", 0, size * (LAYERS * (double)d2v_device_real_size(b->dev) + 4), run_target_forward, &op);
+	give_all(b);
+}
+
+static void parameters(bench *b) {
+	enum { COUNT = 93783308 };
+	static const d2v_range all = { 0, COUNT };
+	if (!wanted(b, "Adam") && !wanted(b, "teacher"))
+		return;
+	d2v_adam op = { .ranges = &all, .range_count = 1, .lr = 1e-9, .beta1 = .9, .beta2 = .98, .eps = 1e-6 };
+	op.grad_scale = 1, op.step = 1000;
+	op.param = floats(b, COUNT), op.grad = floats(b, COUNT), op.m = floats(b, COUNT), op.v = floats(b, COUNT);
+	op.working = reals(b, COUNT);
+	d2v_ema ema = { .teacher_ranges = &all, .student_ranges = &all, .range_count = 1, .rate = 1e-4 };
+	ema.teacher = op.m, ema.student = op.param, ema.working = op.working;
+	row(b, "Adam, 93.8 M parameters", 0, 30.0 * COUNT, run_adam_update, &op);
+	row(b, "teacher's move, 93.8 M parameters", 0, 14.0 * COUNT, run_ema_update, &ema);
+	give_all(b);
+}
+
+static void operations(bench *b) {
+	linear(b, "qkv 163840x768x2304", 163840, 768, 2304, false);
+	linear(b, "out 163840x768x768", 163840, 768, 768, false);
+	linear(b, "fc1+gelu 163840x768x3072", 163840, 768, 3072, true);
+	linear(b, "fc2 163840x3072x768", 163840, 3072, 768, false);
+	attention(b, "attention 4096x12, 40 tokens", 4096, 40, false);
+	attention(b, "attention 256x12, 197 tokens", 256, 197, false);
+	attention(b, "attention 512x12, 266 tokens", 512, 266, false);
+	attention(b, "attention 320x12, 310 tokens, alibi", 320, 310, true);
+	attention(b, "attention 64x12, 620 tokens, alibi", 64, 620, true);
+	attention(b, "attention 64x12, 999 tokens, alibi", 64, 999, true);
+	conv2d(b, "image decoder 14x14x768, 3x3, g16", 1024, 14, 768, 3, 16);
+	conv1d(b, "positions 620x768, k19, g16", (d2v_conv1d){ .rows = 320, .steps_in = 620, .in = 768, .out = 768, .kernel = 19,
+		.stride = 1, .pad = 9, .groups = 16 });
+	conv1d(b, "audio decoder 620x384, k7, g16", (d2v_conv1d){ .rows = 320, .steps_in = 620, .in = 384, .out = 384, .kernel = 7,
+		.stride = 1, .pad = 3, .groups = 16 });
+	conv1d(b, "text decoder 512x768, k9", (d2v_conv1d){ .rows = 128, .steps_in = 512, .in = 768, .out = 768, .kernel = 9,
+		.stride = 1, .pad = 4, .groups = 1 });
+	conv1d(b, "extractor 0: 1 to 512, k10, s5", (d2v_conv1d){ .rows = 20, .steps_in = 198400, .in = 1, .out = 512,
+		.kernel = 10, .stride = 5, .groups = 1 });
+	conv1d(b, "extractor 1: 512, k3, s2", (d2v_conv1d){ .rows = 20, .steps_in = 39679, .in = 512, .out = 512, .kernel = 3,
+		.stride = 2, .groups = 1 });
+	norm(b, "layer norm 163840x768", 163840, 768, false, false);
+	norm(b, "layer norm+residual 163840x768", 163840, 768, true, false);
+	norm(b, "layer norm+gelu 800000x512", 800000, 512, false, true);
+	copies(b);
+	targets(b);
+	parameters(b);
+}
+
+// ---- whole steps
+
+typedef struct published {
+	const char *recipe;
+	int32_t samples, length, tokens;
+} published;
+
+static d2v_status set_speech(d2v_synthetic_options *options, const d2v_modality_config *own, d2v_error *err) {
+	d2v_conv_spec spec;
+	D2V_TRY(d2v_conv_spec_parse(own->feature_encoder_spec, &spec, err));
+	for (int i = 0; i < spec.count; i++)
+		options->frames.layer[i] =
+			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
+	options->frames.count = spec.count;
+	return D2V_OK;
+}
+
+static d2v_status open_source(d2v_source **source, const d2v_config *config, const published *p, d2v_error *err) {
+	d2v_modality modality = (d2v_modality)config->model.supported_modality;
+	const d2v_modality_config *own = d2v_model_config_modality(&config->model, modality);
+	d2v_synthetic_options options = { .modality = modality, .seed = 1, .repeat = 2, .samples = p->samples };
+	options.clones = (int32_t)config->model.clone_batch;
+	options.masks = (d2v_mask_settings){ .mask_prob = own->mask_prob, .mask_prob_adjust = own->mask_prob_adjust,
+		.mask_length = (int32_t)own->mask_length, .inverse_mask = own->inverse_mask };
+	options.length = p->length, options.tokens = p->tokens;
+	if (modality == D2V_AUDIO)
+		D2V_TRY(set_speech(&options, own, err));
+	if (modality == D2V_IMAGE)
+		options.side = (int32_t)own->input_size, options.patch = (int32_t)own->patch_size;
+	if (modality == D2V_TEXT)
+		options.vocabulary = (int32_t)own->vocab_size;
+	return d2v_synthetic_source_open(source, &options, err);
+}
+
+static d2v_status one_step(d2v_model *model, d2v_optimizer *optimizer, d2v_source *source, uint64_t update,
+	double *seconds, double *flops, d2v_error *err) {
+	const d2v_batch *batch;
+	d2v_step_result result;
+	d2v_optimizer_result optimized;
+	D2V_TRY(d2v_source_next(source, &batch, err));
+	double start = d2v_clock();
+	d2v_model_move_teacher(model, update);
+	d2v_model_zero_gradients(model);
+	d2v_status status = d2v_model_step(model, batch, update, &result, err);
+	if (status == D2V_OK)
+		status = d2v_optimizer_update(optimizer, (double)result.sample_size, 1e-4, &optimized, err);
+	if (status == D2V_OK)
+		status = d2v_device_sync(d2v_model_device(model), err);
+	*seconds = d2v_clock() - start;
+	*flops = result.flops;
+	d2v_source_give(source, batch);
+	return status;
+}
+
+static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
+	d2v_config *config = NULL;
+	d2v_model *model = NULL;
+	d2v_optimizer *optimizer = NULL;
+	d2v_source *source = NULL;
+	double best = INFINITY, seconds = 0, flops = 0;
+	d2v_optimizer_config adam = { .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.98, .adam_eps = 1e-6, .weight_decay = 0.01 };
+	adam.decay_all = true;
+	d2v_status status = d2v_alloc_zero(&config, 1, sizeof *config, err);
+	if (status == D2V_OK)
+		status = d2v_recipe_load(config, p->recipe, NULL, 0, err);
+	if (status == D2V_OK)
+		status = d2v_model_new(&model, b->dev, &config->model, err);
+	if (status == D2V_OK)
+		status = d2v_model_init(model, err);
+	if (status == D2V_OK)
+		status = d2v_optimizer_new(&optimizer, model, &adam, err);
+	if (status == D2V_OK)
+		status = open_source(&source, config, p, err);
+	for (uint64_t i = 0; status == D2V_OK && i < 2 + REPEATS; i++) {
+		status = one_step(model, optimizer, source, i, &seconds, &flops, err);
+		best = i < 2 ? best : fmin(best, seconds);
+	}
+	if (status == D2V_OK) {
+		printf("%-34s %9.1f ms %8.1f TFLOP/s  %5.1f %% of products, %.1f %% of 989 (%.1f TFLOP a step)\n", p->recipe,
+			best * 1e3, flops / best * 1e-12, 100 * flops / best / b->product_peak, 100 * flops / best / DATASHEET,
+			flops * 1e-12);
+		printf("{\"bench\":\"gpu_step\",\"recipe\":\"%s\",\"seconds\":%.6g,\"tflop\":%.6g,\"ratio\":%.4g,\"mfu\":%.4g}\n",
+			p->recipe, best, flops * 1e-12, flops / best / b->product_peak, flops / best / DATASHEET);
+		fflush(stdout);
+	}
+	d2v_source_close(source);
+	d2v_optimizer_free(optimizer);
+	d2v_model_free(model);
+	d2v_free(config);
+	return status;
+}
+
+static void whole_steps(bench *b) {
+	static const published list[] = {
+		{ "image-base", 256, 0, 0 },     // 256 pictures x 16 copies
+		{ "audio-base", 40, 200000, 0 }, // 500 s x 8
+		{ "text-base", 64, 0, 512 },
+	};
+	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+		d2v_error err = { 0 };
+		if (wanted(b, list[i].recipe) && whole_step(b, &list[i], &err) != D2V_OK) {
+			printf("%-34s %s\n", list[i].recipe, err.text);
+			b->failed = true;
+		}
+	}
+}
+
+int main(int argc, char **argv) {
+	bench b = { .words = argv + (argc > 1 ? 2 : 1) };
+	d2v_error err = { 0 };
+	must(d2v_device_open(&b.dev, argc > 1 ? argv[1] : "cuda", &err), &err);
+	measure_peaks(&b);
+	operations(&b);
+	whole_steps(&b);
+	d2v_device_close(b.dev);
+	return b.failed ? 1 : 0;
+}

@@ -1,0 +1,82 @@
+#!/usr/bin/env bash
+# Everything a GPU can be asked, in one go (`make check-gpu`, or ./check-gpu of a bundle on a machine with nothing but the
+# driver): every operation against the plain references, every golden case, training on the CPU and on the GPU side by
+# side, the same bytes twice and after a resume, and compute-sanitizer over the operations. Ends with a table and
+# 'N passed, N failed'. DEVICE=cuda:1 takes another GPU; SANITIZE=no leaves the last part out.
+#     OBJ=build/cuda BIN=build/bin tests/gpu/check_gpu.sh
+set -u
+: "${OBJ:?OBJ is the folder of the test programs}" "${BIN:?BIN is the folder of the programs}"
+device=${DEVICE:-cuda:0}
+dir=$(mktemp -d "${TMPDIR:-/tmp}/d2v-gpu.XXXXXX")
+trap 'rm -rf "$dir"' EXIT
+passed=0 failed=0 table=()
+
+# Runs a check; its output is shown when it fails.
+check() { # NAME COMMAND...
+	local name=$1 started=$SECONDS
+	shift
+	if "$@" >"$dir/log" 2>&1; then
+		passed=$((passed + 1)) table+=("$(printf '%-44s passed  %4d s' "$name" $((SECONDS - started)))")
+	else
+		failed=$((failed + 1)) table+=("$(printf '%-44s FAILED  %4d s' "$name" $((SECONDS - started)))")
+		echo "== $name"
+		tail -n 40 "$dir/log" | sed 's/^/    | /'
+	fi
+}
+
+command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
+for test in "$OBJ"/tests/kernels/test_*; do
+	case $test in *.o | *.d) continue ;; esac
+	for precision in f32 bf16; do
+		check "${test##*/} $precision" env D2V_TEST_DEVICE="$device:$precision" "$test"
+	done
+done
+for precision in f32 tf32 bf16; do
+	check "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
+done
+
+# ---- training
+
+"$OBJ/tests/e2e/helper_speech_set" "$dir/data" 24 8000 32000 >/dev/null 2>&1
+train() { # DEVICE SAVE_DIR [KEY=VALUE...]
+	"$BIN/d2v-train" audio-tiny task.data="$dir/data" task.min_sample_size=8000 task.max_sample_size=32000 \
+		dataset.max_tokens=128000 optimization.max_update=50 common.log_interval=1 lr_scheduler.warmup_updates=5 \
+		d2v.device="$1" checkpoint.save_dir="$2" "${@:3}"
+}
+losses() { sed -n 's/.*"loss": *\([0-9.e+-]*\).*/\1/p' "$1/metrics.jsonl"; }
+# The largest relative difference of two runs' losses is below the limit.
+same_losses() { # DIR DIR LIMIT
+	paste <(losses "$1") <(losses "$2") | awk -v limit="$3" '
+		{ d = ($1 - $2) / $1; if (d < 0) d = -d; if (d > worst) worst = d; n++ }
+		END { printf "%d losses, largest difference %g, allowed %g\n", n, worst, limit; exit !(n >= 50 && worst <= limit) }'
+}
+check "50 updates on the CPU" train cpu "$dir/cpu"
+check "50 updates f32" train "$device:f32" "$dir/f32"
+check "50 updates bf16" train "$device" "$dir/bf16"
+check "losses: CPU and f32" same_losses "$dir/cpu" "$dir/f32" 0.001
+check "losses: CPU and bf16" same_losses "$dir/cpu" "$dir/bf16" 0.01
+check "50 updates bf16 again" train "$device" "$dir/again"
+check "the same bytes twice" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/again/checkpoint_last.safetensors"
+# Ended by a limit on time, not on updates: the schedule must not change.
+resumed() {
+	(train "$device" "$dir/resumed" checkpoint.save_interval_updates=10 & child=$!
+	 while [ ! -e "$dir/resumed/checkpoint_20.safetensors" ] && kill -0 $child 2>/dev/null; do sleep 0.05; done
+	 kill -9 $child 2>/dev/null; wait $child)
+	train "$device" "$dir/resumed" checkpoint.save_interval_updates=10
+	cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/resumed/checkpoint_last.safetensors"
+}
+check "the same bytes after a kill and a resume" resumed
+
+# ---- compute-sanitizer
+
+if [ "${SANITIZE:-yes}" = yes ] && command -v compute-sanitizer >/dev/null; then
+	for tool in memcheck racecheck; do
+		for test in attention conv1d conv2d embedding losses masked_copies norm targets; do
+			check "$tool $test" env D2V_TEST_DEVICE="$device" compute-sanitizer --tool $tool --error-exitcode 9 \
+				"$OBJ/tests/kernels/test_$test"
+		done
+	done
+fi
+printf '%s\n' "${table[@]}"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# FOLDER OUT.tar.gz: packs what `make bundle` built in FOLDER: bin/ (programs), build/ (tests and benchmark, in the folders
+# the scripts expect), lib/ (shared libraries but those of CUDA, the driver and the C library), the golden cases, and two
+# scripts, ./check-gpu and ./bench-gpu.
+set -euo pipefail
+from=$1 out=$2
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+to=$dir/d2v
+mkdir -p "$to/bin" "$to/lib" "$to/build/tests/kernels" "$to/build/tests/golden" "$to/build/tests/gpu" "$to/build/tests/e2e" "$to/tests/golden"
+cp "$from"/bin/d2v-* "$to/bin/"
+for program in "$from"/tests/kernels/test_* "$from"/tests/golden/test_* "$from"/tests/gpu/bench_gpu "$from"/tests/e2e/helper_speech_set; do
+	case $program in *.o | *.d) continue ;; esac
+	cp "$program" "$to/build/${program#"$from"/}"
+done
+strip "$to"/bin/* $(find "$to/build" -type f)
+cp -r tests/golden/data "$to/tests/golden/"
+cp tests/gpu/check_gpu.sh "$to/"
+# The toolkit's own and the driver's are on the GPU machine; libstdc++, libgomp and libgcc may be older there than ours.
+ldd "$to"/bin/* "$to"/build/tests/*/* | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u |
+	grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux-x86-64|libcuda|libcublas|libcublasLt|libcudart|libcudnn|libnccl)\.so' |
+	xargs -I{} cp -L {} "$to/lib/"
+cat >"$to/check-gpu" <<'SCRIPT'
+#!/usr/bin/env bash
+cd "$(dirname "$0")" || exit 1
+export LD_LIBRARY_PATH=$PWD/lib:${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64
+OBJ=$PWD/build BIN=$PWD/bin exec ./check_gpu.sh
+SCRIPT
+cat >"$to/bench-gpu" <<'SCRIPT'
+#!/usr/bin/env bash
+cd "$(dirname "$0")" || exit 1
+export LD_LIBRARY_PATH=$PWD/lib:${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64
+exec build/tests/gpu/bench_gpu "${@:-cuda}"
+SCRIPT
+chmod +x "$to/check-gpu" "$to/bench-gpu"
+mkdir -p "$(dirname "$out")"
+tar -czf "$out" -C "$dir" --sort=name --owner=0 --group=0 --numeric-owner d2v
+ls -l "$out" | awk '{ printf "%s: %.1f MB\n", $NF, $5 / 1e6 }'

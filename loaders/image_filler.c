@@ -7,7 +7,8 @@
 
 #include <string.h>
 
-#define AHEAD 8 // records asked for before they are read
+// Records asked for before they are read: 3.5 MB of ImageNet, about what the kernel reads ahead of a plain read.
+#define AHEAD 32
 
 typedef struct image_filler {
 	d2v_filler filler;

@@ -2,10 +2,13 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/parallel.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+
+#define PARTS_PER_THREAD 4 // fewer shards are opened without threads
 
 typedef struct part { // one shard
 	char *path;
@@ -13,7 +16,8 @@ typedef struct part { // one shard
 	const char *file;
 	d2v_shard_facts facts; // by the manifest
 	uint64_t first;
-	d2v_shard *shard; // NULL: nothing of it can be read
+	d2v_shard *shard;  // NULL: nothing of it can be read
+	d2v_status status; // of loading it
 	d2v_error damage;
 } part;
 
@@ -101,24 +105,29 @@ static d2v_status check_facts(const part *at, d2v_error *err) {
 	return D2V_OK;
 }
 
+// Rows of a part that cannot be read are zero.
 static d2v_status load_part(part *at, d2v_index_row *rows, bool forgiving, d2v_error *err) {
-	d2v_index_row *own = NULL;
-	uint64_t count;
 	D2V_TRY(forgiving ? d2v_shard_open_damaged(&at->shard, at->path, err) : d2v_shard_open(&at->shard, at->path, err));
 	d2v_status status = check_facts(at, err);
 	if (status == D2V_OK)
-		status = d2v_shard_read_index(at->shard, &own, &count, err);
+		status = d2v_shard_read_rows(at->shard, rows, err);
 	if (status != D2V_OK) {
 		d2v_shard_close(at->shard);
 		at->shard = NULL;
 		return status;
 	}
-	if (count)
-		memcpy(rows, own, count * sizeof *rows);
-	d2v_free(own);
 	if (d2v_shard_damage(at->shard))
 		return d2v_fail(err, D2V_CORRUPT, "%s", d2v_shard_damage(at->shard));
 	return D2V_OK;
+}
+
+static void load_turn(void *context, size_t i) {
+	d2v_dataset *dataset = context;
+	part *at = &dataset->parts[i];
+	d2v_index_row *rows = dataset->rows + at->first;
+	at->status = load_part(at, rows, dataset->max_damages > 0, &at->damage);
+	if (!at->shard && at->facts.records)
+		memset(rows, 0, at->facts.records * sizeof *rows);
 }
 
 // A shard that is damaged or gone may be forgiven; no memory and no rights may not.
@@ -126,15 +135,27 @@ static bool is_damage(d2v_status status) {
 	return d2v_status_is_skippable(status) || status == D2V_NOT_FOUND || status == D2V_UNSUPPORTED;
 }
 
+// What is wrong with a part that is not forgiven, in the words for that.
+static d2v_status fail_part(d2v_dataset *dataset, part *at, d2v_error *err) {
+	if (dataset->max_damages && is_damage(at->status)) {
+		d2v_shard_close(at->shard);
+		at->shard = NULL;
+		d2v_status status = load_part(at, dataset->rows + at->first, false, err);
+		if (status != D2V_OK)
+			return status;
+	}
+	return d2v_fail(err, at->status, "%s", at->damage.text);
+}
+
 static d2v_status load_parts(d2v_dataset *dataset, d2v_error *err) {
+	int processors = d2v_parallel_processors(), most = (int)(dataset->part_count / PARTS_PER_THREAD);
+	d2v_parallel_for(dataset->part_count, most < processors ? most : processors, load_turn, dataset);
 	for (size_t i = 0; i < dataset->part_count; i++) {
 		part *at = &dataset->parts[i];
-		d2v_status status =
-			load_part(at, dataset->rows + at->first, dataset->damages < dataset->max_damages, &at->damage);
-		if (status == D2V_OK)
+		if (at->status == D2V_OK)
 			continue;
-		if (!is_damage(status) || dataset->damages == dataset->max_damages)
-			return d2v_fail(err, status, "%s", at->damage.text);
+		if (!is_damage(at->status) || dataset->damages == dataset->max_damages)
+			return fail_part(dataset, at, err);
 		dataset->damages++;
 	}
 	return D2V_OK;
@@ -152,7 +173,7 @@ static d2v_status open_all(d2v_dataset *dataset, const char *path, const char *s
 			return d2v_fail(err, D2V_CORRUPT, "%s: has %llu bytes, its manifest says %llu", dataset->parts[i].path,
 				(unsigned long long)size, (unsigned long long)dataset->parts[i].facts.bytes);
 	}
-	D2V_TRY(d2v_alloc_zero(&dataset->rows, dataset->records, sizeof *dataset->rows, err));
+	D2V_TRY(d2v_alloc(&dataset->rows, dataset->records, sizeof *dataset->rows, err));
 	D2V_TRY(d2v_alloc_zero(&dataset->verified, dataset->records / 64 + 1, sizeof *dataset->verified, err));
 	return load_parts(dataset, err);
 }
@@ -198,7 +219,7 @@ uint64_t d2v_dataset_damages(const d2v_dataset *dataset) {
 
 const char *d2v_dataset_damage(const d2v_dataset *dataset, uint64_t index) {
 	for (size_t i = 0; i < dataset->part_count; i++)
-		if (dataset->parts[i].damage.status != D2V_OK && index-- == 0)
+		if (dataset->parts[i].status != D2V_OK && index-- == 0)
 			return dataset->parts[i].damage.text;
 	return NULL;
 }

@@ -248,29 +248,34 @@ static d2v_index_row row_from_record(d2v_shard *shard, uint64_t ordinal) {
 		.flags = record.flags };
 }
 
-d2v_status d2v_shard_read_index(d2v_shard *shard, d2v_index_row **rows, uint64_t *count, d2v_error *err) {
+d2v_status d2v_shard_read_rows(d2v_shard *shard, d2v_index_row *rows, d2v_error *err) {
 	uint64_t records = d2v_shard_records(shard);
-	d2v_index_row *made;
-	*rows = NULL;
-	*count = 0;
-	D2V_TRY(d2v_alloc(&made, records, sizeof *made, err));
 	for (uint64_t block = 0; block < d2v_shard_index_blocks(records); block++) {
 		d2v_error damage = { 0 };
 		uint64_t first = block * D2V_INDEX_BLOCK, left = records - first;
 		size_t size = left < D2V_INDEX_BLOCK ? left : D2V_INDEX_BLOCK;
-		if (d2v_shard_read_block(shard, block, made + first, size, &damage) == D2V_OK)
+		if (d2v_shard_read_block(shard, block, rows + first, size, &damage) == D2V_OK)
 			continue;
 		d2v_error_prefix(&damage, "block %llu of its index", (unsigned long long)block);
-		d2v_status status = meet_damage(shard, &damage, err);
-		if (status != D2V_OK) {
-			d2v_free(made);
-			return status;
-		}
+		D2V_TRY(meet_damage(shard, &damage, err));
 		for (size_t i = 0; i < size; i++)
-			made[first + i] = row_from_record(shard, first + i);
+			rows[first + i] = row_from_record(shard, first + i);
+	}
+	return D2V_OK;
+}
+
+d2v_status d2v_shard_read_index(d2v_shard *shard, d2v_index_row **rows, uint64_t *count, d2v_error *err) {
+	d2v_index_row *made;
+	*rows = NULL;
+	*count = 0;
+	D2V_TRY(d2v_alloc(&made, d2v_shard_records(shard), sizeof *made, err));
+	d2v_status status = d2v_shard_read_rows(shard, made, err);
+	if (status != D2V_OK) {
+		d2v_free(made);
+		return status;
 	}
 	*rows = made;
-	*count = records;
+	*count = d2v_shard_records(shard);
 	return D2V_OK;
 }
 

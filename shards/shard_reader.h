@@ -32,6 +32,8 @@ d2v_shard_facts d2v_shard_facts_read(const d2v_shard *shard);
 d2v_status d2v_shard_meta(d2v_shard *shard, json_t **meta, d2v_error *err);
 // All rows, checked against their digests. *rows: d2v_free.
 d2v_status d2v_shard_read_index(d2v_shard *shard, d2v_index_row **rows, uint64_t *count, d2v_error *err);
+// The same into the caller's d2v_shard_records rows, which after a failure hold anything.
+d2v_status d2v_shard_read_rows(d2v_shard *shard, d2v_index_row *rows, d2v_error *err);
 
 d2v_status d2v_shard_view_new(d2v_shard_view **view, d2v_shard *shard, d2v_error *err);
 void d2v_shard_view_free(d2v_shard_view *view);

@@ -93,7 +93,7 @@ static d2v_status fill(const image_data *data, d2v_manifest *manifest, d2v_error
 	d2v_manifest_split *split;
 	D2V_TRY(d2v_manifest_add_split(manifest, "train", &split, err));
 	for (int i = 0; i < IMAGE_DATA_CLASSES; i++) {
-		char name[16];
+		char name[32];
 		snprintf(name, sizeof name, "class%d", i);
 		D2V_TRY(d2v_manifest_add_class(manifest, name, NULL, err));
 	}

@@ -2,7 +2,7 @@
 # The whole way in a few minutes: speech in, shards, a look inside, a data2vec 2.0 model learning from it.
 # `make demo` calls this. DEMO_SPEECH=archive takes a LibriSpeech archive of yours; otherwise the corpus is spoken by
 # espeak-ng in LibriSpeech's layout, so that no network is needed. The training is as long as this machine does in about
-# two minutes, 60 to 400 updates; DEMO_UPDATES says how long instead.
+# two minutes, 60 to 240 updates; DEMO_UPDATES says how long instead.
 set -euo pipefail
 bin=${BIN:-build/bin}
 dir=${DEMO_DIR:-build/demo}
@@ -14,7 +14,7 @@ updates_in_two_minutes() { # DATASET
 	local per_hour
 	per_hour=$("$bin/d2v-train" audio-tiny --plan --json task.data="$1" | sed -n 's/.*"updates_per_hour": *\([0-9]*\).*/\1/p')
 	local updates=$((${per_hour:-0} / 30))
-	echo $((updates < 60 ? 60 : updates > 400 ? 400 : updates))
+	echo $((updates < 60 ? 60 : updates > 240 ? 240 : updates))
 }
 
 step() { printf '\n\033[1m%s\033[0m\n' "$1"; }
@@ -88,7 +88,7 @@ step "4. A data2vec 2.0 model learns from it, for about two minutes (Ctrl-C save
 [ -n "$updates" ] || updates=$(updates_in_two_minutes "$dir/data")
 echo "$updates" >"$dir/updates"
 run "$bin/d2v-train" audio-tiny task.data="$dir/data" checkpoint.save_dir="$dir/run" \
-	optimization.max_update="$updates" lr_scheduler.warmup_updates=$((updates / 10 + 1))
+	optimization.max_update="$updates" lr_scheduler.warmup_updates=$((updates / 8))
 
 step "5. What was made"
 first=$(head -n 1 "$dir/run/metrics.jsonl") last=$(tail -n 1 "$dir/run/metrics.jsonl")

@@ -92,13 +92,14 @@ run "$bin/d2v-train" audio-tiny task.data="$dir/data" checkpoint.save_dir="$dir/
 
 step "5. What was made"
 first=$(head -n 1 "$dir/run/metrics.jsonl") last=$(tail -n 1 "$dir/run/metrics.jsonl")
+rounded() { LC_ALL=C printf "%.2f" "$1"; }
 field() { sed -n "s/.*\"$2\": *\([-0-9.e+]*\).*/\1/p" <<<"$1"; }
 cat <<EOF
   $dir/data                 the data set: dataset.json and LMDB shards
   $dir/first.wav            its first utterance
   $dir/run                  checkpoints, metrics.jsonl, TensorBoard events
-  loss                      $(field "$first" loss) at update $(field "$first" update), $(field "$last" loss) at update $(field "$last" update)
-  spread of predictions     $(field "$first" pred_var) before, $(field "$last" pred_var) after (0 would be a collapse)
+  loss                      $(rounded "$(field "$first" loss)") at update $(field "$first" update), $(rounded "$(field "$last" loss)") at update $(field "$last" update)
+  spread of predictions     $(rounded "$(field "$first" pred_var)") before, $(rounded "$(field "$last" pred_var)") after (0 would be a collapse)
 
   Next, the real thing:
     $bin/d2v-ingest librispeech --splits train-clean-100 --out librispeech     # 6.4 GB download, resumes

@@ -79,6 +79,7 @@ run "$bin/d2v-ingest" librispeech --from "$speech" --out "$dir/data"
 step "3. A look inside"
 run "$bin/d2v-shard" stat "$dir/data"
 run "$bin/d2v-shard" ls "$dir/data" --limit 3
+rm -f "$dir/first.wav"
 run "$bin/d2v-shard" show "$dir/data" 0 --out "$dir/first.wav"
 run "$bin/d2v-shard" verify "$dir/data"
 

@@ -43,9 +43,9 @@ static void write_text(const char *folder, const char *name, const char *text, s
 	assert_ok(d2v_file_replace(path, text, size, &err));
 }
 
-// Two megabytes of tokens, so that there are several shards; JSON lines, one of them bad; a damaged packed file.
+// Enough tokens that there are several shards; JSON lines, one of them bad; a damaged packed file.
 static void write_corpus(const char *folder) {
-	static char large[600000];
+	static char large[200000];
 	static const char lines[] = "{\"text\": \"one\\ntwo\"}\nbad\n{\"text\": \"\"}\n{\"text\": \"three\"}\n";
 	for (size_t i = 0; i < sizeof large; i++)
 		large[i] = i % 61 == 60 ? '\n' : i % 7 ? 'w' : ' ';
@@ -70,7 +70,7 @@ static d2v_status ingest(const char *from, const char *bpe, const char *out, boo
 	options.store = d2v_tokenizer_codec(tokenizer);
 	options.sources = &source;
 	options.source_count = 1;
-	options.shard_size = 1 << 19;
+	options.shard_size = 1 << 17;
 	options.max_rejected = 2;
 	options.max_rejected_is_percent = false;
 	options.quiet = true;
@@ -125,7 +125,7 @@ static void walk_all(void **state, void (*fail_after)(long), d2v_status expected
 	assert_int_equal(w.whole.empty, 1);
 	assert_true(w.whole.shards >= 3);
 	while (!fail_at(&w, n, fail_after, expected))
-		n += 1 + n / 7;
+		n += 1 + n / 5;
 	assert_true(n > 10); // the harness can fail
 	print_message("# up to place %ld\n", n);
 }

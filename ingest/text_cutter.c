@@ -125,11 +125,12 @@ static d2v_status read_block(d2v_text_cutter *cutter, d2v_error *err) {
 static d2v_status fill(d2v_text_cutter *cutter, d2v_error *err) {
 	for (;;) {
 		size_t room = PIECE - cutter->size, size = cutter->block_size < room ? cutter->block_size : room;
-		if (size)
+		if (size) {
 			memcpy(cutter->text + cutter->size, cutter->block, size);
-		cutter->size += size;
-		cutter->block += size;
-		cutter->block_size -= size;
+			cutter->size += size;
+			cutter->block += size;
+			cutter->block_size -= size;
+		}
 		if (cutter->size == PIECE || cutter->ended || cutter->bad || cutter->end_count == PIECE / 4)
 			return D2V_OK;
 		D2V_TRY(read_block(cutter, err));

@@ -67,7 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
 	if (size < 2)
 		return 0;
 	size_t total =
-		bytes[0] < 8 ? D2V_CUTTER_PIECE + bytes[0] * (D2V_CUTTER_PIECE / 5) : (size - 1) * (bytes[0] % 5 + 1);
+		bytes[0] < 4 ? D2V_CUTTER_PIECE + bytes[0] * (D2V_CUTTER_PIECE / 5) : (size - 1) * (bytes[0] % 5 + 1);
 	given whole = { bytes + 1, size - 1, total, 0, 1 << 16 }, single = { bytes + 1, size - 1, total, 0, 7 };
 	lines a = cut(&whole, &empty_whole), b = cut(&single, &empty_single);
 	D2V_ASSERT(memcmp(&a, &b, sizeof a) == 0 && empty_whole == empty_single);

@@ -47,7 +47,7 @@ static void test_nudged_weight_is_caught(void **state) {
 		{ DATA "image-tiny", "modality_encoders.IMAGE.context_encoder.norm.weight" },
 		{ DATA "image-tiny", "modality_encoders.IMAGE.decoder.blocks.1.0.weight" },
 		{ DATA "text-tiny", "modality_encoders.TEXT.local_encoder.embed_positions.weight" },
-		{ DATA "multi", "modality_encoders.TEXT.decoder.proj.2.bias" },
+		{ DATA "multi", "modality_encoders.TEXT.local_encoder.layernorm_embedding.weight" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		golden_report report;

@@ -58,7 +58,8 @@
 		BOOL(M "decoder.decoder_residual", m.decoder.decoder_residual, "true", "residuals where widths agree"), \
 		INT(M "decoder.projection_layers", m.decoder.projection_layers, 1, 8, "1", "linear layers after them"), \
 		REAL(M "decoder.projection_ratio", m.decoder.projection_ratio, 0.01, 64, "2", "width of the middle ones"), \
-		FIXED(M "decoder.add_positions_masked", "false"), FIXED(M "decoder.add_positions_all", "false")
+		FIXED(M "decoder.add_positions_masked", "false"), FIXED(M "decoder.add_positions_all", "false"), \
+		FIXED(M "decoder.final_layer_norm", "false")
 
 // Names and defaults of fairseq's Data2VecMultiConfig, D2vAudioConfig, D2vImageConfig and D2vTextConfig.
 const d2v_field d2v_model_fields[] = {

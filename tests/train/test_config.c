@@ -191,7 +191,8 @@ static void test_fairseq_other_tasks(void **state) {
 		"%sdataset: {batch_size: 16, skip_invalid_size_inputs_valid_test: true}\n"
 		"optimizer: {_name: composite, dynamic_groups: true, groups: {default: %s}}\ntask: {%s}\n"
 		"model: {supported_modality: IMAGE, cls_loss: 0.01, modalities: {image: {patch_size: 14, inverse_mask: true, "
-		"num_extra_tokens: 1, decoder: {decoder_dim: 768, decoder_groups: 16}}}}\n",
+		"num_extra_tokens: 1, decoder: {decoder_dim: 768, final_layer_norm: false, "
+		"decoder_groups: 16}}}}\n",
 		head, group, picture_task);
 	read_text(yaml);
 	assert_ok(d2v_config_resolve(&config, &err));
@@ -204,7 +205,8 @@ static void test_fairseq_other_tasks(void **state) {
 	snprintf(yaml, sizeof yaml,
 		"%sdataset: {batch_size: 4, ignore_unused_valid_subsets: true}\n"
 		"optimizer: {_name: composite, groups: {default: %s, decoder: %s}}\ntask: {%s}\n"
-		"model: {supported_modality: TEXT, loss_beta: 4, loss_scale: 1, modalities: {text: {mask_prob: 0.48, "
+		"model: {supported_modality: TEXT, decoder_group: true, loss_beta: 4, loss_scale: 1, modalities: {text: "
+		"{mask_prob: 0.48, "
 		"mask_length: 1, decoder: {decoder_groups: 1}}}}\n",
 		head, group, group, text_task);
 	read_text(yaml);

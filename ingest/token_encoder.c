@@ -9,7 +9,8 @@
 struct d2v_token_encoder {
 	d2v_bpe_encoder *bpe;
 	d2v_codec codec;
-	d2v_ids ids; // of a line
+	d2v_ids ids;                    // of a line
+	const unsigned char *piece_end; // of the piece that the line is in
 	d2v_token_run run;
 };
 
@@ -75,7 +76,8 @@ static d2v_status put_line(void *context, const unsigned char *line, size_t size
 	d2v_token_encoder *encoder = context;
 	encoder->ids.count = 0;
 	if (size)
-		D2V_TRY(d2v_bpe_encode(encoder->bpe, line, size, &encoder->ids, err));
+		D2V_TRY(
+			d2v_bpe_encode_within(encoder->bpe, line, size, (size_t)(encoder->piece_end - line), &encoder->ids, err));
 	return put_ids(encoder, whole, err);
 }
 
@@ -93,5 +95,6 @@ d2v_status d2v_token_encoder_add(
 	d2v_token_encoder *encoder, const unsigned char *bytes, const d2v_text_piece *piece, d2v_error *err) {
 	d2v_text_sink sink = { .line = put_line, .end_document = end_document, .context = encoder };
 	encoder->run.bytes += piece->size;
+	encoder->piece_end = bytes + piece->size;
 	return d2v_text_lines(bytes, piece, &sink, &encoder->run.empty, err);
 }

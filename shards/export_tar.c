@@ -6,7 +6,6 @@
 
 #include <archive.h>
 #include <archive_entry.h>
-#include <errno.h>
 #include <locale.h>
 #include <string.h>
 
@@ -18,15 +17,22 @@ typedef struct tar {
 	d2v_file_out *file;
 	struct archive *archive; // NULL between archives
 	d2v_error file_error;    // what the file said when libarchive wrote
+	bool over;               // nothing more is to be written
 	locale_t locale;         // names are UTF-8, whatever the user's locale
 } tar;
 
+// libarchive is never told of a failure: it would then skip the close that frees its buffer. It is looked for after every
+// call instead (failed), and what comes after it is dropped.
 static la_ssize_t on_write(struct archive *archive, void *context, const void *bytes, size_t size) {
 	tar *self = context;
-	if (d2v_file_write(self->file, bytes, size, &self->file_error) == D2V_OK)
-		return (la_ssize_t)size;
-	archive_set_error(archive, EIO, "writing failed");
-	return -1;
+	(void)archive;
+	if (!self->over)
+		self->over = d2v_file_write(self->file, bytes, size, &self->file_error) != D2V_OK;
+	return (la_ssize_t)size;
+}
+
+static bool failed(const tar *self, bool fine) {
+	return !fine || self->file_error.status != D2V_OK;
 }
 
 static d2v_status broken(tar *self, d2v_error *err) {
@@ -60,7 +66,7 @@ static d2v_status begin_archive(tar *self, d2v_error *err) {
 }
 
 static d2v_status end_archive(tar *self, d2v_error *err) {
-	d2v_status status = archive_write_close(self->archive) == ARCHIVE_OK ? D2V_OK : broken(self, err);
+	d2v_status status = failed(self, archive_write_close(self->archive) == ARCHIVE_OK) ? broken(self, err) : D2V_OK;
 	archive_write_free(self->archive);
 	self->archive = NULL;
 	d2v_file_out *file = self->file;
@@ -85,9 +91,9 @@ static d2v_status put_entry(
 	archive_entry_set_filetype(entry, AE_IFREG);
 	archive_entry_set_perm(entry, 0644);
 	archive_entry_set_mtime(entry, 0, 0);
-	if (archive_write_header(self->archive, entry) != ARCHIVE_OK)
+	if (failed(self, archive_write_header(self->archive, entry) == ARCHIVE_OK))
 		return broken(self, err);
-	if (size && archive_write_data(self->archive, bytes, size) != (la_ssize_t)size)
+	if (size && failed(self, archive_write_data(self->archive, bytes, size) == (la_ssize_t)size))
 		return broken(self, err);
 	return D2V_OK;
 }
@@ -106,7 +112,7 @@ static d2v_status put(d2v_export_sink *sink, const char *path, const void *bytes
 static void abandon(d2v_export_sink *sink) {
 	tar *self = (tar *)sink;
 	if (self->archive) {
-		archive_write_fail(self->archive); // or it would write the end
+		self->over = true; // or it would write the end
 		archive_write_free(self->archive);
 	}
 	d2v_file_abandon(self->file);

@@ -85,5 +85,5 @@ expect_exit 2 "$tmp/run" "$tmp/none" 1 task.image.data=
 expect_said 'task.image.data=DIR'
 expect_exit 2 "$tmp/run" "$tmp/none" 1 task.image.data="$tmp/text"
 expect_said 'task.image.data: .*holds text'
-expect_exit 2 "$tmp/run" "$tmp/none" 1 model.modalities.text.vocab_size=100
+expect_exit 2 "$tmp/run" "$tmp/none" 1 model.modalities.text.vocab_size=16
 expect_said 'vocab_size'

@@ -32,12 +32,23 @@ static uint64_t own_memory(void) {
 	return kibibytes * 1024;
 }
 
+static uint64_t tokens_of(const d2v_batch *batch) {
+	uint64_t tokens = 0;
+	if (!batch->text)
+		return 0;
+	for (int32_t b = 0; b < batch->samples; b++)
+		tokens += (uint64_t)(batch->valid ? batch->valid[b] : batch->tokens);
+	return tokens;
+}
+
 static d2v_status take_batches(d2v_source *source, const d2v_bench_options *options, uint64_t count, uint64_t before,
-	uint64_t total, uint64_t *digest, d2v_error *err) {
+	uint64_t total, d2v_bench_result *result, d2v_error *err) {
 	const d2v_batch *batch;
 	for (uint64_t i = 0; i < count; i++) {
 		D2V_TRY(d2v_source_next(source, &batch, err));
-		*digest = d2v_hash64_chain(*digest, batch->digest);
+		result->digest = d2v_hash64_chain(result->digest, batch->digest);
+		result->modality = batch->modality;
+		result->tokens += tokens_of(batch);
 		d2v_source_give(source, batch);
 		if (options->progress && !options->progress(options->context, before + i + 1, total))
 			return d2v_fail(
@@ -63,10 +74,11 @@ static void subtract(d2v_bench_result *result, const d2v_source_stats *from, con
 static d2v_status measure(
 	d2v_source *source, const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err) {
 	uint64_t batches = options->batches ? options->batches : result->epoch_batches, total = options->skip + batches;
-	D2V_TRY(take_batches(source, options, options->skip, 0, total, &result->digest, err));
+	D2V_TRY(take_batches(source, options, options->skip, 0, total, result, err));
+	result->tokens = 0;
 	d2v_source_stats before = d2v_source_statistics(source);
 	double start = d2v_clock(), cpu = cpu_seconds();
-	D2V_TRY(take_batches(source, options, batches, options->skip, total, &result->digest, err));
+	D2V_TRY(take_batches(source, options, batches, options->skip, total, result, err));
 	result->seconds = d2v_clock() - start;
 	result->cpu_seconds = cpu_seconds() - cpu;
 	d2v_source_stats after = d2v_source_statistics(source);
@@ -76,14 +88,11 @@ static d2v_status measure(
 	return D2V_OK;
 }
 
-d2v_status d2v_bench_run(const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err) {
-	d2v_source *source;
-	*result = (d2v_bench_result){ .threads = options->loader.common.threads ? options->loader.common.threads : 1 };
-	D2V_TRY(d2v_speech_source_open(&source, &options->loader, err));
+d2v_status d2v_bench_run(
+	d2v_source *source, const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err) {
+	*result = (d2v_bench_result){ .threads = options->threads ? options->threads : 1 };
 	result->epoch_batches = d2v_source_epoch_steps(source, 1);
-	d2v_status status = measure(source, options, result, err);
-	d2v_source_close(source);
-	return status;
+	return measure(source, options, result, err);
 }
 
 static double per(double amount, double seconds) {
@@ -98,19 +107,53 @@ double d2v_bench_real_time_per_core(const d2v_bench_result *result) {
 	return per(result->audio_seconds, result->cpu_seconds);
 }
 
+static const char *noun(const d2v_bench_result *result) {
+	return result->modality == D2V_IMAGE ? "pictures" : result->modality == D2V_TEXT ? "blocks" : "utterances";
+}
+
+static d2v_status set_speech(const d2v_bench_result *r, json_t *object, d2v_error *err) {
+	D2V_TRY(d2v_json_set(object, "hours_of_speech", json_real(r->audio_seconds / 3600), err));
+	D2V_TRY(d2v_json_set(object, "hours_per_second", json_real(per(r->audio_seconds / 3600, r->seconds)), err));
+	D2V_TRY(d2v_json_set(object, "real_time", json_real(d2v_bench_real_time(r)), err));
+	return d2v_json_set(object, "real_time_per_core", json_real(d2v_bench_real_time_per_core(r)), err);
+}
+
+static d2v_status set_pictures(const d2v_bench_result *r, json_t *object, d2v_error *err) {
+	double pictures = (double)r->samples;
+	D2V_TRY(d2v_json_set(object, "pictures_per_second", json_real(per(pictures, r->seconds)), err));
+	return d2v_json_set(object, "pictures_per_second_per_core", json_real(per(pictures, r->cpu_seconds)), err);
+}
+
+static d2v_status set_text(const d2v_bench_result *r, json_t *object, d2v_error *err) {
+	double tokens = (double)r->tokens;
+	D2V_TRY(d2v_json_set(object, "tokens", json_integer((json_int_t)r->tokens), err));
+	D2V_TRY(d2v_json_set(object, "tokens_per_second", json_real(per(tokens, r->seconds)), err));
+	return d2v_json_set(object, "tokens_per_second_per_core", json_real(per(tokens, r->cpu_seconds)), err);
+}
+
+static d2v_status set_rates(const d2v_bench_result *r, json_t *object, d2v_error *err) {
+	switch (r->modality) {
+	case D2V_IMAGE:
+		return set_pictures(r, object, err);
+	case D2V_TEXT:
+		return set_text(r, object, err);
+	default:
+		return set_speech(r, object, err);
+	}
+}
+
 static d2v_status fill_json(const d2v_bench_result *r, json_t *object, d2v_error *err) {
+	D2V_TRY(d2v_json_set(object, "modality", json_string(d2v_modality_name(r->modality)), err));
 	D2V_TRY(d2v_json_set(object, "threads", json_integer(r->threads), err));
 	D2V_TRY(d2v_json_set(object, "batches", json_integer((json_int_t)r->batches), err));
-	D2V_TRY(d2v_json_set(object, "utterances", json_integer((json_int_t)r->samples), err));
+	D2V_TRY(d2v_json_set(object, noun(r), json_integer((json_int_t)r->samples), err));
 	D2V_TRY(d2v_json_set(object, "bytes_read", json_integer((json_int_t)r->bytes), err));
 	D2V_TRY(d2v_json_set(object, "epoch_batches", json_integer((json_int_t)r->epoch_batches), err));
 	D2V_TRY(d2v_json_set(object, "seconds", json_real(r->seconds), err));
 	D2V_TRY(d2v_json_set(object, "cpu_seconds", json_real(r->cpu_seconds), err));
-	D2V_TRY(d2v_json_set(object, "hours_of_speech", json_real(r->audio_seconds / 3600), err));
 	D2V_TRY(d2v_json_set(object, "batches_per_second", json_real(per((double)r->batches, r->seconds)), err));
-	D2V_TRY(d2v_json_set(object, "hours_per_second", json_real(per(r->audio_seconds / 3600, r->seconds)), err));
-	D2V_TRY(d2v_json_set(object, "real_time", json_real(d2v_bench_real_time(r)), err));
-	D2V_TRY(d2v_json_set(object, "real_time_per_core", json_real(d2v_bench_real_time_per_core(r)), err));
+	D2V_TRY(d2v_json_set(object, "bytes_per_second", json_real(per((double)r->bytes, r->seconds)), err));
+	D2V_TRY(set_rates(r, object, err));
 	D2V_TRY(d2v_json_set(object, "consumer_waited_seconds", json_real(r->waited), err));
 	D2V_TRY(d2v_json_set(object, "padding_share", json_real(r->padding), err));
 	D2V_TRY(d2v_json_set(object, "damaged", json_integer((json_int_t)r->damaged), err));
@@ -136,19 +179,54 @@ d2v_status d2v_bench_json(const d2v_bench_result *result, json_t **object, d2v_e
 	return status;
 }
 
+static void print_speech(const d2v_bench_result *r, FILE *out) {
+	char duration[D2V_PROGRESS_TEXT];
+	fprintf(out, "rate           %.1f batches/s, %.3f hours of speech/s, %.0f x real time, %.0f x per core\n",
+		per((double)r->batches, r->seconds), per(r->audio_seconds / 3600, r->seconds), d2v_bench_real_time(r),
+		d2v_bench_real_time_per_core(r));
+	fprintf(out, "speech         %s handed out\n", d2v_progress_duration(r->audio_seconds, duration));
+}
+
+static void print_pictures(const d2v_bench_result *r, FILE *out) {
+	fprintf(out, "rate           %.1f batches/s, %.0f pictures/s, %.0f per core\n", per((double)r->batches, r->seconds),
+		per((double)r->samples, r->seconds), per((double)r->samples, r->cpu_seconds));
+}
+
+static void print_text(const d2v_bench_result *r, FILE *out) {
+	char tokens[D2V_PROGRESS_TEXT];
+	fprintf(out, "rate           %.1f batches/s, %.3g million tokens/s, %.3g per core\n",
+		per((double)r->batches, r->seconds), 1e-6 * per((double)r->tokens, r->seconds),
+		1e-6 * per((double)r->tokens, r->cpu_seconds));
+	fprintf(out, "text           %s tokens handed out\n", d2v_progress_count(r->tokens, tokens));
+}
+
+static void print_rates(const d2v_bench_result *result, FILE *out) {
+	char bytes[D2V_PROGRESS_TEXT];
+	switch (result->modality) {
+	case D2V_IMAGE:
+		print_pictures(result, out);
+		break;
+	case D2V_TEXT:
+		print_text(result, out);
+		break;
+	default:
+		print_speech(result, out);
+	}
+	fprintf(out, "read           %s, %.1f MB/s", d2v_progress_bytes((double)result->bytes, bytes),
+		1e-6 * per((double)result->bytes, result->seconds));
+	if (result->modality != D2V_TEXT)
+		fprintf(out, ", %.2f %% of it cropped away", 100 * result->padding);
+	fputc('\n', out);
+}
+
 void d2v_bench_print(const d2v_bench_result *result, FILE *out) {
-	char count[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], duration[D2V_PROGRESS_TEXT], digest[17];
+	char count[D2V_PROGRESS_TEXT], bytes[D2V_PROGRESS_TEXT], digest[17];
 	double busy = 0;
 	d2v_hash64_hex(result->digest, digest);
-	fprintf(out, "batches        %s (%s utterances) in %.2f s with %d thread%s (an epoch has %llu)\n",
-		d2v_progress_count(result->batches, count), d2v_progress_count(result->samples, bytes), result->seconds,
-		result->threads, result->threads == 1 ? "" : "s", (unsigned long long)result->epoch_batches);
-	fprintf(out, "rate           %.1f batches/s, %.3f hours of speech/s, %.0f x real time, %.0f x per core\n",
-		per((double)result->batches, result->seconds), per(result->audio_seconds / 3600, result->seconds),
-		d2v_bench_real_time(result), d2v_bench_real_time_per_core(result));
-	fprintf(out, "speech         %s handed out, %s read, %.2f %% of it cropped away\n",
-		d2v_progress_duration(result->audio_seconds, duration), d2v_progress_bytes((double)result->bytes, bytes),
-		100 * result->padding);
+	fprintf(out, "batches        %s (%s %s) in %.2f s with %d thread%s (an epoch has %llu)\n",
+		d2v_progress_count(result->batches, count), d2v_progress_count(result->samples, bytes), noun(result),
+		result->seconds, result->threads, result->threads == 1 ? "" : "s", (unsigned long long)result->epoch_batches);
+	print_rates(result, out);
 	for (int i = 0; i < D2V_SOURCE_STAGES && result->stage_name[i]; i++)
 		busy += result->stage_seconds[i];
 	fprintf(out, "stages        ");

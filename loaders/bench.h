@@ -1,14 +1,15 @@
-// Driving the loader without a trainer: how fast it is, where its time goes, and the digest of what it hands out.
+// Driving a loader without a trainer: how fast it is, where its time goes, and the digest of what it hands out. Speech
+// is counted in hours, pictures by the piece, text in tokens.
 #ifndef D2V_LOADERS_BENCH_H
 #define D2V_LOADERS_BENCH_H
 
-#include "loaders/speech_source.h"
+#include "loaders/source.h"
 
 #include <jansson.h>
 #include <stdio.h>
 
 typedef struct d2v_bench_options {
-	d2v_speech_options loader;
+	int threads;      // of the loader, to be reported
 	uint64_t batches; // to take; 0: an epoch of this rank
 	uint64_t skip;    // batches taken before the clock starts (page cache, first digests); the digest is over all
 	// Called after each batch, may be NULL: batches so far and in all. Returning false ends the run early.
@@ -17,7 +18,9 @@ typedef struct d2v_bench_options {
 } d2v_bench_options;
 
 typedef struct d2v_bench_result {
+	d2v_modality modality;                     // of the batches; 0 when there was none
 	uint64_t batches, samples, bytes, damaged; // while the clock ran; damaged: from the start
+	uint64_t tokens;                           // of text, handed out while the clock ran, <s> included and <pad> not
 	uint64_t epoch_batches;
 	double seconds, cpu_seconds; // cpu_seconds: of the whole process, all threads
 	double audio_seconds;        // handed out
@@ -31,7 +34,9 @@ typedef struct d2v_bench_result {
 	double stage_seconds[D2V_SOURCE_STAGES];
 } d2v_bench_result;
 
-d2v_status d2v_bench_run(const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err);
+// From where the source stands; it stays the caller's.
+d2v_status d2v_bench_run(
+	d2v_source *source, const d2v_bench_options *options, d2v_bench_result *result, d2v_error *err);
 // Seconds of audio handed out per second of wall time, and per second of processor time.
 double d2v_bench_real_time(const d2v_bench_result *result);
 double d2v_bench_real_time_per_core(const d2v_bench_result *result);

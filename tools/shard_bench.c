@@ -5,37 +5,27 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "loaders/bench.h"
+#include "tools/shard_bench_source.h"
 
 #include <stdio.h>
 
 static struct {
-	const char *split;
-	int64_t threads, slots, batches, skip, seed, clones, mask_length;
-	int64_t batch_size, max_tokens, min_sample_size, max_sample_size, world_size, rank, max_damaged;
-	double mask_prob, mask_prob_adjust;
+	shard_bench_settings source;
+	int64_t batches, skip;
 	bool json, quiet;
-} given = { .threads = 1,
-	.seed = 1,
-	.clones = 8,
-	.mask_length = 5,
-	.max_tokens = 1000000,
-	.min_sample_size = 32000,
-	.max_sample_size = 320000,
-	.world_size = 1,
-	.mask_prob = .5,
-	.mask_prob_adjust = .05 };
+} given = { .source = SHARD_BENCH_AS_PUBLISHED };
 
 static d2v_option rows[] = {
 	{ .name = "split",
 		.letter = 's',
 		.kind = D2V_OPTION_TEXT,
-		.into = &given.split,
+		.into = &given.source.split,
 		.value = "NAME[,NAME...]",
 		.help = "read these splits (default: the only one, or train)" },
 	{ .name = "threads",
 		.letter = 't',
 		.kind = D2V_OPTION_INT,
-		.into = &given.threads,
+		.into = &given.source.threads,
 		.min = 1,
 		.max = 256,
 		.value = "N",
@@ -57,92 +47,113 @@ static d2v_option rows[] = {
 		.help = "take N batches before the clock starts (default 0)" },
 	{ .name = "slots",
 		.kind = D2V_OPTION_INT,
-		.into = &given.slots,
+		.into = &given.source.slots,
 		.min = 0,
 		.max = 1024,
 		.value = "N",
 		.help = "let N batches be on their way at a time (default 0: threads + 3)" },
 	{ .name = "max-tokens",
 		.kind = D2V_OPTION_INT,
-		.into = &given.max_tokens,
+		.into = &given.source.max_tokens,
 		.min = 0,
 		.max = 1e12,
 		.value = "N",
-		.help = "limit a batch to N audio samples, 0 for no limit (default 1000000)" },
+		.help = "speech, text: limit a batch to N audio samples or tokens, 0 for no limit (speech: 1000000)" },
 	{ .name = "batch-size",
 		.letter = 'b',
 		.kind = D2V_OPTION_INT,
-		.into = &given.batch_size,
+		.into = &given.source.batch_size,
 		.min = 0,
 		.max = 1e6,
 		.value = "N",
-		.help = "limit a batch to N utterances (default 0: no limit)" },
+		.help = "so many pictures (16), at most so many utterances (0: any) or blocks of text (4) in a batch" },
 	{ .name = "min-sample-size",
 		.kind = D2V_OPTION_INT,
-		.into = &given.min_sample_size,
+		.into = &given.source.min_sample_size,
 		.min = 0,
 		.max = 1e9,
 		.value = "N",
-		.help = "leave out utterances of fewer samples (default 32000)" },
+		.help = "speech: leave out utterances of fewer samples (32000)" },
 	{ .name = "max-sample-size",
 		.kind = D2V_OPTION_INT,
-		.into = &given.max_sample_size,
+		.into = &given.source.max_sample_size,
 		.min = 0,
 		.max = 1e9,
 		.value = "N",
-		.help = "crop longer utterances (default 320000)" },
+		.help = "speech: crop longer utterances (320000)" },
+	{ .name = "input-size",
+		.kind = D2V_OPTION_INT,
+		.into = &given.source.input_size,
+		.min = 1,
+		.max = 4096,
+		.value = "N",
+		.help = "pictures: crop and resize to N x N pixels (224)" },
+	{ .name = "patch-size",
+		.kind = D2V_OPTION_INT,
+		.into = &given.source.patch_size,
+		.min = 1,
+		.max = 4096,
+		.value = "N",
+		.help = "pictures: mask patches of N x N pixels (16)" },
+	{ .name = "tokens-per-sample",
+		.kind = D2V_OPTION_INT,
+		.into = &given.source.tokens_per_sample,
+		.min = 2,
+		.max = 1e6,
+		.value = "N",
+		.help = "text: cut blocks of N tokens (512)" },
 	{ .name = "clones",
 		.kind = D2V_OPTION_INT,
-		.into = &given.clones,
+		.into = &given.source.clones,
 		.min = 1,
 		.max = 1024,
 		.value = "M",
-		.help = "draw M masks for each utterance (default 8)" },
+		.help = "draw M masks for each sample (8; pictures 16)" },
 	{ .name = "mask-prob",
 		.kind = D2V_OPTION_REAL,
-		.into = &given.mask_prob,
+		.into = &given.source.mask_prob,
 		.min = 0,
 		.max = 1,
 		.value = "P",
-		.help = "mask this share of the positions (default 0.5)" },
+		.help = "mask this share of the positions (speech 0.5, pictures 0.8, text 0.48)" },
 	{ .name = "mask-prob-adjust",
 		.kind = D2V_OPTION_REAL,
-		.into = &given.mask_prob_adjust,
+		.into = &given.source.mask_prob_adjust,
 		.min = -1,
 		.max = 1,
 		.value = "P",
-		.help = "draw so many more block centres (default 0.05)" },
+		.help = "draw so many more block centres (speech 0.05, pictures 0.07)" },
 	{ .name = "mask-length",
 		.kind = D2V_OPTION_INT,
-		.into = &given.mask_length,
+		.into = &given.source.mask_length,
 		.min = 1,
 		.max = 10000,
 		.value = "N",
-		.help = "mask in blocks of N positions (default 5)" },
+		.help = "mask in blocks of N positions (speech 5, pictures 3, text 1)" },
 	{ .name = "seed",
 		.kind = D2V_OPTION_INT,
-		.into = &given.seed,
+		.into = &given.source.seed,
 		.min = 0,
 		.max = 9e15,
 		.value = "N",
 		.help = "seed of order, crops and masks (default 1)" },
 	{ .name = "world-size",
 		.kind = D2V_OPTION_INT,
-		.into = &given.world_size,
+		.into = &given.source.world_size,
 		.min = 1,
 		.max = 1e6,
 		.value = "N",
 		.help = "deal the batches to N ranks (default 1)" },
 	{ .name = "rank",
 		.kind = D2V_OPTION_INT,
-		.into = &given.rank,
+		.into = &given.source.rank,
 		.min = 0,
 		.max = 1e6,
 		.value = "N",
 		.help = "be this rank (default 0)" },
 	{ .name = "max-damaged",
 		.kind = D2V_OPTION_INT,
-		.into = &given.max_damaged,
+		.into = &given.source.max_damaged,
 		.min = 0,
 		.max = 1e12,
 		.value = "N",
@@ -157,14 +168,17 @@ const d2v_command shard_bench_command = {
 	.name = "bench",
 	.operands = "DATASET",
 	.summary = "time the loader without a trainer",
-	.detail = "Prepares batches of speech as pretraining would (at first with the settings of the published base "
-			  "recipe) and\n"
-			  "throws them away. Prints batches and hours of speech per second, where the time went, how much was "
-			  "cropped away,\n"
-			  "memory, and the digest of the batches, which is the same for any number of threads.",
+	.detail =
+		"Prepares batches as pretraining on this kind of data would (with the settings of the published base recipe, "
+		"unless\n"
+		"options say otherwise) and throws them away. Prints batches and hours of speech, pictures or tokens per "
+		"second,\n"
+		"bytes read, where the time went, memory, and the digest of the batches, which is the same for any number of\n"
+		"threads.",
 	.examples =
 		"d2v-shard bench data/librispeech --threads 2\n    one epoch\n"
-		"d2v-shard bench data/librispeech --batches 1000 --skip 100 --json\n    without the first reads from disk\n",
+		"d2v-shard bench data/librispeech --batches 1000 --skip 100 --json\n    without the first reads from disk\n"
+		"d2v-shard bench data/photos --input-size 32 --patch-size 4 --batch-size 64\n    pictures for image-tiny\n",
 	.options = rows,
 	.operands_min = 1,
 	.operands_max = 1,
@@ -175,29 +189,6 @@ static bool show_progress(void *context, uint64_t batches, uint64_t total) {
 	d2v_progress_update(context, (double)batches, (double)total, "batches %s/%s", d2v_progress_count(batches, done),
 		d2v_progress_count(total, all));
 	return !d2v_signals_asked();
-}
-
-static d2v_bench_options options_of(const char *data) {
-	d2v_bench_options options = { .batches = (uint64_t)given.batches, .skip = (uint64_t)given.skip };
-	d2v_speech_options *loader = &options.loader;
-	d2v_speech_options_init(loader);
-	loader->common.data = data;
-	loader->common.split = given.split;
-	loader->common.seed = (uint64_t)given.seed;
-	loader->limits = (d2v_speech_limits){ .max_tokens = (uint64_t)given.max_tokens,
-		.batch_size = (uint32_t)given.batch_size,
-		.min_sample_size = (uint32_t)given.min_sample_size,
-		.max_sample_size = (uint32_t)given.max_sample_size };
-	loader->clone_batch = (int32_t)given.clones;
-	loader->masks = (d2v_mask_settings){ .mask_prob = given.mask_prob,
-		.mask_prob_adjust = given.mask_prob_adjust,
-		.mask_length = (int32_t)given.mask_length };
-	loader->common.world_size = (uint32_t)given.world_size;
-	loader->common.rank = (uint32_t)given.rank;
-	loader->common.threads = (int)given.threads;
-	loader->common.slots = (int)given.slots;
-	loader->common.max_damaged = (uint64_t)given.max_damaged;
-	return options;
 }
 
 static d2v_status print_result(const d2v_bench_result *result, d2v_error *err) {
@@ -216,16 +207,26 @@ static d2v_status print_result(const d2v_bench_result *result, d2v_error *err) {
 	return D2V_OK;
 }
 
-static d2v_status bench(const char *data, d2v_error *err) {
-	d2v_bench_options options = options_of(data);
-	d2v_bench_result result;
+static d2v_status run(d2v_source *source, d2v_bench_result *result, d2v_error *err) {
+	d2v_bench_options options = { .threads = (int)given.source.threads,
+		.batches = (uint64_t)given.batches,
+		.skip = (uint64_t)given.skip,
+		.progress = show_progress };
 	d2v_progress *progress;
-	d2v_signals_install();
 	D2V_TRY(d2v_progress_new(&progress, given.quiet, err));
-	options.progress = show_progress;
 	options.context = progress;
-	d2v_status status = d2v_bench_run(&options, &result, err);
+	d2v_status status = d2v_bench_run(source, &options, result, err);
 	d2v_progress_free(progress);
+	return status;
+}
+
+static d2v_status bench(const char *data, d2v_error *err) {
+	d2v_bench_result result;
+	d2v_source *source;
+	d2v_signals_install();
+	D2V_TRY(shard_bench_open(&source, data, &given.source, err));
+	d2v_status status = run(source, &result, err);
+	d2v_source_close(source);
 	return status == D2V_OK ? print_result(&result, err) : status;
 }
 

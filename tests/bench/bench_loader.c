@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "loaders/bench.h"
+#include "loaders/speech_source.h"
 #include "tests/loaders/speech_data.h"
 
 #include <stdio.h>
@@ -38,17 +39,17 @@ static double copy_rate(d2v_error *err) {
 
 static d2v_status run(
 	const char *folder, int threads, uint64_t skip_epochs, uint64_t epochs, d2v_bench_result *result, d2v_error *err) {
-	d2v_bench_options options = { 0 };
-	d2v_speech_options_init(&options.loader);
-	options.loader.common.data = folder;
-	options.loader.common.threads = threads;
-	d2v_source *source; // only to ask how long an epoch is
-	D2V_TRY(d2v_speech_source_open(&source, &options.loader, err));
+	d2v_speech_options loader;
+	d2v_speech_options_init(&loader);
+	loader.common.data = folder;
+	loader.common.threads = threads;
+	d2v_source *source;
+	D2V_TRY(d2v_speech_source_open(&source, &loader, err));
 	uint64_t steps = d2v_source_epoch_steps(source, 1);
+	d2v_bench_options options = { .threads = threads, .skip = skip_epochs * steps, .batches = epochs * steps };
+	d2v_status status = d2v_bench_run(source, &options, result, err);
 	d2v_source_close(source);
-	options.skip = skip_epochs * steps;
-	options.batches = epochs * steps;
-	return d2v_bench_run(&options, result, err);
+	return status;
 }
 
 static void report(const char *what, const d2v_bench_result *result) {

@@ -512,15 +512,19 @@ static void test_any_flipped_bit(void **state) {
 
 static void test_statistics(void **state) {
 	speech_data data = make_data(state);
-	d2v_bench_options options = { .loader = options_for(&data), .skip = 2 };
+	d2v_speech_options loader = options_for(&data);
+	d2v_bench_options options = { .skip = 2, .threads = loader.common.threads = 2 };
 	d2v_bench_result result;
-	options.loader.common.threads = 2;
-	assert_ok(d2v_bench_run(&options, &result, &err));
-	uint64_t steps = epoch_of(&options.loader), digests[BATCHES_MAX], chain = 0, most = 0, used = 0;
-	digests_of(&options.loader, digests, steps + 2);
+	d2v_source *source;
+	assert_ok(d2v_speech_source_open(&source, &loader, &err));
+	assert_ok(d2v_bench_run(source, &options, &result, &err));
+	d2v_source_close(source);
+	uint64_t steps = epoch_of(&loader), digests[BATCHES_MAX], chain = 0, most = 0, used = 0;
+	digests_of(&loader, digests, steps + 2);
 	for (uint64_t i = 0; i < steps + 2; i++)
 		chain = d2v_hash64_chain(chain, digests[i]);
 	assert_true(result.digest == chain && result.batches == steps && result.epoch_batches == steps);
+	assert_true(result.modality == D2V_AUDIO && result.tokens == 0);
 	assert_true(result.samples <= UTTERANCES && result.seconds > 0 && result.peak_rss > 0);
 	for (uint32_t i = 0; i < UTTERANCES; i++)
 		most += speech_data_length(&data, i);

@@ -29,7 +29,12 @@ ONLY    ?=
 MINUTES ?= 10
 # Which GPUs machine code is made for; PTX of the last one serves later ones.
 CUDA_ARCHS ?= 80 90
+# What the demo shows: speech, image, text or all; and data of yours for it instead of what it makes.
+DEMO        ?= speech
 DEMO_SPEECH ?=
+DEMO_IMAGES ?=
+DEMO_TEXT   ?=
+DEMO_UPDATES ?=
 DEMO_DIR    ?= $(BUILD)/demo
 # Real samples to test with, when they lie beside the project; tests that want them skip otherwise.
 D2V_SHARED ?= $(abspath $(wildcard ../shared))
@@ -133,6 +138,8 @@ BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
 GPU_BENCH := $(O)/tests/gpu/bench_gpu
 FUZZERS  := $(FUZZ_SRC:%.c=$(O)/%)
 HELPERS  := $(HELPER_SRC:tests/e2e/%.c=$(O)/tests/e2e/%)
+# Small programs that make the demo's data.
+DEMO_TOOLS := $(patsubst %.c,$(O)/%,$(wildcard tools/demo/*.c))
 RECIPES  := $(sort $(wildcard train/recipes/*.yaml))
 
 all: $(TOOLS) ## build the programs into build/bin/ (default)
@@ -223,6 +230,10 @@ $(HELPERS): %: %.o $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)
 
+$(DEMO_TOOLS): %: %.o $(LIB)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $^ $(LIBS)
+
 # A fuzzer's main is libFuzzer's in the fuzz variant; elsewhere it replays the corpus.
 $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(LIB)
 	$(call say,LINK)
@@ -231,7 +242,7 @@ $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(L
 # What a fuzzer is held against.
 $(O)/tests/fuzz/fuzz_bpe: $(O)/tests/ref/ref_bpe.o $(O)/tests/ref/small_vocabulary.o
 
--include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d) \
+-include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d) $(DEMO_TOOLS:=.d) \
   $(EMULATED_OBJ:.o=.d))
 .PRECIOUS: $(O)/%.o
 
@@ -257,7 +268,7 @@ tsan: | $(BUILD)/have-CHECK ## the tests of our own threads under ThreadSanitize
 run-tsan: build-tsan
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(RUN_TESTS) --only='$(ONLY)' $(TSAN_TESTS)
 
-build-tests: $(TOOLS) $(TESTS) $(FUZZERS) $(HELPERS) $(EMULATED)
+build-tests: $(TOOLS) $(DEMO_TOOLS) $(TESTS) $(FUZZERS) $(HELPERS) $(EMULATED)
 build-tsan: $(TSAN_TESTS)
 
 golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*
@@ -301,9 +312,12 @@ bundle: | $(BUILD)/have-CHECK ## a tarball of the CUDA programs, tests and bench
 	@$(MAKE) --no-print-directory CUDA=1 VARIANT=bundle ARCH=-march=x86-64-v3 LDFLAGS='-Wl,-rpath,\$$$$ORIGIN/../lib:\$$$$ORIGIN/../../../lib' build-gpu
 	@tests/gpu/make_bundle.sh $(BUILD)/bundle $(BUILD)/d2v-bundle.tar.gz
 
-demo: | $(BUILD)/have-DEMO ## prepare a small speech corpus, look at it, train on it; DEMO_SPEECH=archive takes yours
-	@$(MAKE) --no-print-directory all
-	@BIN=$(BIN) DEMO_DIR=$(DEMO_DIR) DEMO_SPEECH='$(DEMO_SPEECH)' tools/demo.sh
+# Only speech needs packages of its own.
+demo: | $(BUILD)/have-$(if $(filter image text,$(DEMO)),BASE,DEMO) ## make small data, look at it, train on it; DEMO=speech|image|text|all; DEMO_SPEECH, DEMO_IMAGES, DEMO_TEXT take yours
+	@$(MAKE) --no-print-directory build-demo
+	@BIN=$(BIN) OBJ=$(O) DEMO_DIR=$(DEMO_DIR) DEMO_SPEECH='$(DEMO_SPEECH)' DEMO_IMAGES='$(DEMO_IMAGES)' DEMO_TEXT='$(DEMO_TEXT)' \
+	  DEMO_UPDATES='$(DEMO_UPDATES)' tools/demo.sh '$(DEMO)'
+build-demo: $(TOOLS) $(DEMO_TOOLS)
 
 # ---- the rest --------------------------------------------------------------------------------------------------------------
 
@@ -340,4 +354,4 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-.PHONY: check-gpu bench-gpu bundle build-gpu all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo results man install config format clean help
+.PHONY: check-gpu bench-gpu bundle build-gpu all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo build-demo results man install config format clean help

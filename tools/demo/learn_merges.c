@@ -96,15 +96,28 @@ static void merge(int left, int right, int token) {
 	}
 }
 
-// Writes each merge as it is found; tokens: how many there are in the end.
+// The token of that name, or the next new one: two pairs may make the same.
+static int token_of(const char *name, int tokens) {
+	int token = 0;
+	while (token < tokens && strcmp(names[token], name) != 0)
+		token++;
+	return token;
+}
+
+// Writes each merge as it is found; *tokens: how many there are in the end.
 static void learn(int merges, FILE *out, int *tokens) {
 	int left, right;
 	name_bytes();
 	fputs("#version: 0.2\n", out);
-	for (*tokens = 256; *tokens < 256 + merges && find_pair(*tokens, &left, &right); ++*tokens) {
-		strcat(strcpy(names[*tokens], names[left]), names[right]);
+	*tokens = 256;
+	for (int i = 0; i < merges && find_pair(*tokens, &left, &right); i++) {
+		char name[NAME_MAX_BYTES];
+		snprintf(name, sizeof name, "%s%s", names[left], names[right]);
+		int token = token_of(name, *tokens);
+		*tokens += token == *tokens;
+		memcpy(names[token], name, sizeof name);
 		fprintf(out, "%s %s\n", names[left], names[right]);
-		merge(left, right, *tokens);
+		merge(left, right, token);
 	}
 }
 

@@ -50,7 +50,11 @@ prepare_text() {
 	check_given DEMO_TEXT
 	home=$(home_of text "$from") text_data=$(home_of text "$from")/data
 	mkdir -p "$home"
-	step "Small text: 400 documents of made-up sentences, and a tokenizer of byte pairs learnt from text like it"
+	if [ -n "$from" ]; then
+		step "A tokenizer of byte pairs learnt from it"
+	else
+		step "Small text: 400 documents of made-up sentences, and a tokenizer of byte pairs learnt from them"
+	fi
 	make_once "$(home_of text)/written" write_documents
 	[ -n "$from" ] || from=$home/written/documents
 	make_once "$home/tokenizer" learn_tokenizer "$from"

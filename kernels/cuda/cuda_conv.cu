@@ -256,7 +256,7 @@ void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, 
 	D2V_LAUNCH(dev, add_weight_pieces, d2v_blocks(count, THREADS), THREADS, 0, d_w, (const float *)partial, s, pieces);
 }
 
-// ---- one dimension
+// ---- the operations
 
 static conv_shape shape_of(const d2v_conv1d *op) {
 	conv_shape s = {};
@@ -267,22 +267,6 @@ static conv_shape shape_of(const d2v_conv1d *op) {
 	return s;
 }
 
-void d2v_cuda_conv1d_forward(d2v_device *dev, const d2v_conv1d *op) {
-	d2v_cuda_conv_forward(dev, shape_of(op), op->y, op->x, op->w, op->bias);
-}
-
-void d2v_cuda_conv1d_backward(d2v_device *dev, const d2v_conv1d *op) {
-	conv_shape s = shape_of(op);
-	if (op->d_x)
-		d2v_cuda_conv_backward_x(dev, s, op->d_x, op->d_y, op->w, op->accumulate_d_x);
-	if (op->d_w)
-		d2v_cuda_conv_backward_w(dev, s, op->d_w, op->x, op->d_y);
-	if (op->d_bias)
-		d2v_cuda_add_column_sums(dev, op->d_bias, op->d_y, op->rows * op->steps_out, op->out);
-}
-
-// ---- two dimensions
-
 static conv_shape shape_of(const d2v_conv2d *op) {
 	conv_shape s = {};
 	s.rows = op->rows, s.in = op->in, s.out = op->out, s.groups = op->groups;
@@ -292,16 +276,29 @@ static conv_shape shape_of(const d2v_conv2d *op) {
 	return s;
 }
 
-void d2v_cuda_conv2d_forward(d2v_device *dev, const d2v_conv2d *op) {
-	d2v_cuda_conv_forward(dev, shape_of(op), op->y, op->x, op->w, op->bias);
-}
-
-void d2v_cuda_conv2d_backward(d2v_device *dev, const d2v_conv2d *op) {
+// op: d2v_conv1d or d2v_conv2d, whose names for this are the same.
+template <class Op> static void conv_backward(d2v_device *dev, const Op *op) {
 	conv_shape s = shape_of(op);
 	if (op->d_x)
 		d2v_cuda_conv_backward_x(dev, s, op->d_x, op->d_y, op->w, op->accumulate_d_x);
 	if (op->d_w)
 		d2v_cuda_conv_backward_w(dev, s, op->d_w, op->x, op->d_y);
 	if (op->d_bias)
-		d2v_cuda_add_column_sums(dev, op->d_bias, op->d_y, op->rows * op->height * op->width, op->out);
+		d2v_cuda_add_column_sums(dev, op->d_bias, op->d_y, s.rows * s.out_h * s.out_w, s.out);
+}
+
+void d2v_cuda_conv1d_forward(d2v_device *dev, const d2v_conv1d *op) {
+	d2v_cuda_conv_forward(dev, shape_of(op), op->y, op->x, op->w, op->bias);
+}
+
+void d2v_cuda_conv1d_backward(d2v_device *dev, const d2v_conv1d *op) {
+	conv_backward(dev, op);
+}
+
+void d2v_cuda_conv2d_forward(d2v_device *dev, const d2v_conv2d *op) {
+	d2v_cuda_conv_forward(dev, shape_of(op), op->y, op->x, op->w, op->bias);
+}
+
+void d2v_cuda_conv2d_backward(d2v_device *dev, const d2v_conv2d *op) {
+	conv_backward(dev, op);
 }

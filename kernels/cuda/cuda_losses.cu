@@ -24,18 +24,6 @@ static __device__ __forceinline__ float element_slope(const loss_rule &rule, flo
 	return rule.beta == 0 || fabsf(d) < rule.beta ? rule.slope * d : copysignf(rule.limit, d);
 }
 
-static __device__ double block_total(double x, double *warps) {
-	x = warp_sum(x);
-	if (threadIdx.x % 32 == 0)
-		warps[threadIdx.x / 32] = x;
-	__syncthreads();
-	double total = 0;
-	for (int i = 0; i < THREADS / 32; i++)
-		total += warps[i];
-	__syncthreads();
-	return total;
-}
-
 // Block (piece): thread i has the channels i, i + THREADS, ... of the piece's positions. partial, per piece `stride`
 // apart: the loss, then sums and sums of squares of predictions and of targets, (4, width).
 template <class T> static __global__ void regression(d2v_regression op, loss_rule rule, double *partial, int64_t stride) {
@@ -58,7 +46,7 @@ template <class T> static __global__ void regression(d2v_regression op, loss_rul
 		for (int k = 0; k < 4; k++)
 			mine[1 + k * width + c] = moments[k];
 	}
-	loss = block_total(loss, warps);
+	loss = block_sum<THREADS>(loss, warps);
 	if (threadIdx.x == 0)
 		mine[0] = loss;
 }
@@ -75,7 +63,7 @@ static __device__ double spread(const double *partial, int64_t pieces, int64_t s
 		double variance = count < 2 ? 0 : square / (n - 1) - sum * sum / (n * (n - 1));
 		total += sqrt((variance < 0 ? 0 : variance) + 1e-6);
 	}
-	total = block_total(total, warps);
+	total = block_sum<THREADS>(total, warps);
 	return width ? total / (double)width : 0;
 }
 
@@ -84,7 +72,7 @@ static __global__ void regression_sums(d2v_regression op, const double *partial,
 	double loss = 0;
 	for (int64_t piece = threadIdx.x; piece < pieces; piece += THREADS)
 		loss += partial[piece * stride];
-	loss = block_total(loss, warps);
+	loss = block_sum<THREADS>(loss, warps);
 	double pred = op.pred_var ? spread(partial + 1, pieces, stride, op.width, op.masked_count, warps) : 0;
 	double target = op.target_var ? spread(partial + 1 + 2 * op.width, pieces, stride, op.width, op.masked_count, warps) : 0;
 	if (threadIdx.x)
@@ -129,7 +117,7 @@ template <class T> static __global__ void cls(d2v_cls op, loss_rule rule, double
 				*d_x = from_float<T>(to_float(*d_x) + element_slope(rule, d));
 		}
 	}
-	loss = block_total(loss, warps);
+	loss = block_sum<THREADS>(loss, warps);
 	if (threadIdx.x == 0)
 		partial[b] = loss;
 }
@@ -139,7 +127,7 @@ static __global__ void cls_sum(d2v_cls op, const double *partial) {
 	double loss = 0;
 	for (int64_t b = threadIdx.x; b < op.batch; b += THREADS)
 		loss += partial[b];
-	loss = block_total(loss, warps);
+	loss = block_sum<THREADS>(loss, warps);
 	if (threadIdx.x == 0)
 		*op.loss = (double)op.weight * loss;
 }

@@ -46,28 +46,15 @@ static __global__ void time_statistics(float *mean, float *rstd, const T *x, int
 		mean[b * width + channel] = (float)centre;
 }
 
-// The sum over the block's threads, in every thread.
-static __device__ float block_sum(float x, float *warps) {
-	x = warp_sum(x);
-	if (threadIdx.x % 32 == 0)
-		warps[threadIdx.x / 32] = x;
-	__syncthreads();
-	float total = 0;
-	for (int i = 0; i < THREADS / 32; i++)
-		total += warps[i];
-	__syncthreads();
-	return total;
-}
-
 // Layer norm of v (width), in place, by the block. Its thread i has the elements i, i + THREADS, ...
 static __device__ void layer_norm(float *v, int64_t width, float *warps) {
 	float sum = 0, square = 0;
 	for (int64_t c = threadIdx.x; c < width; c += THREADS)
 		sum += v[c];
-	float mean = block_sum(sum, warps) / (float)width;
+	float mean = block_sum<THREADS>(sum, warps) / (float)width;
 	for (int64_t c = threadIdx.x; c < width; c += THREADS)
 		square += (v[c] - mean) * (v[c] - mean);
-	float rstd = 1.0f / sqrtf(block_sum(square, warps) / (float)width + EPS);
+	float rstd = 1.0f / sqrtf(block_sum<THREADS>(square, warps) / (float)width + EPS);
 	for (int64_t c = threadIdx.x; c < width; c += THREADS)
 		v[c] = (v[c] - mean) * rstd;
 }

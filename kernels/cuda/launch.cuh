@@ -105,6 +105,19 @@ __device__ __forceinline__ double warp_sum(double x) {
 	return x;
 }
 
+// The same over a block of COUNT threads in one dimension, all of which call it. warps: COUNT / 32 places of shared memory.
+template <int COUNT, class X> __device__ __forceinline__ X block_sum(X x, X *warps) {
+	x = warp_sum(x);
+	if (threadIdx.x % 32 == 0)
+		warps[threadIdx.x / 32] = x;
+	__syncthreads();
+	X total = 0;
+	for (int i = 0; i < COUNT / 32; i++)
+		total += warps[i];
+	__syncthreads(); // it may be called again
+	return total;
+}
+
 // Global index of the thread and number of threads, for loops over elements.
 __device__ __forceinline__ int64_t thread_number() {
 	return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

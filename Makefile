@@ -92,13 +92,15 @@ SANITIZE_asan  := -fsanitize=address,undefined -fno-sanitize-recover=undefined -
 SANITIZE_tsan  := -fsanitize=thread -fno-omit-frame-pointer -O1
 SANITIZE_fuzz  := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -O1
 SANITIZE := $(SANITIZE_$(VARIANT))
+# The bundle's programs and tests share one library: the kernels, for every architecture, are most of their size.
+PIC      := $(if $(filter bundle,$(VARIANT)),-fPIC)
 # No fast-math: it would remove the guards against NaN. What is switched off here only concerns errno and FP traps.
-COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
+COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(PIC) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
            $(if $(CUDA),-isystem $(CUDA_PATH)/include) $(SANITIZE) $(CFLAGS)
 # Fused multiply-adds are the GPU's way; where two roundings must be two (Adam, the teacher's average) the source says so.
 CUDA_COMPILE = $(NVCC) -std=c++17 -I. -O3 -lineinfo $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
            -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS)) \
-           -Xcompiler -Wall,-Wextra $(if $(WERROR),--Werror all-warnings)
+           -Xcompiler -Wall,-Wextra$(if $(PIC),$(comma)$(PIC)) $(if $(WERROR),--Werror all-warnings)
 # The kernels' source as C++ for the processor (tests/emulation/).
 EMULATE  := $(filter ccache,$(CC)) g++ -std=c++17 -Itests/emulation/include -I. -include tests/emulation/include/cuda_runtime.h -O2 -g \
            -ffp-contract=off -fno-strict-aliasing -Wall -Wextra -Wno-unknown-pragmas
@@ -124,7 +126,7 @@ HELPER_SRC := $(wildcard tests/e2e/helper_*.c)
 # What the tests of a folder share: every other C file under tests/.
 SUPPORT_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC) $(HELPER_SRC) tests/fuzz/% tests/gpu/%,$(wildcard tests/*/*.c))
 
-LIB      := $(O)/libd2v.a
+LIB      := $(O)/libd2v.$(if $(PIC),so,a)
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o) $(if $(CUDA),$(CU_SRC:%.cu=$(O)/%.o))
 # Only beside the plain build: the sanitizers do not know fibers.
 EMULATED := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/emulated/%,$(wildcard tests/kernels/test_*.c)) \
@@ -199,10 +201,13 @@ $(O)/gen/recipes_embedded.c: $(RECIPES) Makefile
 $(O)/gen/recipes_embedded.o: $(O)/gen/recipes_embedded.c $(O)/flags | $(BUILD)/have-BASE
 	$(Q)$(COMPILE) -Wno-overlength-strings -MMD -MP -c -o $@ $<
 
-$(LIB): $(LIB_OBJ) $(O)/gen/recipes_embedded.o
+$(O)/libd2v.a: $(LIB_OBJ) $(O)/gen/recipes_embedded.o
 	@rm -f $@
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
+$(O)/libd2v.so: $(LIB_OBJ) $(O)/gen/recipes_embedded.o
+	$(call say,LINK)
+	$(Q)$(LINK) -shared -Wl,-soname,libd2v.so -o $@ $^ $(LIBS)
 
 # tools/shard_*.c belong to d2v-shard alone, and so for every program; what belongs to none is shared by all.
 TOOL_OWN    := $(foreach t,$(TOOL_SRC),$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))

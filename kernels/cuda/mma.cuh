@@ -61,6 +61,31 @@ __device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const bf16
 }
 #endif
 
+// The same without transposing: of each matrix a lane gets the elements (g, 2t) and (g, 2t + 1). a's fragments come from
+// rows of k as matrices (rows 0-7, k 0-7), (rows 8-15, k 0-7), (rows 0-7, k 8-15), (rows 8-15, k 8-15); b's from rows that
+// are its columns.
+#ifdef D2V_EMULATION
+static inline void load_matrices(uint32_t (&words)[4], const bf16 *row) {
+	uint32_t post[2];
+	memcpy(post, &row, sizeof row);
+	const uint32_t(*lanes)[8] = d2v_emulate_exchange(post, 2);
+	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
+	for (int m = 0; m < 4; m++) {
+		const bf16 *from;
+		memcpy(&from, lanes[8 * m + g], sizeof from);
+		words[m] = (uint32_t)from[2 * t].bits | (uint32_t)from[2 * t + 1].bits << 16;
+	}
+}
+#else
+__device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const bf16 *row) {
+	unsigned address = (unsigned)__cvta_generic_to_shared(row);
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+				 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+				 : "r"(address)
+				 : "memory");
+}
+#endif
+
 // Two neighbours as one word, the first in the low half.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
 	d2v_pack<bf16, 2> pair;

@@ -16,7 +16,14 @@ namespace {
 
 enum State { READY, AT_BLOCK, AT_WARP, DONE };
 
+struct Copy {
+	void *to;
+	const void *from;
+	size_t bytes, zeros;
+};
+
 struct Fiber {
+	std::vector<std::vector<Copy>> copies; // groups under way, the last one open
 	unsigned char *stack = nullptr;
 	ucontext_t start;
 	jmp_buf where;
@@ -101,6 +108,7 @@ void run_block(size_t count) {
 		fiber->state = READY;
 		fiber->started = false;
 		fiber->parity = 0;
+		fiber->copies.assign(1, {});
 		fiber->index = dim3((unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x % blockDim.y),
 			(unsigned)(i / blockDim.x / blockDim.y));
 		getcontext(&fiber->start);
@@ -139,6 +147,26 @@ const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8] {
 	memcpy(warp->words[parity][linear % WARP], words, (size_t)count * sizeof *words);
 	give_way(AT_WARP);
 	return warp->words[parity];
+}
+
+void d2v_emulate_copy_async(void *to, const void *from, size_t bytes, size_t zeros) {
+	running->copies.back().push_back(Copy{ to, from, bytes, zeros });
+}
+
+void d2v_emulate_copy_commit(void) {
+	running->copies.push_back({});
+}
+
+void d2v_emulate_copy_wait(size_t pending) {
+	std::vector<std::vector<Copy>> &groups = running->copies;
+	while (groups.size() > pending + 1) {
+		for (const Copy &copy : groups.front()) {
+			if (copy.bytes)
+				memcpy(copy.to, copy.from, copy.bytes);
+			memset((char *)copy.to + copy.bytes, 0, copy.zeros);
+		}
+		groups.erase(groups.begin());
+	}
 }
 
 unsigned char *d2v_emulate_shared(void) {

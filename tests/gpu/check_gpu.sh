@@ -2,38 +2,63 @@
 # Everything a GPU can be asked, in one go (`make check-gpu`, or ./check-gpu of a bundle on a machine with nothing but the
 # driver): every operation against the plain references, every golden case, training on the CPU and on the GPU side by
 # side, the same bytes twice and after a resume, and compute-sanitizer over the operations. Ends with a table and
-# 'N passed, N failed'. DEVICE=cuda:1 takes another GPU; SANITIZE=no leaves the last part out.
+# 'N passed, N failed'. DEVICE=cuda:1 takes another GPU; SANITIZE=no leaves the last part out; JOBS=1 runs nothing side by side.
 #     OBJ=build/cuda BIN=build/bin tests/gpu/check_gpu.sh
 set -u
 : "${OBJ:?OBJ is the folder of the test programs}" "${BIN:?BIN is the folder of the programs}"
 device=${DEVICE:-cuda:0}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/d2v-gpu.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
-passed=0 failed=0 table=()
+jobs=${JOBS:-8}
+names=() # of the checks, in the order they are shown
 
-# Runs a check; its output is shown when it fails.
-check() { # NAME COMMAND...
-	local name=$1 started=$SECONDS
+# Runs a check. What it printed is shown at the end if it failed.
+run() { # NUMBER COMMAND...
+	local log=$dir/check.$1 started=$SECONDS
 	shift
-	if "$@" >"$dir/log" 2>&1; then
-		passed=$((passed + 1)) table+=("$(printf '%-44s passed  %4d s' "$name" $((SECONDS - started)))")
-	else
-		failed=$((failed + 1)) table+=("$(printf '%-44s FAILED  %4d s' "$name" $((SECONDS - started)))")
-		echo "== $name"
-		tail -n 40 "$dir/log" | sed 's/^/    | /'
-	fi
+	"$@" >"$log" 2>&1
+	echo "$? $((SECONDS - started))" >"$log.rc"
+}
+check() { # NAME COMMAND...
+	names+=("$1")
+	run ${#names[@]} "${@:2}"
+}
+# The same of a program, ended after LIMIT seconds, beside others, at most $jobs at a time; `wait` ends them all.
+queue() { # NAME COMMAND...
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+	names+=("$1")
+	run ${#names[@]} timeout "${LIMIT:-300}" "${@:2}" &
+}
+# The table of all checks, and what the failed ones printed.
+report() {
+	local passed=0 failed=0 number=0 name code seconds word
+	for name in "${names[@]}"; do
+		number=$((number + 1))
+		read -r code seconds <"$dir/check.$number.rc"
+		[ "$code" = 0 ] || { echo "== $name (exit $code)"; tail -n 25 "$dir/check.$number" | sed 's/^/    | /'; }
+	done
+	number=0
+	for name in "${names[@]}"; do
+		number=$((number + 1)) word=passed
+		read -r code seconds <"$dir/check.$number.rc"
+		if [ "$code" = 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)) word=FAILED; fi
+		printf '%-44s %s  %4d s\n' "$name" $word "$seconds"
+	done
+	echo "$passed passed, $failed failed"
+	[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
 }
 
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
 for test in "$OBJ"/tests/kernels/test_*; do
 	case $test in *.o | *.d) continue ;; esac
 	for precision in f32 bf16; do
-		check "${test##*/} $precision" env D2V_TEST_DEVICE="$device:$precision" "$test"
+		queue "${test##*/} $precision" env D2V_TEST_DEVICE="$device:$precision" "$test"
 	done
 done
 for precision in f32 tf32 bf16; do
-	check "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
+	queue "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
 done
+wait
 
 # ---- training
 
@@ -72,11 +97,10 @@ check "the same bytes after a kill and a resume" resumed
 if [ "${SANITIZE:-yes}" = yes ] && command -v compute-sanitizer >/dev/null; then
 	for tool in memcheck racecheck; do
 		for test in attention conv1d conv2d embedding losses masked_copies norm targets; do
-			check "$tool $test" env D2V_TEST_DEVICE="$device" compute-sanitizer --tool $tool --error-exitcode 9 \
+			queue "$tool $test" env D2V_TEST_DEVICE="$device" compute-sanitizer --tool $tool --error-exitcode 9 \
 				"$OBJ/tests/kernels/test_$test"
 		done
 	done
+	wait
 fi
-printf '%s\n' "${table[@]}"
-echo "$passed passed, $failed failed"
-[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
+report

@@ -9,16 +9,17 @@ trap 'rm -rf "$dir"' EXIT
 to=$dir/d2v
 mkdir -p "$to/bin" "$to/lib" "$to/build/tests/kernels" "$to/build/tests/golden" "$to/build/tests/gpu" "$to/build/tests/e2e" "$to/tests/golden"
 cp "$from"/bin/d2v-* "$to/bin/"
+cp "$from/libd2v.so" "$to/lib/"
 for program in "$from"/tests/kernels/test_* "$from"/tests/golden/test_* "$from"/tests/gpu/bench_gpu "$from"/tests/e2e/helper_speech_set; do
 	case $program in *.o | *.d) continue ;; esac
 	cp "$program" "$to/build/${program#"$from"/}"
 done
-strip "$to"/bin/* $(find "$to/build" -type f)
+strip "$to"/bin/* "$to"/lib/* $(find "$to/build" -type f)
 cp -r tests/golden/data "$to/tests/golden/"
 cp tests/gpu/check_gpu.sh "$to/"
 # The toolkit's own and the driver's are on the GPU machine; libstdc++, libgomp and libgcc may be older there than ours.
-ldd "$to"/bin/* "$to"/build/tests/*/* | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u |
-	grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux-x86-64|libcuda|libcublas|libcublasLt|libcudart|libcudnn|libnccl)\.so' |
+ldd "$to"/lib/libd2v.so "$to"/bin/* "$to"/build/tests/*/* | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u |
+	grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux-x86-64|libd2v|libcuda|libcublas|libcublasLt|libcudart|libcudnn|libnccl)\.so' |
 	xargs -I{} cp -L {} "$to/lib/"
 cat >"$to/check-gpu" <<'SCRIPT'
 #!/usr/bin/env bash

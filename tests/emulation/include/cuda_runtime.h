@@ -47,6 +47,10 @@ void d2v_emulate_block_barrier(void);
 // call. Lanes that have ended left what they posted last.
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8];
 unsigned char *d2v_emulate_shared(void);
+// Asynchronous copies of a thread: nothing arrives before the wait that covers it.
+void d2v_emulate_copy_async(void *to, const void *from, size_t bytes, size_t zeros);
+void d2v_emulate_copy_commit(void);
+void d2v_emulate_copy_wait(size_t pending);
 // While one lives, device memory may be touched.
 struct d2v_emulated_access {
 	d2v_emulated_access();

@@ -84,9 +84,10 @@ check "50 updates bf16 again" train "$device" "$dir/again"
 check "the same bytes twice" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/again/checkpoint_last.safetensors"
 # Ended by a limit on time, not on updates: the schedule must not change.
 resumed() {
+	# The child is a shell: it is its program that must die.
 	(train "$device" "$dir/resumed" checkpoint.save_interval_updates=10 & child=$!
 	 while [ ! -e "$dir/resumed/checkpoint_20.safetensors" ] && kill -0 $child 2>/dev/null; do sleep 0.05; done
-	 kill -9 $child 2>/dev/null; wait $child)
+	 pkill -9 -P $child; wait $child)
 	train "$device" "$dir/resumed" checkpoint.save_interval_updates=10
 	cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/resumed/checkpoint_last.safetensors"
 }

@@ -16,4 +16,15 @@ void d2v_cuda_conv_backward_x(
 	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const d2v_real *w, bool accumulate);
 void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y);
 
+// The same for small groups on the tensor cores, for shapes that d2v_cuda_conv_is_grouped. turned: (out, taps, in/groups)
+// forward, (groups, in/groups, taps, out/groups) backward. partial (pieces, out, taps, in/groups). (cuda_conv_grouped.cu)
+bool d2v_cuda_conv_is_grouped(d2v_device *dev, const conv_shape &s);
+void d2v_cuda_conv_grouped_forward(
+	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias);
+void d2v_cuda_conv_grouped_backward_x(
+	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const void *turned, bool accumulate);
+int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &s);
+void d2v_cuda_conv_grouped_backward_w(
+	d2v_device *dev, const conv_shape &s, float *partial, const d2v_real *x, const d2v_real *d_y);
+
 #endif

@@ -213,6 +213,10 @@ void d2v_cuda_conv_forward(d2v_device *dev, const conv_shape &s, d2v_real *y, co
 	dim3 grid(d2v_blocks(positions, TILE_M), d2v_blocks(out, columns), (unsigned)s.groups);
 	D2V_BY_TYPE(dev, {
 		D2V_LAUNCH(dev, turn_weights<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, (T *)turned, (const T *)w, s, false);
+		if (d2v_cuda_conv_is_grouped(dev, s)) {
+			d2v_cuda_conv_grouped_forward(dev, s, y, x, turned, bias);
+			return;
+		}
 		BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_forward<T, PACK, BN>), grid, TILE_THREADS, 0, s,
 			(T *)y, (const T *)x, (const T *)turned, (const T *)bias)));
 	});
@@ -229,6 +233,10 @@ void d2v_cuda_conv_backward_x(d2v_device *dev, const conv_shape &s, d2v_real *d_
 	dim3 grid(d2v_blocks(positions, TILE_M), d2v_blocks(in, columns), (unsigned)s.groups);
 	D2V_BY_TYPE(dev, {
 		D2V_LAUNCH(dev, turn_weights<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, (T *)turned, (const T *)w, s, true);
+		if (d2v_cuda_conv_is_grouped(dev, s)) {
+			d2v_cuda_conv_grouped_backward_x(dev, s, d_x, d_y, turned, accumulate);
+			return;
+		}
 		BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_backward_x<T, PACK, BN>), grid, TILE_THREADS, 0, s,
 			(T *)d_x, (const T *)d_y, (const T *)turned, accumulate)));
 	});
@@ -245,14 +253,18 @@ void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, 
 	int64_t positions = s.rows * s.out_h * s.out_w, out = s.out / s.groups, in = s.in / s.groups, count = weight_count(s);
 	if (positions == 0 || count == 0)
 		return;
-	int64_t piece = piece_size(positions), pieces = (positions + piece - 1) / piece;
+	bool grouped = d2v_cuda_conv_is_grouped(dev, s);
+	int64_t piece = piece_size(positions), pieces = grouped ? d2v_cuda_conv_grouped_pieces(s) : (positions + piece - 1) / piece;
 	float *partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * count) * sizeof *partial);
 	if (!partial)
 		return;
 	int columns = tile_columns(out);
 	dim3 grid(d2v_blocks(window(s) * in, TILE_M), d2v_blocks(out, columns), (unsigned)(s.groups * pieces));
-	D2V_BY_TYPE(dev, BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_backward_w<T, PACK, BN>), grid,
-		TILE_THREADS, 0, s, partial, (const T *)x, (const T *)d_y, piece))));
+	if (grouped)
+		d2v_cuda_conv_grouped_backward_w(dev, s, partial, x, d_y);
+	else
+		D2V_BY_TYPE(dev, BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_backward_w<T, PACK, BN>), grid,
+			TILE_THREADS, 0, s, partial, (const T *)x, (const T *)d_y, piece))));
 	D2V_LAUNCH(dev, add_weight_pieces, d2v_blocks(count, THREADS), THREADS, 0, d_w, (const float *)partial, s, pieces);
 }
 

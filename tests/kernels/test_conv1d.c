@@ -72,6 +72,11 @@ static void test_conv1d(void **state) {
 		{ 2, 20, 4, 6, 5, 3, 2, 2, .accumulate = true },       // everything at once
 		{ 2, 20, 4, 6, 4, 2, 1, 1, .bias = true },             //
 		{ 1, 12, 3, 3, 2, 1, 3, 1, .bias = false },            // more padding than kernel
+		{ 2, 300, 96, 96, 19, 1, 9, 2, .bias = true },         // groups of 48, as in the base recipe
+		{ 2, 530, 48, 48, 7, 1, 3, 2, .accumulate = true },    // 24, more than a tile
+		{ 3, 37, 96, 48, 7, 1, 3, 2, .bias = true },           // 48 to 24
+		{ 1, 41, 32, 64, 4, 1, 2, 2, .fewer = 1 },             // 16 to 32, SamePad
+		{ 1, 40, 128, 32, 2, 1, 3, 2, .accumulate = true },    // more padding than kernel
 		{ 1, 9, 3, 3, 3, 1, 0, 3, .fewer = 7 },                // nothing left
 		{ 3, 1300, 24, 24, 7, 1, 3, 3, .bias = true },         // more than a piece
 		{ 2, 2100, 12, 8, 3, 2, 0, 1, .bias = false },         //

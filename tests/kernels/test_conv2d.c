@@ -65,6 +65,10 @@ static void test_conv2d(void **state) {
 		{ 2, 2, 3, 4, 4, 7, 2, .bias = true },       // larger than the picture
 		{ 1, 3, 1, 2, 2, 6, 1, .no_d_x = true },     //
 		{ 5, 14, 14, 96, 96, 3, 2, .bias = true },   // groups of 48, as in the base recipe
+		{ 3, 9, 4, 48, 96, 3, 2, .bias = true },     // 24 to 48
+		{ 1, 20, 21, 32, 32, 3, 2, .accumulate = true }, // more than a tile
+		{ 2, 6, 7, 64, 32, 5, 2, .bias = true },     // 32 to 16, more taps than a block takes
+		{ 1, 2, 3, 128, 128, 4, 2, .bias = true },   // 64, even kernel
 		{ 37, 3, 3, 34, 20, 3, 2, .bias = true },    // more rows than parts
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)

@@ -94,6 +94,9 @@ const d2v_field d2v_model_fields[] = {
 	{ MODEL "loss_scale", D2V_FIELD_REAL_OR_NULL, AT(loss_scale), 0, 0, NULL, "null",
 		"factor of the loss; null: 1/sqrt(embed_dim)" },
 	REAL(MODEL "cls_loss", cls_loss, 0, 1e9, "0", "weight of the extra token's loss (needs num_extra_tokens >= 1)"),
+	INT(MODEL "cls_loss_rows", cls_loss_rows, 0, 9e15, "0",
+		"masked copies in a batch that cls_loss was published for: it keeps its effect with any other number; "
+		"0: it grows with the batch, as in the original"),
 	REAL(MODEL "d2v_loss", d2v_loss, 0, 1e9, "1", "weight of the regression loss"),
 	REAL(MODEL "ema_decay", ema_decay, 0, 1, "0.999", "teacher decay at the start"),
 	REAL(MODEL "ema_end_decay", ema_end_decay, 0, 1, "0.9999", "teacher decay from ema_anneal_end_step on"),

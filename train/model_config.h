@@ -70,6 +70,7 @@ typedef struct d2v_model_config { // model.*
 	bool layer_norm_target_layer, instance_norm_target_layer, instance_norm_targets, layer_norm_targets;
 	double loss_beta, loss_scale; // loss_scale NaN: 1/sqrt(embed_dim)
 	double cls_loss, d2v_loss;
+	int64_t cls_loss_rows; // 0: those of the batch
 	double ema_decay, ema_end_decay;
 	int64_t ema_anneal_end_step;
 	bool ema_encoder_only;

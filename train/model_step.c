@@ -147,6 +147,13 @@ static const d2v_real *decode(step *s, d2v_pass *pass, const d2v_real *x) {
 	return d2v_conv_decoder_forward(decoder, pass, in, batch->rows, batch->tokens, s->frames);
 }
 
+// The original adds up the loss over the copies that a worker holds and multiplies by the positions it masked, so that
+// the weight in the end grows with a worker's batch (spec/gpu.md 4). With cls_loss_rows it is what that many copies give.
+static float cls_weight(const d2v_model_config *config, const d2v_device_batch *batch) {
+	double share = config->cls_loss_rows ? (double)config->cls_loss_rows / (double)batch->rows : 1;
+	return (float)(config->cls_loss * share * (double)batch->masked_count);
+}
+
 // The prediction of the extra token. Its loss adds to the gradient of x, so in a training step it waits on the tape for
 // the decoder's gradient to be there.
 static void cls_loss(step *s, const d2v_real *x) {
@@ -161,7 +168,7 @@ static void cls_loss(step *s, const d2v_real *x) {
 		.target = s->view.target,
 		.beta = (float)config->loss_beta,
 		.scale = loss_scale(config),
-		.weight = (float)(config->cls_loss * (double)batch->masked_count),
+		.weight = cls_weight(config, batch),
 		.batch = batch->samples,
 		.clones = batch->clones,
 		.tokens = batch->tokens,

@@ -89,13 +89,12 @@ static void test_text_dropout_is_shared(void **state) {
 	tear_down(&f);
 }
 
-// The decoder's input dropout is in place, so the extra token's prediction has it too.
-static void test_cls_sees_dropout(void **state) {
-	(void)state;
+// The decoder's input dropout is in place, so the extra token's prediction has it too. meant_for: cls_loss_rows.
+static void check_cls(int64_t meant_for) {
 	fixture f;
 	tiny_config(&f.config);
 	f.config.supported_modality = D2V_TEXT;
-	f.config.cls_loss = 0.1, f.config.text.num_extra_tokens = 2;
+	f.config.cls_loss = 0.1, f.config.cls_loss_rows = meant_for, f.config.text.num_extra_tokens = 2;
 	f.config.text.decoder.input_dropout = 0.5;
 	set_up(&f, D2V_TEXT, 20, false);
 	d2v_step_result result = step(&f, 1);
@@ -118,12 +117,23 @@ static void test_cls_sees_dropout(void **state) {
 		}
 	}
 	loss *= f.config.cls_loss * (double)result.sample_size;
+	loss *= meant_for ? (double)meant_for / (double)rows : 1; // the sum over rows becomes their mean, times that many
 	assert_true(dropped > rows * width / 4 && dropped < rows * width * 3 / 4);
 	if (!(fabs(loss - result.loss_cls) <= 1e-5 * loss))
 		fail_msg("cls loss %.9g, by hand %.9g", result.loss_cls, loss);
 	d2v_free(x);
 	d2v_free(target);
 	tear_down(&f);
+}
+
+static void test_cls_sees_dropout(void **state) {
+	(void)state;
+	check_cls(0);
+}
+
+static void test_cls_keeps_its_weight(void **state) {
+	(void)state;
+	check_cls(256);
 }
 
 // What the others own neither moves nor counts in the update of one modality, except that the teacher follows.
@@ -259,6 +269,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text_dropout_is_shared),
 		cmocka_unit_test(test_cls_sees_dropout),
+		cmocka_unit_test(test_cls_keeps_its_weight),
 		cmocka_unit_test(test_absent_modalities_stand_still),
 		cmocka_unit_test(test_features_are_the_teachers),
 		cmocka_unit_test(test_refused),

@@ -272,6 +272,10 @@ cudaError_t cudaGetDeviceCount(int *count) {
 	*count = 1;
 	return cudaSuccess;
 }
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *card, int) {
+	strcpy(card->name, "emulated");
+	return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int) {
 	return cudaSuccess;
 }

@@ -14,6 +14,10 @@ enum cudaMemcpyKind { cudaMemcpyHostToDevice = 1, cudaMemcpyDeviceToHost, cudaMe
 enum { cudaStreamNonBlocking = 1, cudaHostAllocPortable = 1, cudaHostAllocMapped = 2 };
 typedef struct d2v_emulated_stream *cudaStream_t;
 
+struct cudaDeviceProp {
+	char name[256];
+};
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *card, int device);
 const char *cudaGetErrorString(cudaError_t error);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaGetDeviceCount(int *count);

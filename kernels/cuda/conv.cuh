@@ -27,4 +27,11 @@ int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &s);
 void d2v_cuda_conv_grouped_backward_w(
 	d2v_device *dev, const conv_shape &s, float *partial, const d2v_real *x, const d2v_real *d_y);
 
+// The same through cuDNN (cuda_conv_dense.cu): false when it is not done there.
+bool d2v_cuda_conv_dense_forward(
+	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias);
+bool d2v_cuda_conv_dense_backward_x(
+	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const d2v_real *w, bool accumulate);
+bool d2v_cuda_conv_dense_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y);
+
 #endif

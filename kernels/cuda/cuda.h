@@ -16,6 +16,7 @@ extern "C" {
 #include <cuda_runtime_api.h>
 
 struct d2v_cuda_products; // cuda_product.c: handle and plans
+struct d2v_cuda_dnn;      // cuda_dnn.c: the same for convolutions
 
 typedef struct d2v_cuda {
 	d2v_device base; // first: the pointers are the same
@@ -23,6 +24,7 @@ typedef struct d2v_cuda {
 	d2v_precision precision;
 	cudaStream_t stream;
 	struct d2v_cuda_products *products;
+	struct d2v_cuda_dnn *dnn; // NULL until the first dense convolution
 	void *scratch; // grows to what the largest operation needs, and stays
 	size_t scratch_size;
 } d2v_cuda;

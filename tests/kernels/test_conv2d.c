@@ -70,6 +70,9 @@ static void test_conv2d(void **state) {
 		{ 2, 6, 7, 64, 32, 5, 2, .bias = true },     // 32 to 16, more taps than a block takes
 		{ 1, 2, 3, 128, 128, 4, 2, .bias = true },   // 64, even kernel
 		{ 37, 3, 3, 34, 20, 3, 2, .bias = true },    // more rows than parts
+		// dense, with channels in packs: through cuDNN where there is one
+		{ 3, 7, 5, 64, 48, 3, 1, .bias = true, .accumulate = true },
+		{ 2, 6, 6, 16, 24, 4, 1, .bias = true },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		check(&shapes[i]);

@@ -34,4 +34,9 @@ bool d2v_cuda_conv_dense_backward_x(
 	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const d2v_real *w, bool accumulate);
 bool d2v_cuda_conv_dense_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y);
 
+// The same of one channel (cuda_conv_wave.cu): false when it is not done there.
+bool d2v_cuda_conv_wave_forward(
+	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias);
+bool d2v_cuda_conv_wave_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y);
+
 #endif

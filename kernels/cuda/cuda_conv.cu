@@ -204,7 +204,8 @@ static int64_t weight_count(const conv_shape &s) {
 
 void d2v_cuda_conv_forward(d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias) {
 	int64_t positions = s.rows * s.out_h * s.out_w, out = s.out / s.groups;
-	if (positions == 0 || s.out == 0 || d2v_cuda_conv_dense_forward(dev, s, y, x, w, bias))
+	if (positions == 0 || s.out == 0 || d2v_cuda_conv_wave_forward(dev, s, y, x, w, bias) ||
+		d2v_cuda_conv_dense_forward(dev, s, y, x, w, bias))
 		return;
 	void *turned = d2v_cuda_scratch(dev, (size_t)weight_count(s) * dev->real_size);
 	if (!turned)
@@ -251,7 +252,8 @@ static int64_t piece_size(int64_t positions) {
 
 void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y) {
 	int64_t positions = s.rows * s.out_h * s.out_w, out = s.out / s.groups, in = s.in / s.groups, count = weight_count(s);
-	if (positions == 0 || count == 0 || d2v_cuda_conv_dense_backward_w(dev, s, d_w, x, d_y))
+	if (positions == 0 || count == 0 || d2v_cuda_conv_wave_backward_w(dev, s, d_w, x, d_y) ||
+		d2v_cuda_conv_dense_backward_w(dev, s, d_w, x, d_y))
 		return;
 	bool grouped = d2v_cuda_conv_is_grouped(dev, s);
 	int64_t piece = piece_size(positions), pieces = grouped ? d2v_cuda_conv_grouped_pieces(s) : (positions + piece - 1) / piece;

@@ -80,6 +80,11 @@ static void test_conv1d(void **state) {
 		{ 1, 9, 3, 3, 3, 1, 0, 3, .fewer = 7 },                // nothing left
 		{ 3, 1300, 24, 24, 7, 1, 3, 3, .bias = true },         // more than a piece
 		{ 2, 2100, 12, 8, 3, 2, 0, 1, .bias = false },         //
+		{ 2, 1400, 1, 24, 10, 5, 0, 1, .no_d_x = true },      // waveforms: more than a tile of positions
+		{ 3, 2700, 1, 520, 10, 5, 0, 1, .bias = true, .no_d_x = true }, // more channels than a block has
+		{ 2, 90, 1, 8, 3, 2, 1, 1, .bias = true },                      // few taps, and padding
+		{ 2, 700, 1, 16, 32, 1, 16, 1, .no_d_x = true, .fewer = 1 },    // as many as there may be
+		{ 520, 9, 1, 8, 4, 2, 0, 1, .no_d_x = true },                   // many rows: several to a piece
 		// dense, with channels in packs: through cuDNN where there is one
 		{ 3, 41, 512, 512, 3, 2, 0, 1, .bias = false },     // the extractor's layers
 		{ 2, 19, 512, 512, 2, 2, 0, 1, .accumulate = true }, //

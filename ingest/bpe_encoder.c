@@ -6,30 +6,23 @@
 
 #include <string.h>
 
-_Static_assert(D2V_BPE_READS >= D2V_BYTE_MASK + D2V_PIECE_READS, "a piece's key may begin at a block's last byte");
-_Static_assert(D2V_PIECE_SIZES >= D2V_BYTE_MASK, "pieces of a block have masks");
+// Pieces are encoded so many at a time, in three passes: where they end, their keys, their ids. Each is one loop with
+// few surprises for the processor, and what the second has asked for has come when the third needs it.
+#define MOST_PIECES 256
 
 // A short piece's ids are stored as if there were as many as can be, and so is their number behind them.
 #define SLACK (D2V_SHORT_IDS + 1)
 
-// A piece between the moment when its place in the cache is known and being fetched and that when it is needed.
-typedef struct waiting {
-	d2v_piece_key key;
-	const d2v_short_piece *bucket;
-	uint32_t start, end; // in the block
-} waiting;
-
-typedef struct queue {
-	const unsigned char *block;
-	size_t count;
-	waiting pieces[D2V_BYTE_MASK];
-} queue;
+_Static_assert(D2V_BPE_READS >= D2V_BYTE_MASK + D2V_PIECE_READS, "a piece's key may begin at a block's last byte");
+_Static_assert(D2V_BYTE_MASK <= 64, "a block's starts are the bits of a word");
 
 struct d2v_bpe_encoder {
 	const d2v_bpe_merges *merges;
 	d2v_piece_cache cache;
-	queue queues[2];
-	int turn; // whose pieces wait
+	size_t count;             // pieces at hand
+	size_t ends[MOST_PIECES]; // where they end, from where the first one starts
+	d2v_piece_key keys[MOST_PIECES];
+	const d2v_short_piece *buckets[MOST_PIECES];
 };
 
 d2v_status d2v_bpe_encoder_new(d2v_bpe_encoder **encoder, const d2v_bpe_merges *merges, d2v_error *err) {
@@ -52,6 +45,44 @@ void d2v_bpe_encoder_free(d2v_bpe_encoder *encoder) {
 
 // ---- pieces
 
+// The bits of `starts` but the lowest, as places behind `at`. So many are written at once, right or wrong, because few
+// blocks have more, and how many each has is hard to foretell.
+#define ENDS_AT_ONCE 16
+static inline size_t add_ends(size_t *ends, uint64_t starts, size_t at) {
+	uint64_t rest = starts & (starts - 1);
+	size_t count = (size_t)__builtin_popcountll(rest);
+	for (size_t k = 0; k < count; k += ENDS_AT_ONCE)
+		for (size_t i = 0; i < ENDS_AT_ONCE; i++, rest &= rest - 1)
+			ends[k + i] = at + (size_t)__builtin_ctzll(rest | (uint64_t)1 << 63);
+	return count;
+}
+
+// Pieces of a text, as many as there is room for, as long as D2V_BPE_READS bytes can be read; returns their bytes.
+static size_t split(d2v_bpe_encoder *encoder, const unsigned char *text, size_t size, size_t readable) {
+	size_t at = 0, count = 0;
+	while (at < size && readable - at >= D2V_BPE_READS && count <= MOST_PIECES - D2V_BYTE_MASK) {
+		uint64_t starts = d2v_bpe_split_block(text + at, size - at);
+		if (starts != 1)
+			count += add_ends(encoder->ends + count, starts, at);
+		else // its first piece was not told
+			encoder->ends[count++] = at + d2v_bpe_piece(text + at, size - at);
+		at = encoder->ends[count - 1];
+	}
+	encoder->count = count;
+	return at;
+}
+
+// The pieces' keys, and the places where they are looked for.
+static void fetch(d2v_bpe_encoder *encoder, const unsigned char *text) {
+	for (size_t k = 0, start = 0; k < encoder->count; start = encoder->ends[k++]) {
+		d2v_piece_key key = d2v_piece_key_make(text + start, encoder->ends[k] - start);
+		const d2v_short_piece *bucket = d2v_piece_cache_bucket(&encoder->cache, key);
+		__builtin_prefetch(bucket);
+		encoder->keys[k] = key;
+		encoder->buckets[k] = bucket;
+	}
+}
+
 // Each of these appends to `out` and returns where the next ids belong.
 static uint32_t *add_new_piece(d2v_bpe_encoder *encoder, const unsigned char *piece, size_t size, uint32_t *out) {
 	size_t count = d2v_bpe_merge(encoder->merges, piece, size, out);
@@ -61,61 +92,22 @@ static uint32_t *add_new_piece(d2v_bpe_encoder *encoder, const unsigned char *pi
 
 __attribute__((noinline)) static uint32_t *add_rare_piece(
 	d2v_bpe_encoder *encoder, const unsigned char *piece, size_t size, uint32_t *out) {
-	size_t count = d2v_piece_cache_long(&encoder->cache, piece, size, out);
+	size_t count = d2v_piece_cache_rare(&encoder->cache, piece, size, out);
 	return count ? out + count : add_new_piece(encoder, piece, size, out);
 }
 
-static inline uint32_t *add_waiting(d2v_bpe_encoder *encoder, queue *waiting_ones, uint32_t *out) {
-	const waiting *end = waiting_ones->pieces + waiting_ones->count;
-	for (const waiting *piece = waiting_ones->pieces; piece < end; piece++) {
-		const d2v_short_piece *known = d2v_piece_cache_short(piece->bucket, &piece->key);
+static uint32_t *add_pieces(d2v_bpe_encoder *encoder, const unsigned char *text, uint32_t *out) {
+	for (size_t k = 0; k < encoder->count; k++) {
+		const d2v_short_piece *known = d2v_piece_cache_short(encoder->buckets[k], &encoder->keys[k]);
 		if (__builtin_expect(known != NULL, 1)) {
 			memcpy(out, known->ids, SLACK * sizeof *out);
 			out += known->count;
 		} else {
-			out = add_rare_piece(encoder, waiting_ones->block + piece->start, piece->end - piece->start, out);
+			size_t start = k ? encoder->ends[k - 1] : 0;
+			out = add_rare_piece(encoder, text + start, encoder->ends[k] - start, out);
 		}
 	}
-	waiting_ones->count = 0;
 	return out;
-}
-
-// The pieces of a block, of which `starts` tells, into a queue.
-static inline void wait_for(const d2v_piece_cache *cache, const unsigned char *block, uint64_t starts, queue *into) {
-	waiting *piece = into->pieces;
-	uint32_t start = 0;
-	for (uint64_t rest = starts & (starts - 1); rest; rest &= rest - 1, piece++) {
-		uint32_t end = (uint32_t)__builtin_ctzll(rest);
-		piece->key = d2v_piece_key_make(block + start, end - start);
-		piece->bucket = d2v_piece_cache_bucket(cache, piece->key);
-		__builtin_prefetch(piece->bucket);
-		piece->start = start;
-		piece->end = start = end;
-	}
-	into->block = block;
-	into->count = (size_t)(piece - into->pieces);
-}
-
-// Makes a block's pieces wait and encodes those that waited; returns the block's bytes, 0 when its first piece is not
-// told. D2V_BPE_READS bytes can be read.
-static inline size_t add_block(d2v_bpe_encoder *encoder, const unsigned char *text, size_t left, uint32_t **out) {
-	uint64_t starts = d2v_bpe_split_block(text, left);
-	queue *waited = &encoder->queues[encoder->turn];
-	encoder->turn ^= 1;
-	wait_for(&encoder->cache, text, starts, &encoder->queues[encoder->turn]);
-	*out = add_waiting(encoder, waited, *out);
-	return 63 - (size_t)__builtin_clzll(starts);
-}
-
-static uint32_t *add_all_waiting(d2v_bpe_encoder *encoder, uint32_t *out) {
-	return add_waiting(encoder, &encoder->queues[encoder->turn], out);
-}
-
-// The piece that text starts with, by the plain splitter.
-static size_t add_plainly(d2v_bpe_encoder *encoder, const unsigned char *text, size_t left, uint32_t **out) {
-	size_t size = d2v_bpe_piece(text, left);
-	*out = add_rare_piece(encoder, text, size, add_all_waiting(encoder, *out));
-	return size;
 }
 
 // ---- texts
@@ -132,10 +124,11 @@ static size_t add_blocks(
 	d2v_bpe_encoder *encoder, const unsigned char *text, size_t size, size_t readable, uint32_t **out) {
 	size_t at = 0;
 	while (at < size && readable - at >= D2V_BPE_READS) {
-		size_t used = add_block(encoder, text + at, size - at, out);
-		at += used ? used : add_plainly(encoder, text + at, size - at, out);
+		size_t used = split(encoder, text + at, size - at, readable - at);
+		fetch(encoder, text + at);
+		*out = add_pieces(encoder, text + at, *out);
+		at += used;
 	}
-	*out = add_all_waiting(encoder, *out);
 	return at;
 }
 

@@ -28,7 +28,7 @@ const d2v_piece_mask d2v_piece_masks[D2V_PIECE_SIZES] = {
 	{ { UINT64_MAX, KEEP(5) }, SIZE(13) },
 	{ { UINT64_MAX, KEEP(6) }, SIZE(14) },
 	{ { UINT64_MAX, KEEP(7) }, SIZE(15) },
-	[D2V_SHORT_PIECE + 1 ... D2V_PIECE_SIZES - 1] = { { 0, 0 }, SIZE(255) },
+	{ { 0, 0 }, SIZE(255) },
 };
 
 // The tables lie in large pages where the system has them, since they are read at random.
@@ -71,10 +71,28 @@ static d2v_long_piece *long_bucket(const d2v_piece_cache *cache, const uint64_t 
 	return cache->long_pieces + 2 * (size_t)(hash >> (64 - D2V_LONG_BUCKET_BITS));
 }
 
-size_t d2v_piece_cache_long(const d2v_piece_cache *cache, const unsigned char *piece, size_t size, uint32_t *ids) {
-	uint64_t key[4];
-	if (size > D2V_LONG_PIECE)
+static d2v_short_piece *second_bucket(const d2v_piece_cache *cache, d2v_piece_key key) {
+	uint64_t mixed = d2v_piece_key_hash(key) * UINT64_C(0x9e3779b97f4a7c15);
+	return cache->short_pieces + 2 * (size_t)(mixed >> (64 - D2V_SHORT_BUCKET_BITS));
+}
+
+static d2v_piece_key short_key(const unsigned char *piece, size_t size) {
+	unsigned char padded[D2V_PIECE_READS] = { 0 };
+	memcpy(padded, piece, size);
+	return d2v_piece_key_make(padded, size);
+}
+
+static size_t find_short(const d2v_piece_cache *cache, const unsigned char *piece, size_t size, uint32_t *ids) {
+	d2v_piece_key key = short_key(piece, size);
+	const d2v_short_piece *entry = d2v_piece_cache_short(second_bucket(cache, key), &key);
+	if (!entry)
 		return 0;
+	memcpy(ids, entry->ids, entry->count * sizeof *ids);
+	return entry->count;
+}
+
+static size_t find_long(const d2v_piece_cache *cache, const unsigned char *piece, size_t size, uint32_t *ids) {
+	uint64_t key[4];
 	make_long_key(piece, size, key);
 	const d2v_long_piece *entry = long_bucket(cache, key);
 	entry += memcmp(entry->key, key, sizeof key) != 0;
@@ -84,18 +102,27 @@ size_t d2v_piece_cache_long(const d2v_piece_cache *cache, const unsigned char *p
 	return entry->count;
 }
 
-static bool takes_front(d2v_piece_cache *cache, bool front_is_free) {
-	return front_is_free || ++cache->added % FRONT_EVERY == 0;
+size_t d2v_piece_cache_rare(const d2v_piece_cache *cache, const unsigned char *piece, size_t size, uint32_t *ids) {
+	size_t count = size <= D2V_SHORT_PIECE ? find_short(cache, piece, size, ids) : 0;
+	return count || size > D2V_LONG_PIECE ? count : find_long(cache, piece, size, ids);
+}
+
+// The entry that a new one replaces: a free one, or one of those that take turns.
+static d2v_short_piece *short_place(d2v_piece_cache *cache, d2v_piece_key key) {
+	d2v_short_piece *first = d2v_piece_cache_bucket(cache, key), *second = second_bucket(cache, key);
+	d2v_short_piece *const places[] = { first, first + 1, second, second + 1 };
+	for (int k = 0; k < 4; k++)
+		if (!places[k]->count)
+			return places[k];
+	cache->added++;
+	return places[cache->added % FRONT_EVERY == 0 ? 0 : cache->added % 2 ? 1 : 3];
 }
 
 static void add_short(
 	d2v_piece_cache *cache, const unsigned char *piece, size_t size, const uint32_t *ids, size_t count) {
-	unsigned char padded[D2V_PIECE_READS] = { 0 };
-	memcpy(padded, piece, size);
-	d2v_short_piece entry = { .key = d2v_piece_key_make(padded, size), .count = (uint32_t)count };
+	d2v_short_piece entry = { .key = short_key(piece, size), .count = (uint32_t)count };
 	memcpy(entry.ids, ids, count * sizeof *ids);
-	d2v_short_piece *bucket = d2v_piece_cache_bucket(cache, entry.key);
-	bucket[!takes_front(cache, bucket->count == 0)] = entry;
+	*short_place(cache, entry.key) = entry;
 }
 
 static void add_long(
@@ -104,7 +131,8 @@ static void add_long(
 	make_long_key(piece, size, entry.key);
 	memcpy(entry.ids, ids, count * sizeof *ids);
 	d2v_long_piece *bucket = long_bucket(cache, entry.key);
-	bucket[!takes_front(cache, bucket->count == 0)] = entry;
+	bool front = bucket->count == 0 || ++cache->added % FRONT_EVERY == 0;
+	bucket[!front] = entry;
 }
 
 void d2v_piece_cache_add(

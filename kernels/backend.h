@@ -43,6 +43,7 @@ typedef struct d2v_backend {
 	// Waits; failures are left with d2v_device_set_error.
 	void (*sync)(d2v_device *dev);
 
+	void (*memory)(d2v_device *dev, size_t *left, size_t *all);
 	d2v_status (*alloc)(d2v_device *dev, void *out, size_t bytes, d2v_error *err);
 	void (*free)(d2v_device *dev, void *pointer);
 	d2v_status (*alloc_host)(d2v_device *dev, void *out, size_t bytes, d2v_error *err);
@@ -68,6 +69,7 @@ struct d2v_device {
 	char name[32];
 	int threads;      // compute threads; 0 on a GPU
 	size_t real_size; // bytes of a d2v_real
+	double datasheet; // FLOP/s, 0: not known
 	bool dry;
 	bool sync_each;      // D2V_SYNC=1
 	d2v_error first;     // first error since the last sync; D2V_OK: none

@@ -82,6 +82,13 @@ size_t d2v_device_real_size(const d2v_device *device) {
 	return device->real_size;
 }
 
+double d2v_device_datasheet(const d2v_device *device) {
+	return device->datasheet;
+}
+void d2v_device_memory(d2v_device *device, size_t *left, size_t *all) {
+	device->backend->memory(device, left, all);
+}
+
 d2v_status d2v_device_alloc(d2v_device *device, void *out, size_t bytes, d2v_error *err) {
 	return device->backend->alloc(device, out, bytes, err);
 }

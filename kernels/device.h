@@ -31,6 +31,12 @@ const char *d2v_device_name(const d2v_device *device);
 int d2v_device_threads(const d2v_device *device); // compute threads; 0 on a GPU
 size_t d2v_device_real_size(const d2v_device *device); // bytes of one d2v_real
 
+// Dense matrix products in the working type by the maker's data sheet, in FLOP/s. 0: not known, or a CPU; then measure it
+// (train/plan.h).
+double d2v_device_datasheet(const d2v_device *device);
+// Memory of the device that nobody has taken, and all of it; on the CPU the machine's.
+void d2v_device_memory(d2v_device *device, size_t *left, size_t *all);
+
 // Memory of the device; on the CPU plain memory. Aligned to 256 bytes, not cleared.
 d2v_status d2v_device_alloc(d2v_device *device, void *out, size_t bytes, d2v_error *err);
 void d2v_device_free(d2v_device *device, void *pointer);

@@ -141,6 +141,9 @@ float *d2v_model_gradients(d2v_model *model) {
 float *d2v_model_teacher(d2v_model *model) {
 	return model->teacher;
 }
+d2v_real *d2v_model_working(d2v_model *model) {
+	return model->working;
+}
 const bool *d2v_model_touched(const d2v_model *model) {
 	return model->touched;
 }

@@ -34,6 +34,8 @@ d2v_status d2v_model_init(d2v_model *model, d2v_error *err);
 float *d2v_model_weights(d2v_model *model);
 float *d2v_model_gradients(d2v_model *model);
 float *d2v_model_teacher(d2v_model *model);
+// The weights in the device's working type, kept by whoever changes them; NULL where that is float.
+d2v_real *d2v_model_working(d2v_model *model);
 // Whether parameter i got a gradient since the gradients were last zeroed (layer drop leaves some out); what was not
 // touched the optimizer skips. (params.count)
 const bool *d2v_model_touched(const d2v_model *model);
@@ -41,7 +43,7 @@ void d2v_model_zero_gradients(d2v_model *model);
 // Seconds by stage and operation of the steps to come are added to it; NULL: no profile. Borrowed.
 struct d2v_profile;
 void d2v_model_set_profile(d2v_model *model, struct d2v_profile *profile);
-// After weights or teacher were changed from outside (load, optimizer, EMA): refreshes the working copies.
+// After weights or teacher were changed from outside (load): refreshes the working copies.
 void d2v_model_refresh(d2v_model *model);
 
 // What the host needs to know of a step. Sums are over the local batch.

@@ -109,7 +109,7 @@ static void update_like(d2v_optimizer *optimizer, int first, double lr, double g
 	const d2v_optimizer_config *config = &optimizer->config;
 	const d2v_params *params = d2v_model_params(optimizer->model);
 	d2v_adam op = { .param = d2v_model_weights(optimizer->model), .grad = d2v_model_gradients(optimizer->model) };
-	op.m = optimizer->m, op.v = optimizer->v;
+	op.m = optimizer->m, op.v = optimizer->v, op.working = d2v_model_working(optimizer->model);
 	op.range_count = ranges_like(optimizer, first), op.ranges = optimizer->ranges;
 	op.lr = lr, op.beta1 = config->beta1, op.beta2 = config->beta2, op.eps = config->adam_eps;
 	op.weight_decay = is_exempt(config, &params->list[first]) ? 0 : config->weight_decay;
@@ -148,6 +148,5 @@ d2v_status d2v_optimizer_update(
 			update_like(optimizer, i, lr, result->clip_coef / divisor);
 	for (int i = 0; i < params->count; i++)
 		optimizer->steps[i] += optimizer->done[i];
-	d2v_model_refresh(optimizer->model);
 	return d2v_device_sync(d2v_model_device(optimizer->model), err);
 }

@@ -29,7 +29,7 @@ typedef struct d2v_optimizer_result {
 	double clip_coef; // 1: not clipped
 } d2v_optimizer_result;
 // Divides the model's gradients by sample_size (0: by 1), clips (min(1, clip/(norm+1e-6)) when clip > 0), updates,
-// refreshes working copies. A non-finite norm: D2V_DIVERGED, nothing was changed.
+// working copies too. A non-finite norm: D2V_DIVERGED, nothing was changed.
 d2v_status d2v_optimizer_update(
 	d2v_optimizer *optimizer, double sample_size, double lr, d2v_optimizer_result *result, d2v_error *err);
 

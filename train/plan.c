@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #define PEAK_SIDE 1536
+#define PEAK_SIDE_GPU 8192
 #define PEAK_SECONDS 0.1
 
 static double time_products(d2v_device *device, const d2v_linear *op, d2v_status *status, d2v_error *err) {
@@ -24,10 +25,12 @@ static double time_products(d2v_device *device, const d2v_linear *op, d2v_status
 }
 
 d2v_status d2v_plan_measure_peak(d2v_device *device, double *flops, d2v_error *err) {
-	const int64_t side = PEAK_SIDE;
+	const int64_t side = d2v_device_threads(device) ? PEAK_SIDE : PEAK_SIDE_GPU;
+	*flops = d2v_device_datasheet(device);
+	if (*flops > 0)
+		return D2V_OK;
 	size_t matrix = (size_t)(side * side) * d2v_device_real_size(device);
 	char *memory = NULL;
-	*flops = 0;
 	D2V_TRY(d2v_device_alloc(device, &memory, 3 * matrix, err));
 	d2v_device_zero(device, memory, 3 * matrix);
 	d2v_linear op = { .rows = side, .in = side, .out = side };
@@ -55,9 +58,9 @@ static d2v_step_shape step_shape(const d2v_config *config, const d2v_model *mode
 	return step;
 }
 
-// Means over the batches, and the memory of the largest one.
-static d2v_status add_shapes(
-	d2v_plan *plan, const d2v_config *config, d2v_model *model, const d2v_plan_data *data, d2v_error *err) {
+// Means over the batches, and the memory of the largest one, whose shape is given back.
+static d2v_status add_shapes(d2v_plan *plan, const d2v_config *config, d2v_model *model, const d2v_plan_data *data,
+	d2v_plan_shape *largest, d2v_error *err) {
 	double batches = 0, samples = 0, flops = 0, units[D2V_MODALITY_END] = { 0 };
 	for (int i = 0; i < data->count; i++) {
 		const d2v_plan_shape *shape = &data->shapes[i];
@@ -65,7 +68,10 @@ static d2v_status add_shapes(
 		double length = shape->modality == D2V_IMAGE ? 1 : (double)shape->length;
 		size_t bytes;
 		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
-		plan->step_bytes = fmax(plan->step_bytes, (double)bytes);
+		if ((double)bytes > plan->step_bytes) {
+			plan->step_bytes = (double)bytes;
+			*largest = *shape;
+		}
 		batches += shape->count;
 		samples += shape->count * (double)shape->batch;
 		units[shape->modality] += shape->count * (double)shape->batch * length;
@@ -80,15 +86,39 @@ static d2v_status add_shapes(
 	return D2V_OK;
 }
 
-static void add_sizes(d2v_plan *plan, const d2v_params *params) {
+static void add_sizes(d2v_plan *plan, const d2v_device *device, const d2v_params *params) {
 	plan->parameters = d2v_params_trainable(params);
 	for (int i = 0; i < params->count; i++)
 		if (params->list[i].teacher_offset >= 0)
 			plan->teacher_parameters += params->list[i].count;
 	double weights = 4.0 * (double)params->size, teacher = 4.0 * (double)params->teacher_size;
 	plan->weight_bytes = 2 * weights + teacher; // weights, gradients, teacher
+	if (d2v_device_real_size(device) != sizeof(float)) // and copies in the working type
+		plan->weight_bytes += (weights + teacher) * (double)d2v_device_real_size(device) / sizeof(float);
 	plan->optimizer_bytes = 2 * weights;
 	plan->checkpoint_bytes = 4.0 * (3.0 * (double)plan->parameters + (double)plan->teacher_parameters);
+}
+
+// Whether the device holds all that, and if not, how many samples of the largest batch it would.
+static d2v_status add_fit(d2v_plan *plan, const d2v_config *config, d2v_device *device, d2v_model *model,
+	const d2v_plan_shape *largest, d2v_error *err) {
+	size_t left, all;
+	d2v_device_memory(device, &left, &all);
+	plan->device_bytes = (double)all;
+	double room = (double)all * D2V_PLAN_MEMORY - plan->weight_bytes - plan->optimizer_bytes;
+	if (all == 0 || plan->step_bytes <= room)
+		return D2V_OK;
+	int64_t fits = 0, not = largest->batch;
+	while (not - fits > 1) {
+		d2v_plan_shape shape = *largest;
+		shape.batch = fits + (not - fits) / 2;
+		d2v_step_shape step = step_shape(config, model, &shape);
+		size_t bytes;
+		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
+		*((double)bytes <= room ? &fits : &not) = shape.batch;
+	}
+	plan->fitting_batch = fits ? fits : -1;
+	return D2V_OK;
 }
 
 static void add_times(d2v_plan *plan, const d2v_config *config, const d2v_plan_data *data, double peak_flops) {
@@ -97,7 +127,7 @@ static void add_times(d2v_plan *plan, const d2v_config *config, const d2v_plan_d
 	plan->updates_epoch = data->updates_epoch;
 	plan->epochs = data->updates_epoch > 0 ? updates / data->updates_epoch : 0;
 	plan->audio_hours = updates * plan->audio_seconds_update / 3600;
-	double seconds = plan->flops_update / (peak_flops * D2V_PLAN_EFFICIENCY);
+	double seconds = plan->flops_update / (peak_flops * plan->efficiency);
 	plan->updates_hour = 3600 / seconds;
 	plan->hours = updates / plan->updates_hour;
 	plan->loader_times_real = plan->audio_seconds_update / seconds;
@@ -111,15 +141,18 @@ d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *d
 	double peak_flops, d2v_error *err) {
 	d2v_model *model = NULL;
 	*plan = (d2v_plan){ .assumed = data->assumed };
+	plan->efficiency = d2v_device_datasheet(device) > 0 ? D2V_PLAN_MFU : D2V_PLAN_EFFICIENCY;
 	plan->batches_update = (double)d2v_config_batches_per_update(config, 1);
 	d2v_ops_set_dry(device, true); // nothing is written into the weights, so that a large model takes no memory
 	d2v_status status = d2v_model_outline(&model, device, &config->model, err);
 	d2v_ops_set_dry(device, false);
 	D2V_TRY(status);
-	status = add_shapes(plan, config, model, data, err);
+	d2v_plan_shape largest = { 0 };
+	status = add_shapes(plan, config, model, data, &largest, err);
 	if (status == D2V_OK) {
-		add_sizes(plan, d2v_model_params(model));
+		add_sizes(plan, device, d2v_model_params(model));
 		add_times(plan, config, data, peak_flops);
+		status = add_fit(plan, config, device, model, &largest, err);
 	}
 	d2v_model_free(model);
 	return status;
@@ -143,12 +176,14 @@ d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
 		{ "weight_bytes", plan->weight_bytes },
 		{ "optimizer_bytes", plan->optimizer_bytes },
 		{ "step_bytes", plan->step_bytes },
+		{ "device_bytes", plan->device_bytes },
+		{ "fitting_batch", (double)plan->fitting_batch },
 		{ "checkpoint_bytes", plan->checkpoint_bytes },
 		{ "updates_per_epoch", plan->updates_epoch },
 		{ "epochs", plan->epochs },
 		{ "audio_hours", plan->audio_hours },
 		{ "peak_flops", plan->peak_flops },
-		{ "assumed_efficiency", D2V_PLAN_EFFICIENCY },
+		{ "assumed_efficiency", plan->efficiency },
 		{ "updates_per_hour", plan->updates_hour },
 		{ "expected_hours", plan->hours },
 		{ "loader_times_real_time", plan->loader_times_real },
@@ -172,7 +207,7 @@ d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
 	return status;
 }
 
-#define PHRASE 200
+#define PHRASE 256
 
 static int add_phrase(char text[PHRASE], int used, const char *format, double value) {
 	used += snprintf(text + used, (size_t)(PHRASE - used), "%s", used ? ", " : "");
@@ -219,10 +254,32 @@ static const char *name_demand(const d2v_plan *plan, char text[PHRASE]) {
 	return text;
 }
 
+static const char *name_share(const d2v_plan *plan, char text[PHRASE]) {
+	char all[D2V_PROGRESS_TEXT];
+	double share = (plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes) / plan->device_bytes;
+	text[0] = 0;
+	if (plan->device_bytes > 0)
+		snprintf(text, PHRASE, ", %.0f %% of the device's %s", 100 * share, d2v_progress_bytes(plan->device_bytes, all));
+	return text;
+}
+
+static const char *name_remedy(const d2v_plan *plan, char text[PHRASE]) {
+	text[0] = 0;
+	if (plan->fitting_batch > 0)
+		snprintf(text, PHRASE,
+			"              does not fit: batches of %lld do; set dataset.batch_size or dataset.max_tokens to that, and\n"
+			"              optimization.update_freq or more workers to keep the update what it is\n",
+			(long long)plan->fitting_batch);
+	else if (plan->fitting_batch < 0)
+		snprintf(text, PHRASE, "              does not fit, not even a batch of one; take a smaller model or shorter samples\n");
+	return text;
+}
+
 d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **text, d2v_error *err) {
 	char parameters[D2V_PROGRESS_TEXT], teacher[D2V_PROGRESS_TEXT], weights[D2V_PROGRESS_TEXT];
 	char optimizer[D2V_PROGRESS_TEXT], step[D2V_PROGRESS_TEXT], total[D2V_PROGRESS_TEXT], disk[D2V_PROGRESS_TEXT];
 	char duration[D2V_PROGRESS_TEXT], update[PHRASE], run[PHRASE], loader[PHRASE], epochs[PHRASE];
+	char share[PHRASE], remedy[PHRASE];
 	double updates = (double)config->optimization.max_update;
 	if (plan->updates_epoch > 0)
 		snprintf(epochs, PHRASE, "%.1f updates an epoch, %.1f epochs", plan->updates_epoch, plan->epochs);
@@ -231,19 +288,19 @@ d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **
 	return d2v_asprintf(text, err,
 		"parameters    %s trainable, %s in the teacher\n"
 		"an update     %.0f batches, %.1f samples, %s%s, %.3f TFLOP\n"
-		"memory        %s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n"
+		"memory        %s%s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n%s"
 		"run           %.0f updates, %s; %s\n"
-		"speed         %.0f GFLOP/s measured in matrix products, %.0f %% of it assumed: %.0f updates an hour\n"
+		"speed         %.0f GFLOP/s in matrix products, %.0f %% of it assumed: %.0f updates an hour\n"
 		"time          %s\n"
 		"loader        must deliver %s\n"
 		"disk          %s a checkpoint\n",
 		d2v_progress_count((uint64_t)plan->parameters, parameters),
 		d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update, plan->samples_update,
 		name_update(plan, update), plan->assumed ? " (assumed: no data set was given)" : "", plan->flops_update * 1e-12,
-		d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total),
+		d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total), name_share(plan, share),
 		d2v_progress_bytes(plan->weight_bytes, weights), d2v_progress_bytes(plan->optimizer_bytes, optimizer),
-		d2v_progress_bytes(plan->step_bytes, step), updates, name_run(plan, updates, run), epochs,
-		plan->peak_flops * 1e-9, 100 * D2V_PLAN_EFFICIENCY, plan->updates_hour,
+		d2v_progress_bytes(plan->step_bytes, step), name_remedy(plan, remedy), updates, name_run(plan, updates, run), epochs,
+		plan->peak_flops * 1e-9, 100 * plan->efficiency, plan->updates_hour,
 		d2v_progress_duration(plan->hours * 3600, duration), name_demand(plan, loader),
 		d2v_progress_bytes(plan->checkpoint_bytes, disk));
 }

@@ -26,7 +26,10 @@ typedef struct d2v_plan_data {
 	double bytes_epoch;   // read from the data set in an epoch; 0: unknown
 } d2v_plan_data;
 
-#define D2V_PLAN_EFFICIENCY 0.6 // of the measured peak; what the trainer is expected to reach (docs/performance.md)
+// What the trainer is expected to reach (docs/performance.md): of products measured, and of a data sheet.
+#define D2V_PLAN_EFFICIENCY 0.6
+#define D2V_PLAN_MFU 0.4
+#define D2V_PLAN_MEMORY 0.97 // of the device's: the rest is its driver's, its libraries' and small change
 
 typedef struct d2v_plan {
 	int64_t parameters, teacher_parameters;
@@ -36,14 +39,17 @@ typedef struct d2v_plan {
 	double weight_bytes, optimizer_bytes,
 		step_bytes; // weights, gradients and teacher; moments; the largest batch's activations
 	double checkpoint_bytes;
+	double device_bytes; // all memory of the device
+	int64_t fitting_batch; // of the largest batch that fits, when step_bytes do not; 0: they do. -1: not even one sample fits
 	double updates_epoch, epochs, audio_hours; // 0: unknown; of the whole run
-	double peak_flops, updates_hour, hours;
+	double peak_flops, efficiency, updates_hour, hours; // efficiency: the share of the peak that is assumed
 	// What the loader must deliver for that; bytes 0: unknown.
 	double loader_times_real, loader_pictures_second, loader_tokens_second, loader_bytes_second;
 	bool assumed;
 } d2v_plan;
 
-// Matrix products of the device at their best, in FLOP/s; about a tenth of a second.
+// Matrix products of the device at their best, in FLOP/s: by the data sheet of a GPU that is known, otherwise measured in
+// about a tenth of a second.
 d2v_status d2v_plan_measure_peak(d2v_device *device, double *flops, d2v_error *err);
 d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *device, const d2v_plan_data *data,
 	double peak_flops, d2v_error *err);

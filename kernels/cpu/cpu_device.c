@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define HUGE_PAGE ((size_t)2 << 20)
 #define COPY_PIECE ((int64_t)1 << 20) // bytes
@@ -106,10 +107,26 @@ void d2v_cpu_add_partials(float *sum, const float *partial, int64_t pieces, int6
 	}
 }
 
+// What the kernel could give without swapping is more than what is free; it says so in /proc/meminfo alone.
+static void cpu_memory(d2v_device *dev, size_t *left, size_t *all) {
+	(void)dev;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), kilobytes;
+	*all = (size_t)sysconf(_SC_PHYS_PAGES) * page;
+	*left = (size_t)sysconf(_SC_AVPHYS_PAGES) * page;
+	FILE *file = fopen("/proc/meminfo", "r");
+	char line[128];
+	while (file && fgets(line, sizeof line, file))
+		if (sscanf(line, "MemAvailable: %zu kB", &kilobytes) == 1)
+			*left = kilobytes << 10;
+	if (file)
+		fclose(file);
+}
+
 static const d2v_backend cpu_backend = {
 	.close = cpu_close,
 	.enter = cpu_enter,
 	.sync = cpu_sync,
+	.memory = cpu_memory,
 	.alloc = cpu_alloc,
 	.free = cpu_free,
 	.alloc_host = cpu_alloc,

@@ -42,8 +42,6 @@ struct scale_sums {
 	}
 };
 
-// inner (rows, heads, tokens) = d_out . out of every query.
-void d2v_cuda_attention_inner(d2v_device *dev, const d2v_attention *op, float *inner);
 // d_scale += sums of scales (rows, heads, per_row) over rows and per_row.
 void d2v_cuda_add_attention_scales(d2v_device *dev, const d2v_attention *op, const float *scales, int64_t per_row);
 

@@ -1,6 +1,6 @@
 // Attention for any size of heads and either type: one warp per query, or per key on the way back. Scores live in
-// shared memory, a row at a time. bf16 with heads of 32, 64, 96 or 128 channels goes through cuda_attention_tensor.cu
-// instead.
+// shared memory, a row at a time. bf16 with heads of 32, 64, 96 or 128 channels goes through cuda_attention_forward.cu
+// and cuda_attention_backward.cu instead.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/draws.cuh"
 
@@ -110,7 +110,7 @@ template <class T> static __device__ __forceinline__ T *d_part(const d2v_attenti
 	return (T *)op.d_qkv + ((r * op.tokens + token) * 3 + s) * op.width + h * (op.width / op.heads);
 }
 
-// Per query: d_q, and its part of the gradient of the bias's scale (scale_part in attention.cuh).
+// Per query: d_q, and its part of the gradient of the bias's scale (scale_sums in attention.cuh).
 template <class T> static __global__ void query_gradients(d2v_attention op, drop_rule drop, const float *inner, float *scales) {
 	D2V_SHARED(float, memory);
 	place p;
@@ -186,11 +186,6 @@ void d2v_cuda_add_attention_scales(d2v_device *dev, const d2v_attention *op, con
 	D2V_LAUNCH(dev, sum_scales, (unsigned)op->heads, 256, 0, *op, scales, per_row);
 }
 
-void d2v_cuda_attention_inner(d2v_device *dev, const d2v_attention *op, float *inner) {
-	unsigned grid = d2v_blocks(op->rows * op->heads * op->tokens, WARPS);
-	D2V_BY_TYPE(dev, D2V_LAUNCH(dev, inner_products<T>, grid, dim3(32, WARPS), 0, *op, inner));
-}
-
 static bool is_empty(const d2v_attention *op) {
 	return op->rows * op->tokens * op->width == 0;
 }
@@ -233,10 +228,10 @@ void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
 		return;
 	if (op->slope && op->d_scale)
 		scales = inner + queries;
-	d2v_cuda_attention_inner(dev, op, inner);
 	size_t row = (size_t)op->tokens * WARPS * sizeof(float);
 	unsigned grid = d2v_blocks(queries, WARPS);
 	D2V_BY_TYPE(dev, {
+		D2V_LAUNCH(dev, inner_products<T>, grid, dim3(32, WARPS), 0, *op, inner);
 		D2V_LAUNCH(dev, query_gradients<T>, grid, dim3(32, WARPS), row, *op, make_drop_rule(&op->drop), (const float *)inner, scales);
 		D2V_LAUNCH(dev, key_gradients<T>, grid, dim3(32, WARPS), 2 * row, *op, make_drop_rule(&op->drop), (const float *)inner);
 	});

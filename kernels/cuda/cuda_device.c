@@ -43,6 +43,12 @@ static void cuda_close(d2v_device *dev) {
 
 // ---- memory
 
+static void cuda_memory(d2v_device *dev, size_t *left, size_t *all) {
+	cuda_enter(dev);
+	*left = *all = 0;
+	d2v_cuda_check(dev, cudaMemGetInfo(left, all), "asking for the memory");
+}
+
 static d2v_status hand_out(void *out, void *pointer) {
 	memcpy(out, &pointer, sizeof pointer);
 	return D2V_OK;
@@ -132,6 +138,7 @@ static const d2v_backend cuda_backend = {
 	.close = cuda_close,
 	.enter = cuda_enter,
 	.sync = cuda_sync,
+	.memory = cuda_memory,
 	.alloc = cuda_alloc,
 	.free = cuda_free,
 	.alloc_host = cuda_alloc_host,
@@ -150,6 +157,23 @@ static const d2v_backend cuda_backend = {
 	.add = d2v_cuda_add,
 	.sum_squares = d2v_cuda_sum_squares,
 };
+
+// Dense bf16 products with f32 sums, from NVIDIA's data sheets; the first name that is part of the card's counts.
+static double datasheet_of(int index, d2v_precision precision) {
+	static const struct {
+		const char *name;
+		double tflops;
+	} cards[] = { { "H200", 989 }, { "GH200", 989 }, { "H100 NVL", 835 }, { "H100 PCIe", 756 }, { "H100", 989 }, { "H800", 989 },
+		{ "B200", 2250 }, { "B100", 1750 }, { "A100", 312 }, { "A800", 312 }, { "A40", 149.7 }, { "A30", 165 }, { "A10", 125 },
+		{ "L40S", 362 }, { "L40", 181 }, { "L4", 121 }, { "RTX 4090", 165.2 }, { "RTX 3090", 71 } };
+	struct cudaDeviceProp card;
+	if (precision != D2V_PRECISION_BF16 || cudaGetDeviceProperties(&card, index) != cudaSuccess)
+		return 0;
+	for (size_t i = 0; i < sizeof cards / sizeof *cards; i++)
+		if (strstr(card.name, cards[i].name))
+			return cards[i].tflops * 1e12;
+	return 0;
+}
 
 static d2v_status check_gpu(int index, d2v_error *err) {
 	int count = 0;
@@ -179,6 +203,7 @@ d2v_status d2v_cuda_open(d2v_device **device, int index, d2v_precision precision
 	D2V_TRY(d2v_alloc_zero(&cuda, 1, sizeof *cuda, err));
 	cuda->base.backend = &cuda_backend;
 	cuda->base.real_size = precision == D2V_PRECISION_BF16 ? 2 : sizeof(float);
+	cuda->base.datasheet = datasheet_of(index, precision);
 	cuda->index = index;
 	cuda->precision = precision;
 	snprintf(cuda->base.name, sizeof cuda->base.name, "cuda:%d%s", index, suffix[precision]);

@@ -3,7 +3,8 @@
 #include "kernels/cuda/gelu.cuh"
 
 #define THREADS 256
-#define PIECE 128 // rows whose column sums a block takes
+#define WARPS (THREADS / 32)
+#define BLOCKS 2048 // about as many as a pass over a matrix is cut into, whatever the card: enough to fill any
 
 template <class T, int N> static __global__ void gelu_forward(T *y, const T *pre, int64_t packs) {
 	for (int64_t p = thread_number(); p < packs; p += thread_count()) {
@@ -16,69 +17,132 @@ template <class T, int N> static __global__ void gelu_forward(T *y, const T *pre
 	}
 }
 
-template <class T, int N> static __global__ void gelu_backward(T *d, const T *pre, int64_t packs) {
-	for (int64_t p = thread_number(); p < packs; p += thread_count()) {
-		float v[N], g[N];
-		load_pack(v, pre + p * N);
-		load_pack(g, d + p * N);
-#pragma unroll
-		for (int i = 0; i < N; i++)
-			g[i] *= gelu_derivative(v[i]);
-		store_pack(d + p * N, g);
-	}
-}
-
-template <class T> static void run_gelu(d2v_device *dev, d2v_real *y, const d2v_real *pre, int64_t count, bool backward) {
+template <class T> static void run_gelu(d2v_device *dev, d2v_real *y, const d2v_real *pre, int64_t count) {
 	constexpr int wide = 16 / sizeof(T);
-	bool packs = count % wide == 0;
-	int64_t n = packs ? count / wide : count;
-	unsigned grid = d2v_blocks(n, THREADS);
-	if (packs && backward)
-		D2V_LAUNCH(dev, (gelu_backward<T, wide>), grid, THREADS, 0, (T *)y, (const T *)pre, n);
-	else if (packs)
-		D2V_LAUNCH(dev, (gelu_forward<T, wide>), grid, THREADS, 0, (T *)y, (const T *)pre, n);
-	else if (backward)
-		D2V_LAUNCH(dev, (gelu_backward<T, 1>), grid, THREADS, 0, (T *)y, (const T *)pre, n);
+	if (count % wide == 0)
+		D2V_LAUNCH(dev, (gelu_forward<T, wide>), d2v_blocks(count / wide, THREADS), THREADS, 0, (T *)y, (const T *)pre, count / wide);
 	else
-		D2V_LAUNCH(dev, (gelu_forward<T, 1>), grid, THREADS, 0, (T *)y, (const T *)pre, n);
+		D2V_LAUNCH(dev, (gelu_forward<T, 1>), d2v_blocks(count, THREADS), THREADS, 0, (T *)y, (const T *)pre, count);
 }
 
-// partial[piece, column] = sum over the piece's rows. A block takes 32 columns; its warps take rows in turn.
-template <class T> static __global__ void sum_columns(float *partial, const T *x, int64_t rows, int64_t columns) {
-	__shared__ float sums[THREADS / 32][32];
-	int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-	int64_t column = (int64_t)blockIdx.x * 32 + lane, first = (int64_t)blockIdx.y * PIECE;
-	float sum = 0;
-	for (int64_t row = first + warp; column < columns && row < rows && row < first + PIECE; row += THREADS / 32)
-		sum += to_float(x[row * columns + column]);
-	sums[warp][lane] = sum;
+// ---- column sums
+
+// Rows of a matrix, cut into pieces by size alone. A block takes `32 * N` columns of a piece: a lane N of them, the warps
+// rows in turn.
+typedef struct matrix_pieces {
+	int64_t rows, columns, piece; // piece: rows of one
+} matrix_pieces;
+
+template <int N> static dim3 cut_matrix(matrix_pieces *m) {
+	int64_t across = (m->columns + 32 * N - 1) / (32 * N), down = BLOCKS / across < 1 ? 1 : BLOCKS / across;
+	m->piece = ((m->rows + down - 1) / down + 4 * WARPS - 1) / (4 * WARPS) * (4 * WARPS);
+	return dim3((unsigned)across, (unsigned)((m->rows + m->piece - 1) / m->piece));
+}
+
+// Writes partial[piece, column], from what a block's threads have summed of their columns.
+template <int N> static __device__ void finish_columns(float *partial, const float (&sum)[N], const matrix_pieces &m) {
+	__shared__ float sums[WARPS][32 * N];
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		sums[threadIdx.y][threadIdx.x * N + i] = sum[i];
 	__syncthreads();
-	if (warp == 0 && column < columns) {
+	for (int c = threadIdx.y * 32 + threadIdx.x; c < 32 * N; c += THREADS) {
+		int64_t column = (int64_t)blockIdx.x * 32 * N + c;
 		float total = 0;
-		for (int i = 0; i < THREADS / 32; i++)
-			total += sums[i][lane];
-		partial[blockIdx.y * columns + column] = total;
+		for (int warp = 0; warp < WARPS; warp++)
+			total += sums[warp][c];
+		if (column < m.columns)
+			partial[blockIdx.y * m.columns + column] = total;
 	}
 }
 
-// sum += the column sums of x (rows, columns). Grids end at 65535 in y, so many rows come in several launches.
-static void add_column_sums(d2v_device *dev, float *sum, const d2v_real *x, int64_t rows, int64_t columns) {
-	const int64_t most = 65535;
-	for (int64_t first = 0; first < rows; first += most * PIECE) {
-		int64_t count = rows - first < most * PIECE ? rows - first : most * PIECE, pieces = (count + PIECE - 1) / PIECE;
-		float *partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * columns) * sizeof *partial);
+template <class T, int N>
+static __global__ void __launch_bounds__(THREADS) sum_columns(float *partial, const T *x, matrix_pieces m) {
+	constexpr int flight = 4; // rows whose loads are under way together
+	int64_t column = ((int64_t)blockIdx.x * 32 + threadIdx.x) * N, end = ((int64_t)blockIdx.y + 1) * m.piece;
+	float sum[N] = { 0 };
+	end = end < m.rows ? end : m.rows;
+	for (int64_t row = blockIdx.y * m.piece + threadIdx.y; column < m.columns && row < end; row += flight * WARPS) {
+		float v[flight][N] = { { 0 } };
+#pragma unroll
+		for (int r = 0; r < flight; r++)
+			if (row + r * WARPS < end)
+				load_pack(v[r], x + (row + r * WARPS) * m.columns + column);
+#pragma unroll
+		for (int r = 0; r < flight; r++)
+#pragma unroll
+			for (int i = 0; i < N; i++)
+				sum[i] += v[r][i];
+	}
+	finish_columns<N>(partial, sum, m);
+}
+
+// d *= gelu'(pre), and the column sums of that, unless partial is NULL.
+template <class T, int N>
+static __global__ void __launch_bounds__(THREADS) gelu_backward(float *partial, T *d, const T *pre, matrix_pieces m) {
+	constexpr int flight = 2;
+	int64_t column = ((int64_t)blockIdx.x * 32 + threadIdx.x) * N, end = ((int64_t)blockIdx.y + 1) * m.piece;
+	float sum[N] = { 0 };
+	end = end < m.rows ? end : m.rows;
+	for (int64_t row = blockIdx.y * m.piece + threadIdx.y; column < m.columns && row < end; row += flight * WARPS) {
+		float v[flight][N] = { { 0 } }, g[flight][N] = { { 0 } };
+#pragma unroll
+		for (int r = 0; r < flight; r++)
+			if (row + r * WARPS < end) {
+				load_pack(v[r], pre + (row + r * WARPS) * m.columns + column);
+				load_pack(g[r], d + (row + r * WARPS) * m.columns + column);
+			}
+#pragma unroll
+		for (int r = 0; r < flight; r++) {
+#pragma unroll
+			for (int i = 0; i < N; i++) {
+				g[r][i] *= gelu_derivative(v[r][i]);
+				sum[i] += g[r][i];
+			}
+			if (row + r * WARPS < end)
+				store_pack(d + (row + r * WARPS) * m.columns + column, g[r]);
+		}
+	}
+	if (partial)
+		finish_columns<N>(partial, sum, m);
+}
+
+// sum (NULL: not wanted) += the column sums of d (rows, columns), with pre of gelu'(pre) d, which then becomes d.
+template <class T, int N>
+static void run_columns(d2v_device *dev, float *sum, d2v_real *d, const d2v_real *pre, int64_t rows, int64_t columns) {
+	matrix_pieces m = { rows, columns, 0 };
+	dim3 grid = cut_matrix<N>(&m), block(32, WARPS);
+	float *partial = NULL;
+	if (sum) {
+		partial = (float *)d2v_cuda_scratch(dev, (size_t)(grid.y * columns) * sizeof *partial);
 		if (!partial)
 			return;
-		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, sum_columns<T>, dim3(d2v_blocks(columns, 32), (unsigned)pieces), THREADS, 0, partial,
-			(const T *)x + first * columns, count, columns));
-		d2v_cuda_add_partials(dev, sum, partial, pieces, columns, columns);
 	}
+	if (pre)
+		D2V_LAUNCH(dev, (gelu_backward<T, N>), grid, block, 0, partial, (T *)d, (const T *)pre, m);
+	else
+		D2V_LAUNCH(dev, (sum_columns<T, N>), grid, block, 0, partial, (const T *)d, m);
+	if (sum)
+		d2v_cuda_add_partials(dev, sum, NULL, partial, grid.y, columns, columns);
+}
+
+static void pass_columns(d2v_device *dev, float *sum, d2v_real *d, const d2v_real *pre, int64_t rows, int64_t columns) {
+	if (rows == 0 || columns == 0)
+		return;
+	D2V_BY_TYPE(dev, {
+		constexpr int wide = 16 / sizeof(T);
+		if (columns % wide == 0)
+			run_columns<T, wide>(dev, sum, d, pre, rows, columns);
+		else
+			run_columns<T, 1>(dev, sum, d, pre, rows, columns);
+	});
 }
 
 void d2v_cuda_add_column_sums(d2v_device *dev, float *sum, const d2v_real *x, int64_t rows, int64_t columns) {
-	if (rows && columns)
-		add_column_sums(dev, sum, x, rows, columns);
+	pass_columns(dev, sum, (d2v_real *)(uintptr_t)x, NULL, rows, columns);
 }
+
+// ---- the layer
 
 static d2v_cuda_product product(int64_t m, int64_t n, int64_t k) {
 	d2v_cuda_product p = {};
@@ -94,14 +158,14 @@ void d2v_cuda_linear_forward(d2v_device *dev, const d2v_linear *op) {
 	p.a = op->x, p.b = op->w, p.trans_b = true, p.c = to, p.bias = op->bias;
 	d2v_cuda_multiply(dev, &p);
 	if (op->gelu)
-		D2V_BY_TYPE(dev, run_gelu<T>(dev, op->y, to, op->rows * op->out, false));
+		D2V_BY_TYPE(dev, run_gelu<T>(dev, op->y, to, op->rows * op->out));
 }
 
 void d2v_cuda_linear_backward(d2v_device *dev, const d2v_linear *op) {
 	if (op->rows == 0 || op->out == 0)
 		return;
-	if (op->gelu)
-		D2V_BY_TYPE(dev, run_gelu<T>(dev, op->d_y, op->pre, op->rows * op->out, true));
+	if (op->gelu || op->d_bias) // first: the products read what the pass leaves
+		pass_columns(dev, op->d_bias, op->d_y, op->gelu ? op->pre : NULL, op->rows, op->out);
 	if (op->d_x) {
 		d2v_cuda_product p = product(op->rows, op->in, op->out);
 		p.a = op->d_y, p.b = op->w, p.c = op->d_x, p.accumulate = op->accumulate_d_x;
@@ -112,6 +176,4 @@ void d2v_cuda_linear_backward(d2v_device *dev, const d2v_linear *op) {
 		p.a = op->d_y, p.trans_a = true, p.b = op->x, p.c = op->d_w, p.float_out = true, p.accumulate = true;
 		d2v_cuda_multiply(dev, &p);
 	}
-	if (op->d_bias)
-		d2v_cuda_add_column_sums(dev, op->d_bias, op->d_y, op->rows, op->out);
 }

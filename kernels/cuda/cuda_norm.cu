@@ -1,30 +1,52 @@
-// Layer norm with what stands around it. One warp per row; the row stays in registers between its passes, so that each
-// array is moved once. Columns sums for gains and biases: a block's warps keep theirs in registers over the rows of a
-// piece, add them up in order, and the pieces are added in order.
+// Layer norm with what stands around it; each array is moved once.
+//
+// Forward: a warp per row, which stays in registers between its passes, while the next row is on its way. Backward: a block
+// per group of rows, a thread for N columns of each, so that the sums for gains and biases, over all rows of a piece, are
+// 2 N registers; the rows of a group share one exchange of their sums between the block's warps. Pieces are added in order.
+//
+// What an operation does not ask for is not compiled into the kernels of the usual cases (norm_kind).
 #include "kernels/cuda/draws.cuh"
 #include "kernels/cuda/gelu.cuh"
 
-#define WARPS 4 // of a block
-#define PIECE 64 // rows of a block in the backward pass
+#define WARPS 4 // of a block, forward
+#define ROWS_EACH 4 // rows a warp takes in turn, forward
+#define GROUP 4 // rows under way together, backward
+#define PIECES 2048 // at most, backward: enough to fill any card
 
-// The lane's part of a row: CHUNKS packs of N, `32 * N` apart. Elements past the end are zero and are not stored.
+enum norm_kind { PLAIN, RESIDUAL, GELU, ANY }; // ANY: whatever the operation asks for, dropouts and `add` too
+
+// The lane's part of a row as it lies in memory: CHUNKS packs of N, `32 * N` apart. Elements past the end are zero.
+template <class T, int N, int CHUNKS> struct row_packs {
+	d2v_pack<T, N> at[CHUNKS];
+
+	__device__ __forceinline__ void load(const T *row, int64_t channels) {
+#pragma unroll
+		for (int c = 0; c < CHUNKS; c++) {
+			int64_t column = (int64_t)c * 32 * N + threadIdx.x * N;
+			if (column < channels) {
+				at[c] = *(const d2v_pack<T, N> *)(row + column);
+			} else {
+#pragma unroll
+				for (int i = 0; i < N; i++)
+					at[c].at[i] = from_float<T>(0.0f);
+			}
+		}
+	}
+};
+
+// And in f32; elements past the end are not stored.
 template <class T, int N, int CHUNKS> struct row_part {
 	float at[CHUNKS][N];
 
 	__device__ __forceinline__ static int64_t column(int chunk) {
 		return (int64_t)chunk * 32 * N + threadIdx.x * N;
 	}
-	__device__ __forceinline__ void load(const T *row, int64_t channels) {
+	__device__ __forceinline__ void take(const row_packs<T, N, CHUNKS> &packs) {
 #pragma unroll
-		for (int c = 0; c < CHUNKS; c++) {
-			if (column(c) < channels) {
-				load_pack(at[c], row + column(c));
-			} else {
+		for (int c = 0; c < CHUNKS; c++)
 #pragma unroll
-				for (int i = 0; i < N; i++)
-					at[c][i] = 0;
-			}
-		}
+			for (int i = 0; i < N; i++)
+				at[c][i] = to_float(packs.at[c].at[i]);
 	}
 	__device__ __forceinline__ void store(T *row, int64_t channels) const {
 #pragma unroll
@@ -42,25 +64,12 @@ template <class T, int N, int CHUNKS> struct row_part {
 	}
 };
 
-template <class T, int N, int CHUNKS>
-static __global__ void __launch_bounds__(32 * WARPS) norm_forward(d2v_norm op, drop_rule drop, drop_rule after) {
+// One row from x (and residual) on.
+template <class T, int N, int CHUNKS, int KIND>
+static __device__ __forceinline__ void norm_row(row_part<T, N, CHUNKS> &x, const d2v_norm &op, const drop_rule &after, int64_t row) {
 	typedef row_part<T, N, CHUNKS> part;
-	int64_t row = (int64_t)blockIdx.x * WARPS + threadIdx.y, channels = op.channels, first = row * channels;
-	if (row >= op.rows)
-		return;
-	part x;
-	x.load((const T *)op.x + first, channels);
-	if (op.residual) {
-		part residual;
-		residual.load((const T *)op.residual + first, channels);
-		residual.drop(drop, first, channels);
-#pragma unroll
-		for (int c = 0; c < CHUNKS; c++)
-#pragma unroll
-			for (int i = 0; i < N; i++)
-				x.at[c][i] = to_float(from_float<T>(x.at[c][i] + residual.at[c][i])); // as the backward pass will read it
-		x.store((T *)op.sum + first, channels);
-	}
+	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU;
+	int64_t channels = op.channels, first = row * channels;
 	float total = 0, square = 0;
 #pragma unroll
 	for (int c = 0; c < CHUNKS; c++)
@@ -85,120 +94,222 @@ static __global__ void __launch_bounds__(32 * WARPS) norm_forward(d2v_norm op, d
 		int64_t column = part::column(c);
 		if (column >= channels)
 			continue;
-		float gain[N] = { 0 }, bias[N] = { 0 }, add[N] = { 0 };
+		float gain[N], bias[N] = { 0 };
+#pragma unroll
+		for (int i = 0; i < N; i++)
+			gain[i] = 1;
 		if (op.gain) {
 			load_pack(gain, (const T *)op.gain + column);
 			load_pack(bias, (const T *)op.bias + column);
 		}
-		if (op.add)
-			load_pack(add, (const T *)op.add + first + column);
 #pragma unroll
 		for (int i = 0; i < N; i++) {
-			float v = (x.at[c][i] - mean) * rstd;
-			v = op.gain ? v * gain[i] + bias[i] : v;
-			x.at[c][i] = op.gelu ? gelu(v) : v;
+			float v = (x.at[c][i] - mean) * rstd * gain[i] + bias[i];
+			x.at[c][i] = with_gelu ? gelu(v) : v;
 		}
-		drop_pack(x.at[c], after, first + column);
+		if (KIND == ANY) {
+			float add[N] = { 0 };
+			if (op.add)
+				load_pack(add, (const T *)op.add + first + column);
+			drop_pack(x.at[c], after, first + column);
 #pragma unroll
-		for (int i = 0; i < N; i++)
-			x.at[c][i] += op.add ? add[i] : 0.0f;
+			for (int i = 0; i < N; i++)
+				x.at[c][i] += add[i];
+		}
 	}
 	x.store((T *)op.y + first, channels);
 }
 
-// d_v of one pack, from d_y; n: the normalised values.
-template <class T, int N>
-static __device__ __forceinline__ void through_output(float (&d)[N], const float (&n)[N], const d2v_norm &op,
-	const drop_rule &after, int64_t first, int64_t column) {
-	drop_pack(d, after, first + column);
-	if (!op.gelu)
-		return;
-	float gain[N] = { 0 }, bias[N] = { 0 };
-	if (op.gain) {
-		load_pack(gain, (const T *)op.gain + column);
-		load_pack(bias, (const T *)op.bias + column);
+template <class T, int N, int CHUNKS, int KIND>
+static __global__ void __launch_bounds__(32 * WARPS) norm_forward(d2v_norm op, drop_rule drop, drop_rule after) {
+	const bool with_residual = KIND == ANY ? op.residual != NULL : KIND == RESIDUAL;
+	int64_t channels = op.channels, row = (int64_t)blockIdx.x * WARPS * ROWS_EACH + threadIdx.y;
+	int64_t end = ((int64_t)blockIdx.x + 1) * WARPS * ROWS_EACH;
+	end = end < op.rows ? end : op.rows;
+	row_packs<T, N, CHUNKS> next = {}, next_residual = {};
+	if (row < end) {
+		next.load((const T *)op.x + row * channels, channels);
+		if (with_residual)
+			next_residual.load((const T *)op.residual + row * channels, channels);
 	}
-#pragma unroll
-	for (int i = 0; i < N; i++)
-		d[i] *= gelu_derivative(op.gain ? n[i] * gain[i] + bias[i] : n[i]);
-}
-
-template <class T, int N, int CHUNKS>
-static __global__ void __launch_bounds__(32 * WARPS)
-	norm_backward(d2v_norm op, drop_rule drop, drop_rule after, float *partial, int64_t stride) {
-	typedef row_part<T, N, CHUNKS> part;
-	D2V_SHARED(float, warp_sums); // (WARPS, 2, channels), with gains
-	int64_t channels = op.channels, end = ((int64_t)blockIdx.x + 1) * PIECE;
-	float sum_gain[CHUNKS][N] = { { 0 } }, sum_bias[CHUNKS][N] = { { 0 } };
-	for (int64_t row = (int64_t)blockIdx.x * PIECE + threadIdx.y; row < op.rows && row < end; row += WARPS) {
-		int64_t first = row * channels;
-		float mean = op.mean[row], rstd = op.rstd[row];
-		part n, d;
-		n.load((const T *)(op.residual ? op.sum : op.x) + first, channels);
-		d.load((const T *)op.d_y + first, channels);
-		float total = 0, product = 0;
-#pragma unroll
-		for (int c = 0; c < CHUNKS; c++) {
-			int64_t column = part::column(c);
-			if (column >= channels)
-				continue;
-#pragma unroll
-			for (int i = 0; i < N; i++)
-				n.at[c][i] = (n.at[c][i] - mean) * rstd;
-			through_output<T, N>(d.at[c], n.at[c], op, after, first, column);
-			float gain[N] = { 0 };
-			if (op.gain)
-				load_pack(gain, (const T *)op.gain + column);
-#pragma unroll
-			for (int i = 0; i < N; i++) {
-				sum_gain[c][i] += d.at[c][i] * n.at[c][i];
-				sum_bias[c][i] += d.at[c][i];
-				d.at[c][i] *= op.gain ? gain[i] : 1.0f;
-				total += d.at[c][i];
-				product += d.at[c][i] * n.at[c][i];
-			}
+	for (; row < end; row += WARPS) {
+		int64_t first = row * channels, ahead = first + WARPS * channels;
+		row_part<T, N, CHUNKS> x, residual;
+		x.take(next);
+		if (with_residual)
+			residual.take(next_residual);
+		if (row + WARPS < end) {
+			next.load((const T *)op.x + ahead, channels);
+			if (with_residual)
+				next_residual.load((const T *)op.residual + ahead, channels);
 		}
-		total = warp_sum(total) / (float)channels;
-		product = warp_sum(product) / (float)channels;
-#pragma unroll
-		for (int c = 0; c < CHUNKS; c++)
-#pragma unroll
-			for (int i = 0; i < N; i++)
-				d.at[c][i] = rstd * (d.at[c][i] - total - n.at[c][i] * product);
-		if (op.accumulate_d_sum) {
-			part before;
-			before.load((const T *)op.d_sum + first, channels);
+		if (with_residual) {
+			if (KIND == ANY)
+				residual.drop(drop, first, channels);
 #pragma unroll
 			for (int c = 0; c < CHUNKS; c++)
 #pragma unroll
-				for (int i = 0; i < N; i++)
-					before.at[c][i] += d.at[c][i];
-			before.store((T *)op.d_sum + first, channels);
-		} else {
-			d.store((T *)op.d_sum + first, channels);
+				for (int i = 0; i < N; i++) // as the backward pass will read it
+					x.at[c][i] = to_float(from_float<T>(x.at[c][i] + residual.at[c][i]));
+			x.store((T *)op.sum + first, channels);
 		}
-		if (op.d_residual) {
-			d.drop(drop, first, channels);
-			d.store((T *)op.d_residual + first, channels);
+		norm_row<T, N, CHUNKS, KIND>(x, op, after, row);
+	}
+}
+
+// ---- backward
+
+// The sums over the block of values[0 .. 2 * GROUP), in every thread. warps: (2, warps of the block, 2 * GROUP) places,
+// used in turns, so that one barrier is enough.
+static __device__ __forceinline__ void sum_group(float (&values)[2 * GROUP], float *warps, int turn) {
+	static_assert(GROUP == 4, "eight values in three halvings");
+	int lane = threadIdx.x % 32, count = (int)blockDim.x / 32;
+#pragma unroll
+	for (int width = GROUP, distance = 16; width; width /= 2, distance /= 2) // each half of the lanes goes on with half of them
+#pragma unroll
+		for (int i = 0; i < width; i++) {
+			float low = values[i], high = values[i + width];
+			float other = __shfl_xor_sync(0xffffffffu, lane & distance ? low : high, distance);
+			values[i] = (lane & distance ? high : low) + other;
+		}
+	float sum = values[0]; // of value lane / 4, over the lanes that are equal to this one modulo 4
+	sum += __shfl_xor_sync(0xffffffffu, sum, 2);
+	sum += __shfl_xor_sync(0xffffffffu, sum, 1);
+	float *slots = warps + turn * count * 2 * GROUP;
+	if (lane % 4 == 0)
+		slots[threadIdx.x / 32 * 2 * GROUP + lane / 4] = sum;
+	__syncthreads();
+#pragma unroll
+	for (int i = 0; i < 2 * GROUP; i++)
+		values[i] = 0;
+	for (int warp = 0; warp < count; warp++) {
+#pragma unroll
+		for (int i = 0; i < 2 * GROUP; i += 4) {
+			d2v_pack<float, 4> four = *(const d2v_pack<float, 4> *)(slots + warp * 2 * GROUP + i);
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				values[i + j] += four.at[j];
 		}
 	}
-	if (!partial)
+}
+
+// Threads that a block may have, one for each pack of N of a row, and blocks that are to fit a processor at this number: the
+// registers they leave are those that the kernels need without spilling.
+template <int N> struct block_limit {
+	static constexpr int threads = N == 1 ? 1024 : 1280 / N;
+};
+template <int N, int KIND, bool ACCUMULATE> struct resident_blocks {
+	static constexpr int count = N == 1 ? 1 : N < 8 ? 2 - ACCUMULATE : KIND == ANY ? 2 : KIND == GELU || ACCUMULATE ? 3 : 4;
+};
+
+template <class T, int N, int KIND, bool ACCUMULATE>
+static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_blocks<N, KIND, ACCUMULATE>::count))
+	norm_backward(d2v_norm op, drop_rule drop, drop_rule after, float *partial, int64_t piece) {
+	alignas(16) __shared__ float warps[2 * block_limit<N>::threads / 32 * 2 * GROUP];
+	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU, accumulate = KIND == ANY ? op.accumulate_d_sum : ACCUMULATE;
+	int64_t channels = op.channels, column = (int64_t)threadIdx.x * N, end = ((int64_t)blockIdx.x + 1) * piece;
+	bool mine = column < channels;
+	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 };
+#pragma unroll
+	for (int i = 0; i < N; i++)
+		gain[i] = 1;
+	if (mine && op.gain) {
+		load_pack(gain, (const T *)op.gain + column);
+		if (with_gelu)
+			load_pack(bias, (const T *)op.bias + column);
+	}
+	end = end < op.rows ? end : op.rows;
+	const T *from = (const T *)(op.residual ? op.sum : op.x);
+	int turn = 0;
+	for (int64_t row = blockIdx.x * piece; row < end; row += GROUP, turn ^= 1) {
+		d2v_pack<T, N> x[GROUP] = {}, d_y[GROUP] = {};
+		float d[GROUP][N], mean[GROUP], rstd[GROUP], sums[2 * GROUP];
+		int64_t at = row * channels + column;
+#pragma unroll
+		for (int r = 0; r < GROUP; r++) {
+			bool inside = row + r < end;
+			if (mine && inside) {
+				x[r] = *(const d2v_pack<T, N> *)(from + at + r * channels);
+				d_y[r] = *(const d2v_pack<T, N> *)((const T *)op.d_y + at + r * channels);
+			}
+			mean[r] = inside ? op.mean[row + r] : 0;
+			rstd[r] = inside ? op.rstd[row + r] : 0;
+		}
+#pragma unroll
+		for (int r = 0; r < GROUP; r++) {
+			float n[N], total = 0, product = 0;
+			unpack(n, x[r]);
+			unpack(d[r], d_y[r]);
+			if (KIND == ANY && mine)
+				drop_pack(d[r], after, at + r * channels);
+#pragma unroll
+			for (int i = 0; i < N; i++) {
+				n[i] = (n[i] - mean[r]) * rstd[r];
+				if (with_gelu)
+					d[r][i] *= gelu_derivative(n[i] * gain[i] + bias[i]);
+				sum_gain[i] += d[r][i] * n[i];
+				sum_bias[i] += d[r][i];
+				d[r][i] *= gain[i];
+				total += d[r][i];
+				product += d[r][i] * n[i];
+			}
+			sums[r] = total;
+			sums[GROUP + r] = product;
+			hold_pack(x[r]);
+			hold_pack(d_y[r]);
+		}
+		T *d_sum = (T *)op.d_sum + at;
+		d2v_pack<T, N> before[GROUP] = {};
+#pragma unroll
+		for (int r = 0; r < GROUP; r++)
+			if (accumulate && mine && row + r < end)
+				before[r] = *(const d2v_pack<T, N> *)(d_sum + r * channels);
+		sum_group(sums, warps, turn);
+#pragma unroll
+		for (int r = 0; r < GROUP; r++) {
+			if (!mine || row + r >= end)
+				continue;
+			float n[N], out[N], total = rstd[r] * sums[r] / (float)channels, product = rstd[r] * sums[GROUP + r] / (float)channels;
+			unpack(n, x[r]);
+			if (KIND == PLAIN) { // the others keep what took them long
+				unpack(d[r], d_y[r]);
+#pragma unroll
+				for (int i = 0; i < N; i++)
+					d[r][i] *= gain[i];
+			}
+			unpack(out, before[r]);
+#pragma unroll
+			for (int i = 0; i < N; i++) {
+				d[r][i] = rstd[r] * d[r][i] - total - (n[i] - mean[r]) * rstd[r] * product;
+				out[i] += d[r][i];
+			}
+			store_pack(d_sum + r * channels, out);
+			if (!op.d_residual)
+				continue;
+			if (KIND == ANY)
+				drop_pack(d[r], drop, at + r * channels);
+			store_pack((T *)op.d_residual + at + r * channels, d[r]);
+		}
+	}
+	if (!partial || !mine)
 		return;
 #pragma unroll
-	for (int c = 0; c < CHUNKS; c++)
-#pragma unroll
-		for (int i = 0; i < N; i++)
-			if (part::column(c) < channels) {
-				warp_sums[(threadIdx.y * 2) * channels + part::column(c) + i] = sum_gain[c][i];
-				warp_sums[(threadIdx.y * 2 + 1) * channels + part::column(c) + i] = sum_bias[c][i];
-			}
-	__syncthreads();
-	for (int64_t i = threadIdx.y * 32 + threadIdx.x; i < 2 * channels; i += 32 * WARPS) {
-		float sum = 0;
-		for (int warp = 0; warp < WARPS; warp++)
-			sum += warp_sums[warp * 2 * channels + i];
-		partial[blockIdx.x * stride + i] = sum;
+	for (int i = 0; i < N; i++) {
+		partial[(int64_t)blockIdx.x * 2 * channels + column + i] = sum_gain[i];
+		partial[((int64_t)blockIdx.x * 2 + 1) * channels + column + i] = sum_bias[i];
 	}
+}
+
+// ---- launching
+
+static norm_kind kind_of(const d2v_norm *op) {
+	if (op->drop.p > 0 || op->after_drop.p > 0 || op->add || (op->residual && op->gelu))
+		return ANY;
+	return op->gelu ? GELU : op->residual ? RESIDUAL : PLAIN;
+}
+
+static bool fits_wide(const d2v_norm *op, int64_t wide) {
+	return op->channels % wide == 0 && fits_packs(&op->drop, wide) && fits_packs(&op->after_drop, wide);
 }
 
 // Calls f with N and CHUNKS as constants: f.template run<N, CHUNKS>(). False: the rows are too long for any. The widths
@@ -225,54 +336,82 @@ template <class T, class F> static bool with_chunks(int64_t channels, bool packe
 	return true;
 }
 
-template <class T, class F> static void by_width(d2v_device *dev, const d2v_norm *op, const F &f) {
-	constexpr int wide = 16 / sizeof(T);
-	bool packed = op->channels % wide == 0 && fits_packs(&op->drop, wide) && fits_packs(&op->after_drop, wide);
-	if (!with_chunks<T>(op->channels, packed, f))
-		d2v_device_set_error(dev, D2V_UNSUPPORTED, "rows of %lld channels; the GPU's layer norm takes up to %d%s",
-			(long long)op->channels, packed ? 32 * wide * (sizeof(T) == 2 ? 5 : 12) : 768,
-			packed ? "" : " when they are no multiple of 8");
+static void refuse_width(d2v_device *dev, int64_t channels, bool packed, int64_t most) {
+	d2v_device_set_error(dev, D2V_UNSUPPORTED, "rows of %lld channels; the GPU's layer norm takes up to %lld%s",
+		(long long)channels, (long long)most, packed ? "" : " when they are no multiple of 8");
 }
 
 template <class T> struct forward_launch {
 	d2v_device *dev;
 	const d2v_norm *op;
-	template <int N, int CHUNKS> void run() const {
-		D2V_LAUNCH(dev, (norm_forward<T, N, CHUNKS>), d2v_blocks(op->rows, WARPS), dim3(32, WARPS), 0, *op,
+	template <int N, int CHUNKS, int KIND> void start() const {
+		D2V_LAUNCH(dev, (norm_forward<T, N, CHUNKS, KIND>), d2v_blocks(op->rows, WARPS * ROWS_EACH), dim3(32, WARPS), 0, *op,
 			make_drop_rule(&op->drop), make_drop_rule(&op->after_drop));
 	}
+	template <int N, int CHUNKS> void run() const {
+		norm_kind kind = N == 1 ? ANY : kind_of(op);
+		if (kind == PLAIN)
+			start<N, CHUNKS, N == 1 ? ANY : PLAIN>();
+		else if (kind == RESIDUAL)
+			start<N, CHUNKS, N == 1 ? ANY : RESIDUAL>();
+		else if (kind == GELU)
+			start<N, CHUNKS, N == 1 ? ANY : GELU>();
+		else
+			start<N, CHUNKS, ANY>();
+	}
 };
+
+template <class T> static void run_forward(d2v_device *dev, const d2v_norm *op) {
+	constexpr int wide = 16 / sizeof(T);
+	bool packed = fits_wide(op, wide);
+	if (!with_chunks<T>(op->channels, packed, forward_launch<T>{ dev, op }))
+		refuse_width(dev, op->channels, packed, packed ? 32 * wide * (sizeof(T) == 2 ? 5 : 12) : 768);
+}
 
 void d2v_cuda_norm_forward(d2v_device *dev, const d2v_norm *op) {
 	if (op->rows && op->channels)
-		D2V_BY_TYPE(dev, by_width<T>(dev, op, forward_launch<T>{ dev, op }));
+		D2V_BY_TYPE(dev, run_forward<T>(dev, op));
 }
 
-template <class T> struct backward_launch {
-	d2v_device *dev;
-	const d2v_norm *op;
-	float *partial;
-	int64_t stride;
-	template <int N, int CHUNKS> void run() const {
-		size_t shared = partial ? (size_t)(2 * WARPS * op->channels) * sizeof(float) : 0;
-		D2V_LAUNCH(dev, (norm_backward<T, N, CHUNKS>), d2v_blocks(op->rows, PIECE), dim3(32, WARPS), shared, *op,
-			make_drop_rule(&op->drop), make_drop_rule(&op->after_drop), partial, stride);
-	}
-};
+template <class T, int N, int KIND, bool ACCUMULATE>
+static void start_backward(d2v_device *dev, const d2v_norm *op, float *partial, int64_t piece) {
+	D2V_LAUNCH(dev, (norm_backward<T, N, KIND, ACCUMULATE>), d2v_blocks(op->rows, piece), d2v_blocks(op->channels, 32 * N) * 32, 0,
+		*op, make_drop_rule(&op->drop), make_drop_rule(&op->after_drop), partial, piece);
+}
+
+template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op, float *partial, int64_t piece) {
+	constexpr int wide = 16 / sizeof(T);
+	norm_kind kind = kind_of(op);
+	if (!fits_wide(op, wide))
+		start_backward<T, 1, ANY, false>(dev, op, partial, piece);
+	else if (kind == ANY || (kind == GELU && op->accumulate_d_sum))
+		start_backward<T, wide, ANY, false>(dev, op, partial, piece);
+	else if (kind == GELU)
+		start_backward<T, wide, GELU, false>(dev, op, partial, piece);
+	else if (op->accumulate_d_sum)
+		start_backward<T, wide, PLAIN, true>(dev, op, partial, piece);
+	else
+		start_backward<T, wide, PLAIN, false>(dev, op, partial, piece); // a residual costs it nothing
+}
 
 void d2v_cuda_norm_backward(d2v_device *dev, const d2v_norm *op) {
 	if (op->rows == 0 || op->channels == 0)
 		return;
-	int64_t pieces = (op->rows + PIECE - 1) / PIECE, stride = 2 * op->channels;
+	int64_t wide = d2v_cuda_is_bf16(dev) ? 8 : 4;
+	bool packed = fits_wide(op, wide);
+	int64_t most = packed ? block_limit<8>::threads * 8 : block_limit<1>::threads;
+	if (op->channels > most) {
+		refuse_width(dev, op->channels, packed, most);
+		return;
+	}
+	int64_t piece = ((op->rows + PIECES - 1) / PIECES + GROUP - 1) / GROUP * GROUP, pieces = d2v_blocks(op->rows, piece);
 	float *partial = NULL;
 	if (op->d_gain || op->d_bias) {
-		partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * stride) * sizeof *partial);
+		partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * 2 * op->channels) * sizeof *partial);
 		if (!partial)
 			return;
 	}
-	D2V_BY_TYPE(dev, by_width<T>(dev, op, backward_launch<T>{ dev, op, partial, stride }));
-	if (op->d_gain)
-		d2v_cuda_add_partials(dev, op->d_gain, partial, pieces, stride, op->channels);
-	if (op->d_bias)
-		d2v_cuda_add_partials(dev, op->d_bias, partial + op->channels, pieces, stride, op->channels);
+	D2V_BY_TYPE(dev, run_backward<T>(dev, op, partial, piece));
+	if (partial)
+		d2v_cuda_add_partials(dev, op->d_gain, op->d_bias, partial, pieces, 2 * op->channels, op->channels);
 }

@@ -3,19 +3,32 @@
 
 #define THREADS 256
 
-static __global__ void add_partials(float *sum, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
-	for (int64_t i = thread_number(); i < count; i += thread_count()) {
-		double total = 0;
-		for (int64_t piece = 0; piece < pieces; piece++)
-			total += (double)partial[piece * stride + i];
-		sum[i] += (float)total;
+// A block takes 32 columns; its warps take pieces in turn, then the warps' sums are added in order.
+static __global__ void add_partials(
+	float *sum, float *second, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+	__shared__ double sums[32][32];
+	int64_t column = (int64_t)blockIdx.x * 32 + threadIdx.x;
+	double total = 0;
+	if (column < stride) {
+#pragma unroll 8
+		for (int64_t piece = threadIdx.y; piece < pieces; piece += blockDim.y)
+			total += (double)partial[piece * stride + column];
 	}
+	sums[threadIdx.y][threadIdx.x] = total;
+	__syncthreads();
+	float *to = column < count ? sum : second;
+	if (threadIdx.y || column >= stride || !to)
+		return;
+	for (int warp = 1; warp < (int)blockDim.y; warp++)
+		total += sums[warp][threadIdx.x];
+	to[column < count ? column : column - count] += (float)total;
 }
 
 void d2v_cuda_add_partials(
-	d2v_device *dev, float *sum, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+	d2v_device *dev, float *sum, float *second, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+	unsigned warps = pieces >= 256 ? 32 : pieces >= 32 ? 8 : 1;
 	if (count && pieces)
-		D2V_LAUNCH(dev, add_partials, d2v_blocks(count, 64), 64, 0, sum, partial, pieces, stride, count);
+		D2V_LAUNCH(dev, add_partials, d2v_blocks(stride, 32), dim3(32, warps), 0, sum, second, partial, pieces, stride, count);
 }
 
 // ---- sum of squares

@@ -35,6 +35,36 @@ __device__ __forceinline__ float drop_factor(const drop_rule &rule, int64_t elem
 	return block.word[draw & 3] >= rule.threshold ? rule.kept : 0.0f;
 }
 
+// Which of the four elements of a draw are kept, a bit each, the first the lowest.
+__device__ __forceinline__ uint32_t keep_four(const drop_rule &rule, uint64_t draw) {
+	d2v_philox block = d2v_philox_block(rule.key0, rule.key1, draw, 0);
+	uint32_t bits = 0;
+#pragma unroll
+	for (int i = 0; i < 4; i++)
+		bits |= block.word[i] >= rule.threshold ? 1u << i : 0;
+	return bits;
+}
+
+// The same of COUNT elements from `first`, COUNT a multiple of 4 up to 32; first may be any.
+template <int COUNT> __device__ __forceinline__ uint32_t keep_bits(const drop_rule &rule, int64_t first) {
+	uint32_t bits = 0;
+	if (rule.span != 1) {
+		for (int i = 0; i < COUNT; i++) {
+			uint64_t draw = (uint64_t)((first + i) / rule.span);
+			bits |= (keep_four(rule, draw / 4) >> (draw & 3) & 1) << i;
+		}
+		return bits;
+	}
+	uint64_t draw = (uint64_t)first / 4;
+	int skip = (int)(first & 3);
+#pragma unroll
+	for (int i = 0; i < COUNT / 4; i++)
+		bits |= keep_four(rule, draw + (unsigned)i) << (4 * i);
+	if (skip)
+		bits = bits >> skip | keep_four(rule, draw + COUNT / 4) << (COUNT - skip);
+	return COUNT < 32 ? bits & ((1u << (COUNT & 31)) - 1) : bits;
+}
+
 // values[i] *= the factor of element first + i. first is a multiple of N, and a span longer than 1 is too.
 template <int N> __device__ __forceinline__ void drop_pack(float (&values)[N], const drop_rule &rule, int64_t first) {
 	if (!rule.on)

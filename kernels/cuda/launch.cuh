@@ -11,6 +11,7 @@
 
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
+#include <string.h>
 
 #ifdef D2V_EMULATION
 #define D2V_LAUNCH(dev, kernel, grid, block, shared, ...) \
@@ -77,11 +78,27 @@ template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
 template <class T, int N> struct alignas(sizeof(T) * N) d2v_pack {
 	T at[N];
 };
-template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)[N], const T *from) {
-	d2v_pack<T, N> pack = *(const d2v_pack<T, N> *)from;
+// Keeps a pack as it is in registers: what is computed from it afterwards is unpacked again, instead of being kept unpacked
+// since the last time, in twice the registers.
+template <class T, int N> __device__ __forceinline__ void hold_pack(d2v_pack<T, N> &pack) {
+#ifndef D2V_EMULATION
+	if (sizeof pack == 16) {
+		uint4 words;
+		memcpy(&words, &pack, sizeof words);
+		asm volatile("" : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w));
+		memcpy(&pack, &words, sizeof words);
+	}
+#else
+	(void)pack;
+#endif
+}
+template <class T, int N> __device__ __forceinline__ void unpack(float (&out)[N], const d2v_pack<T, N> &pack) {
 #pragma unroll
 	for (int i = 0; i < N; i++)
 		out[i] = to_float(pack.at[i]);
+}
+template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)[N], const T *from) {
+	unpack(out, *(const d2v_pack<T, N> *)from);
 }
 template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
 	d2v_pack<T, N> pack;
@@ -129,9 +146,10 @@ __device__ __forceinline__ int64_t thread_count() {
 // sum (columns) += the column sums of x (rows, columns). (cuda_linear.cu)
 void d2v_cuda_add_column_sums(d2v_device *dev, float *sum, const d2v_real *x, int64_t rows, int64_t columns);
 
-// Adds up partial sums in the pieces' order, in double: sum[i] += (float)(sum over pieces of partial[piece * stride + i]).
-// (cuda_reduce.cu)
+// Adds up partial sums (pieces, stride) of one or two arrays of `count`, in an order that the sizes give, in double:
+// sum[i] += (float)(sum over pieces of partial[piece, i]); with stride 2 count, second[i] += that of partial[piece, count + i].
+// NULL: not wanted. (cuda_reduce.cu)
 void d2v_cuda_add_partials(
-	d2v_device *dev, float *sum, const float *partial, int64_t pieces, int64_t stride, int64_t count);
+	d2v_device *dev, float *sum, float *second, const float *partial, int64_t pieces, int64_t stride, int64_t count);
 
 #endif

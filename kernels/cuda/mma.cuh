@@ -88,11 +88,13 @@ __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const bf16 *
 
 // Two neighbours as one word, the first in the low half.
 __device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
-	d2v_pack<bf16, 2> pair;
-	pair.at[0] = __float2bfloat16(low);
-	pair.at[1] = __float2bfloat16(high);
 	uint32_t word;
+#ifdef D2V_EMULATION
+	d2v_pack<bf16, 2> pair = { { __float2bfloat16(low), __float2bfloat16(high) } };
 	memcpy(&word, &pair, sizeof word);
+#else
+	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+#endif
 	return word;
 }
 __device__ __forceinline__ uint32_t read_pair(const bf16 *p) {

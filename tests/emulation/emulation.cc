@@ -9,6 +9,7 @@
 
 #define STACK_BYTES (256 << 10)
 #define WARP 32
+#define MOST_SHARED (227 * 1024) // bytes of a block
 
 thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
@@ -175,7 +176,7 @@ unsigned char *d2v_emulate_shared(void) {
 
 void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared) {
 	size_t count = (size_t)block.x * block.y * block.z;
-	if (count == 0 || count > 1024 || shared > 227 * 1024) {
+	if (count == 0 || count > 1024 || shared > MOST_SHARED) {
 		fprintf(stderr, "emulation: %zu threads with %zu bytes of shared memory: no GPU takes that\n", count, shared);
 		abort();
 	}
@@ -272,7 +273,19 @@ cudaError_t cudaGetDeviceCount(int *count) {
 	*count = 1;
 	return cudaSuccess;
 }
+cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *card, int) {
+	strcpy(card->name, "emulated");
+	return cudaSuccess;
+}
 cudaError_t cudaSetDevice(int) {
+	return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int *device) {
+	*device = 0;
+	return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr which, int) {
+	*value = which == cudaDevAttrMultiProcessorCount ? 2 : MOST_SHARED; // few, so that a block has several pieces of work
 	return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {

@@ -7,6 +7,7 @@
 #include "loaders/synthetic_source.h"
 #include "train/model.h"
 #include "train/optimizer.h"
+#include "train/plan.h"
 #include "train/recipe.h"
 
 #include <math.h>
@@ -54,8 +55,13 @@ static float *floats(bench *b, int64_t count) {
 		for (int i = 0; i < PIECE; i++)
 			host[i] = (float)((uint32_t)i * 2654435761u >> 8) * 0x1p-24f - 0.5f;
 	float *p = take(b, (size_t)count * sizeof *p);
-	for (int64_t at = 0; at < count; at += PIECE)
-		d2v_device_upload(b->dev, p + at, host, (size_t)(count - at < PIECE ? count - at : PIECE) * sizeof *p);
+	for (int64_t at = 0; at < count; at += PIECE) {
+		size_t bytes = (size_t)(count - at < PIECE ? count - at : PIECE) * sizeof *p;
+		if (at == 0)
+			d2v_device_upload(b->dev, p, host, bytes);
+		else
+			d2v_device_copy(b->dev, p + at, p, bytes);
+	}
 	return p;
 }
 
@@ -389,17 +395,36 @@ static d2v_status one_step(d2v_model *model, d2v_optimizer *optimizer, d2v_sourc
 	return status;
 }
 
+// Bytes that a run of this step is said to take (train/plan.h).
+static d2v_status planned(const bench *b, const d2v_config *config, const published *p, double *bytes, d2v_error *err) {
+	d2v_modality modality = (d2v_modality)config->model.supported_modality;
+	d2v_plan_shape shape = { modality, p->samples, modality == D2V_TEXT ? p->tokens : p->length, 1 };
+	d2v_plan_data data = { .shapes = &shape, .count = 1 };
+	d2v_plan plan;
+	D2V_TRY(d2v_plan_make(&plan, config, b->dev, &data, DATASHEET, err));
+	*bytes = plan.weight_bytes + plan.optimizer_bytes + plan.step_bytes;
+	return D2V_OK;
+}
+
+static double taken(const bench *b) {
+	size_t left, all;
+	d2v_device_memory(b->dev, &left, &all);
+	return (double)(all - left);
+}
+
 static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
 	d2v_config *config = NULL;
 	d2v_model *model = NULL;
 	d2v_optimizer *optimizer = NULL;
 	d2v_source *source = NULL;
-	double best = INFINITY, seconds = 0, flops = 0;
+	double best = INFINITY, seconds = 0, flops = 0, plan = 0, before = taken(b);
 	d2v_optimizer_config adam = { .lr = 1e-4, .beta1 = 0.9, .beta2 = 0.98, .adam_eps = 1e-6, .weight_decay = 0.01 };
 	adam.decay_all = true;
 	d2v_status status = d2v_alloc_zero(&config, 1, sizeof *config, err);
 	if (status == D2V_OK)
 		status = d2v_recipe_load(config, p->recipe, NULL, 0, err);
+	if (status == D2V_OK)
+		status = planned(b, config, p, &plan, err);
 	if (status == D2V_OK)
 		status = d2v_model_new(&model, b->dev, &config->model, err);
 	if (status == D2V_OK)
@@ -416,8 +441,11 @@ static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
 		printf("%-34s %9.1f ms %8.1f TFLOP/s  %5.1f %% of products, %.1f %% of 989 (%.1f TFLOP a step)\n", p->recipe,
 			best * 1e3, flops / best * 1e-12, 100 * flops / best / b->product_peak, 100 * flops / best / DATASHEET,
 			flops * 1e-12);
-		printf("{\"bench\":\"gpu_step\",\"recipe\":\"%s\",\"seconds\":%.6g,\"tflop\":%.6g,\"ratio\":%.4g,\"mfu\":%.4g}\n",
-			p->recipe, best, flops * 1e-12, flops / best / b->product_peak, flops / best / DATASHEET);
+		double used = taken(b) - before;
+		printf("%-34s %9.1f GB taken, %.1f GB planned, %+.1f %%\n", "", used * 1e-9, plan * 1e-9, 100 * (used / plan - 1));
+		printf("{\"bench\":\"gpu_step\",\"recipe\":\"%s\",\"seconds\":%.6g,\"tflop\":%.6g,\"ratio\":%.4g,\"mfu\":%.4g,\"bytes\":%.6g,"
+			"\"planned\":%.6g}\n",
+			p->recipe, best, flops * 1e-12, flops / best / b->product_peak, flops / best / DATASHEET, used, plan);
 		fflush(stdout);
 	}
 	d2v_source_close(source);

@@ -102,6 +102,29 @@ static void test_attention(void **state) {
 		check(&shapes[i]);
 }
 
+// The lengths of the recipes, heads of 64 channels, and what lies around the sizes that GPUs cut such work by.
+static void test_lengths(void **state) {
+	(void)state;
+	static const shape shapes[] = {
+		{ 1, 1, 0, 1, 64, .slope = false }, { 2, 7, 0, 1, 64, .padding = true }, { 1, 15, 0, 1, 64, .drop = .1f },
+		{ 1, 16, 0, 2, 128, .slope = false }, { 1, 17, 1, 1, 64, .slope = true, .scale = true, .drop = .3f },
+		{ 1, 48, 0, 1, 128, .drop = .1f }, { 3, 63, 0, 1, 64, .padding = true, .drop = .1f },
+		{ 1, 65, 1, 1, 64, .slope = true, .scale = true, .positions = true }, { 1, 129, 0, 1, 32, .drop = .1f },
+		{ 1, 129, 2, 1, 64, .slope = true, .positions = true, .drop = .1f },
+		{ 1, 161, 1, 1, 96, .slope = true, .scale = true, .drop = .1f },
+		{ 1, 150, 1, 1, 128, .slope = true, .scale = true, .drop = .1f },
+		{ 3, 255, 0, 1, 64, .slope = true, .scale = true, .padding = true }, { 1, 257, 0, 1, 64, .slope = false },
+		{ 2, 40, 1, 2, 128, .slope = false },                                                           // pictures
+		{ 1, 197, 1, 1, 64, .slope = false },                                                          // their teacher
+		{ 1, 266, 0, 1, 64, .drop = .1f },                                                              // text
+		{ 2, 310, 0, 1, 64, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f }, // speech
+		{ 1, 512, 0, 1, 64, .slope = false },
+		{ 1, 620, 0, 1, 64, .slope = true, .scale = true }, // its teacher
+	};
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+		check(&shapes[i]);
+}
+
 static void test_bias(void **state) {
 	(void)state;
 	harness h;
@@ -125,6 +148,7 @@ static void test_bias(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_attention),
+		cmocka_unit_test(test_lengths),
 		cmocka_unit_test(test_bias),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

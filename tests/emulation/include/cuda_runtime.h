@@ -33,6 +33,18 @@ struct uint2 {
 struct alignas(16) uint4 {
 	uint32_t x, y, z, w;
 };
+struct alignas(8) float2 {
+	float x, y;
+};
+struct alignas(16) float4 {
+	float x, y, z, w;
+};
+static inline float2 make_float2(float x, float y) {
+	return float2{ x, y };
+}
+static inline float4 make_float4(float x, float y, float z, float w) {
+	return float4{ x, y, z, w };
+}
 static inline uint2 make_uint2(uint32_t x, uint32_t y) {
 	return uint2{ x, y };
 }
@@ -82,6 +94,14 @@ template <class T> static inline T __shfl_sync(unsigned, T value, int lane) {
 }
 template <class T> static inline T __shfl_xor_sync(unsigned, T value, int mask) {
 	return d2v_emulate_from(value, d2v_emulate_lane() ^ mask);
+}
+static inline int __any_sync(unsigned, int value) {
+	uint32_t word = value != 0;
+	const uint32_t(*all)[8] = d2v_emulate_exchange(&word, 1);
+	for (int lane = 0; lane < 32; lane++)
+		if (all[lane][0])
+			return 1;
+	return 0;
 }
 template <class T> static inline T __ldg(const T *p) {
 	return *p;

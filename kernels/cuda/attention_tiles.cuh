@@ -1,0 +1,220 @@
+// Pieces of attention on the tensor cores, for a warp: tiles of a head's vectors in shared memory, their products, what is
+// known of a token beside its vectors, dropout's draws, rows on their way out.
+//
+// Scores are in units of log2: 2^(q . k root log2(e) + bias log2(e) - base), one multiply-add and one ex2 each.
+#ifndef D2V_KERNELS_CUDA_ATTENTION_TILES_CUH
+#define D2V_KERNELS_CUDA_ATTENTION_TILES_CUH
+
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/copy_async.cuh"
+#include "kernels/cuda/draws.cuh"
+#include "kernels/cuda/mma.cuh"
+
+#include <math.h>
+
+#define LOG2_E 1.44269504088896340736f
+#define LN_2 0.69314718055994530942f
+#define SKEW 8 // elements between the rows in shared memory: eight neighbours lie in other banks
+#define TILE 64 // tokens that are fetched together
+
+#ifdef D2V_EMULATION
+static inline float power_of_2(float x) {
+	return exp2f(x);
+}
+#else
+static __device__ __forceinline__ float power_of_2(float x) {
+	float y;
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+	return y;
+}
+#endif
+
+// A head's vectors in shared memory, a token a row.
+template <int SIZE> struct head_row {
+	bf16 at[SIZE + SKEW];
+};
+
+// Starts the copies of `count` tokens from `first`; zeros for those beyond `tokens`. from: token 0; all threads of the block.
+template <int SIZE>
+static __device__ __forceinline__ void fetch_rows(
+	head_row<SIZE> *to, const bf16 *from, int64_t pitch, int64_t first, int count, int64_t tokens) {
+	constexpr int packs = SIZE / 8;
+	for (int i = (int)threadIdx.x; i < count * packs; i += (int)blockDim.x) {
+		int row = i / packs, column = i % packs * 8;
+		bool inside = first + row < tokens;
+		copy_async(&to[row].at[column], from + (inside ? first + row : 0) * pitch + column, inside);
+	}
+}
+
+// ---- what is known of a token
+
+#define OUTSIDE INFINITY // the place of what is no key: padded, or beyond the last token
+
+// Where a token stands; NaN for an extra token, whose distances are all 0.
+static __device__ __forceinline__ float place_of(const d2v_attention &op, int64_t r, int64_t token) {
+	if (!op.slope)
+		return 0;
+	if (token < op.extra)
+		return NAN;
+	return (float)(op.positions ? op.positions[r * (op.tokens - op.extra) + token - op.extra] : token - op.extra);
+}
+static __device__ __forceinline__ float key_place(const d2v_attention &op, int64_t r, int64_t token) {
+	bool outside = token >= op.tokens || (op.key_padding && op.key_padding[r * op.tokens + token]);
+	return outside ? OUTSIDE : place_of(op, r, token);
+}
+// |i - j| of two places that are no OUTSIDE; the maximum of NaN and 0 is 0.
+static __device__ __forceinline__ float distance_between(float i, float j) {
+	return fmaxf(fabsf(i - j), 0.0f);
+}
+
+// ---- products of a warp
+
+// The address that a lane gives load_matrices for a (16 rows) or load_transposed for b (16 rows of k, 16 columns), and that
+// it gives load_matrices for b (16 rows that are columns) or load_transposed for a (16 rows of k, 16 columns that are rows).
+template <int SIZE> static __device__ __forceinline__ const bf16 *lane_of_a(const head_row<SIZE> *rows) {
+	int lane = threadIdx.x % 32;
+	return &rows[lane % 16].at[lane / 16 * 8];
+}
+template <int SIZE> static __device__ __forceinline__ const bf16 *lane_of_b(const head_row<SIZE> *rows) {
+	int lane = threadIdx.x % 32;
+	return &rows[lane / 16 * 8 + lane % 8].at[lane / 8 % 2 * 8];
+}
+
+// sums (16 x 16, two halves of 8 columns) += a b for a fragment of a and one of twice b.
+static __device__ __forceinline__ void multiply_16(float (&low)[4], float (&high)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+	uint32_t first[2] = { b[0], b[1] }, second[2] = { b[2], b[3] };
+	mma_16816(low, a, first);
+	mma_16816(high, a, second);
+}
+
+// Two neighbouring results of products as a fragment of a, 16 x 16.
+static __device__ __forceinline__ void pack_fragment(uint32_t (&a)[4], const float (&low)[4], const float (&high)[4]) {
+	a[0] = pack_bf16(low[0], low[1]), a[1] = pack_bf16(low[2], low[3]);
+	a[2] = pack_bf16(high[0], high[1]), a[3] = pack_bf16(high[2], high[3]);
+}
+
+// out (16 x SIZE) += a (16 x 16) times 16 rows of SIZE in shared memory; row: lane_of_a of them.
+template <int SIZE>
+static __device__ __forceinline__ void add_weighted(float (&out)[SIZE / 8][4], const uint32_t (&a)[4], const bf16 *row) {
+#pragma unroll
+	for (int c = 0; c < SIZE / 16; c++) {
+		uint32_t b[4];
+		load_transposed(b, row + c * 16);
+		multiply_16(out[2 * c], out[2 * c + 1], a, b);
+	}
+}
+
+// The four lanes that share a row.
+static __device__ __forceinline__ float row_max(float x) {
+	x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 1));
+	return fmaxf(x, __shfl_xor_sync(0xffffffffu, x, 2));
+}
+static __device__ __forceinline__ float row_sum(float x) {
+	x += __shfl_xor_sync(0xffffffffu, x, 1);
+	return x + __shfl_xor_sync(0xffffffffu, x, 2);
+}
+
+// ---- the way out
+
+// Word m of lane t of a row's four becomes word t of lane m.
+static __device__ __forceinline__ void turn_words(uint32_t (&words)[4]) {
+	bool odd = threadIdx.x % 2, upper = threadIdx.x / 2 % 2;
+#pragma unroll
+	for (int i = 0; i < 4; i += 2) {
+		uint32_t got = __shfl_xor_sync(0xffffffffu, odd ? words[i] : words[i + 1], 1);
+		words[i] = odd ? got : words[i];
+		words[i + 1] = odd ? words[i + 1] : got;
+	}
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? words[i] : words[i + 2], 2);
+		words[i] = upper ? got : words[i];
+		words[i + 2] = upper ? words[i + 2] : got;
+	}
+}
+
+// Stores 16 x COLUMNS results, COLUMNS a multiple of 32, times factor[half] (rows g, g + 8), 16 bytes a lane; rows that
+// are beyond `tokens` are left out. to: column 0 of token 0. The whole warp.
+template <int COLUMNS>
+static __device__ __forceinline__ void store_rows(
+	bf16 *to, int64_t pitch, int64_t first, int64_t tokens, const float (&out)[COLUMNS / 8][4], float upper, float lower) {
+	int lane = threadIdx.x % 32;
+#pragma unroll
+	for (int half = 0; half < 2; half++) {
+		int64_t token = first + lane / 4 + 8 * half;
+		float factor = half ? lower : upper;
+#pragma unroll
+		for (int c = 0; c < COLUMNS / 32; c++) {
+			uint32_t words[4];
+#pragma unroll
+			for (int n = 0; n < 4; n++)
+				words[n] = pack_bf16(out[4 * c + n][2 * half] * factor, out[4 * c + n][2 * half + 1] * factor);
+			turn_words(words);
+			if (token < tokens)
+				*(uint4 *)(to + token * pitch + c * 32 + lane % 4 * 8) = make_uint4(words[0], words[1], words[2], words[3]);
+		}
+	}
+}
+
+// ---- choosing
+
+#define BY_SIZE(size, ...) \
+	do { \
+		if ((size) == 32) { \
+			constexpr int SIZE = 32; \
+			__VA_ARGS__; \
+		} else if ((size) == 64) { \
+			constexpr int SIZE = 64; \
+			__VA_ARGS__; \
+		} else if ((size) == 96) { \
+			constexpr int SIZE = 96; \
+			__VA_ARGS__; \
+		} else { \
+			constexpr int SIZE = 128; \
+			__VA_ARGS__; \
+		} \
+	} while (0)
+
+// With BIAS and DROP as the operation has them. Heads of 64, which all recipes have, get code for each case; the others make
+// do with a bias that may be 0.
+#define BY_RULES(op, ...) \
+	do { \
+		if ((op)->slope || SIZE != 64) { \
+			constexpr bool BIAS = true; \
+			BY_DROP(op, __VA_ARGS__); \
+		} else { \
+			constexpr bool BIAS = SIZE != 64; \
+			BY_DROP(op, __VA_ARGS__); \
+		} \
+	} while (0)
+#define BY_DROP(op, ...) \
+	do { \
+		if ((op)->drop.p > 0) { \
+			constexpr bool DROP = true; \
+			__VA_ARGS__; \
+		} else { \
+			constexpr bool DROP = false; \
+			__VA_ARGS__; \
+		} \
+	} while (0)
+
+// A property of the GPU in use; `otherwise` if it does not say.
+static inline int gpu_property(enum cudaDeviceAttr which, int otherwise) {
+	int value = 0, device = 0;
+	bool known = cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&value, which, device) == cudaSuccess;
+	return known && value > 0 ? value : otherwise;
+}
+static inline size_t most_shared() { // of a block
+	return (size_t)gpu_property(cudaDevAttrMaxSharedMemoryPerBlockOptin, 48 * 1024);
+}
+static inline void say_too_long(d2v_device *dev, const d2v_attention *op) {
+	d2v_device_set_error(dev, D2V_UNSUPPORTED, "attention over %lld tokens with heads of %lld channels: a block of this GPU has %zu KiB "
+		"of shared memory, which is not enough; use shorter samples",
+		(long long)op->tokens, (long long)(op->width / op->heads), most_shared() / 1024);
+}
+
+static inline int64_t round_up(int64_t n, int64_t to) {
+	return (n + to - 1) / to * to;
+}
+
+#endif

@@ -1,0 +1,546 @@
+// Attention in bf16 on the tensor cores, backward: scores computed again from lse, nothing of their size in memory, and five
+// products a score where separate passes for queries and keys would need seven.
+//
+// A block takes one head, or several after another. Its warps have 16 or 32 keys each, whose d_k and d_v stay in registers
+// while the queries go by in tiles of 64: S^T = k q^T and dP^T = v d_out^T come out as the next products want them,
+// d_v += P^T d_out and d_k += dS^T q. dS goes through shared memory, twice buffered, so that one barrier a tile is enough;
+// after it some of the warps add d_q = dS k over all keys of the block, in units of 16 queries and 32 channels. Heads with
+// more keys than the warps have take them in several rounds of equal size: d_q then grows in scratch memory that belongs to
+// the block, in the order of the rounds. So every sum has one order, and no atomics are needed.
+//
+// 32 keys a warp halve what is read of the queries, but leave registers for 8 warps only; 16 a warp leave them for 12. Which
+// is better depends on what the number of tokens leaves over (count_cost).
+#include "kernels/cuda/attention_tiles.cuh"
+
+#define COLUMNS 32 // queries that a warp has in registers at a time
+#define UNIT 32    // channels of d_q that a warp adds up at a time
+
+// M: groups of 16 keys that a warp may have.
+template <int SIZE, int M> struct backward_shape {
+	static constexpr int warps = M == 1 && SIZE <= 64 ? 12 : 8; // at most, for their registers
+	static constexpr bool own_in_registers = M == 1 && SIZE <= 64; // k's and v's fragments
+};
+
+struct ds_row {
+	bf16 at[TILE + SKEW]; // of a key: dS of a tile's queries
+};
+
+// How a launch cuts the work.
+struct backward_plan {
+	int rounds, warps; // of keys
+	int keys;          // of a round: 16 M warps
+	int tile, tiles;   // queries of a tile, a multiple of 16
+	float *d_q, *sums; // scratch for several rounds: (blocks, tiles * tile, SIZE), and 2 a query
+	float *scales;     // (rows, heads) or NULL
+};
+
+// A block's shared memory, each part a multiple of 16 bytes.
+template <int SIZE> struct backward_memory {
+	float *lse, *inner, *places; // of all queries; lse in units of log2
+	float *totals;               // one a warp
+	head_row<SIZE> *k, *v;       // the round's keys
+	// Of the first of two stages; the second is `stage_bytes` away.
+	head_row<SIZE> *q, *d_out;
+	ds_row *d_s;
+	float2 *sums; // per warp and query of the tile: sums of dS and of P * distance
+	int stage_bytes;
+};
+
+template <class X> static __device__ __forceinline__ X *in_stage(X *first, int stage, int stage_bytes) {
+	return (X *)((unsigned char *)first + stage * stage_bytes);
+}
+
+template <int SIZE>
+static inline __host__ __device__ size_t lay_out(backward_memory<SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums) {
+	int queries = plan.tiles * plan.tile;
+	m.lse = (float *)bytes, m.inner = m.lse + queries, m.places = m.inner + queries, m.totals = m.places + queries;
+	m.k = (head_row<SIZE> *)(m.totals + 16), m.v = m.k + plan.keys;
+	m.q = m.v + plan.keys, m.d_out = m.q + plan.tile;
+	m.d_s = (ds_row *)(m.d_out + plan.tile);
+	m.sums = (float2 *)(m.d_s + plan.keys);
+	m.stage_bytes = (int)((unsigned char *)(m.sums + (sums ? plan.warps * plan.tile : 0)) - (unsigned char *)m.q);
+	return (size_t)((unsigned char *)m.q - bytes) + (size_t)m.stage_bytes * (plan.tiles > 1 ? 2 : 1);
+}
+
+// What a warp keeps of its keys.
+template <int SIZE, int M> struct keys {
+	float d_k[M][SIZE / 8][4], d_v[M][SIZE / 8][4];
+	uint32_t k[SIZE / 16][4], v[SIZE / 16][4]; // fragments, when own_in_registers
+	float place[M][2];                         // rows g, g + 8
+	float products;                            // sum of dS * distance
+};
+
+// What a block knows of its round.
+struct backward_step {
+	float scale, slope; // of q . k, of the distance; in units of log2
+	float kept;         // dropout's factor: everything but lse and P is without it
+	int64_t element;    // of dropout, at the head's query 0 and the warp's key 0
+	int64_t tokens;
+	int keys; // of the round, rounded up to 16
+	bool sums;
+};
+
+// ---- facts of the queries
+
+// lse, d_out . out and places of all queries; a query that had no key, or is none, gets probabilities of 0. 4 lanes a query.
+template <int SIZE>
+static __device__ __forceinline__ void fetch_facts(
+	const backward_memory<SIZE> &m, const d2v_attention &op, const backward_plan &plan, int64_t r, int64_t h, float kept) {
+	constexpr int at_once = 2;
+	int count = plan.tiles * plan.tile, groups = (int)blockDim.x / 4;
+	float unkept = kept > 0 ? 1.0f / kept : 0.0f;
+	for (int first = (int)threadIdx.x / 4; first < count; first += groups * at_once) { // count: whole warps
+		float sum[at_once];
+#pragma unroll
+		for (int i = 0; i < at_once; i++) {
+			int64_t query = first + i * groups, token = query < op.tokens ? query : 0;
+			int64_t at = (r * op.tokens + token) * op.width + h * SIZE + threadIdx.x % 4 * 8;
+			sum[i] = 0;
+#pragma unroll
+			for (int pack = 0; pack < SIZE; pack += 32) {
+				float a[8], b[8];
+				load_pack<bf16, 8>(a, (const bf16 *)op.d_out + at + pack);
+				load_pack<bf16, 8>(b, (const bf16 *)op.out + at + pack);
+#pragma unroll
+				for (int e = 0; e < 8; e++)
+					sum[i] += a[e] * b[e];
+			}
+		}
+#pragma unroll
+		for (int i = 0; i < at_once; i++) {
+			int query = first + i * groups;
+			float total = row_sum(sum[i]);
+			float lse = query < op.tokens ? op.lse[(r * op.heads + h) * op.tokens + query] : -INFINITY;
+			if (threadIdx.x % 4 == 0 && query < count) {
+				m.lse[query] = lse != -INFINITY ? lse * LOG2_E : INFINITY;
+				m.inner[query] = lse != -INFINITY ? total * unkept : 0.0f;
+				m.places[query] = query < op.tokens ? place_of(op, r, query) : 0.0f;
+			}
+		}
+	}
+}
+
+// ---- keys against a tile of queries
+
+// s (M * 16 keys, N queries) = own vectors (fragments in registers, or the lane's address) times those of b.
+template <int SIZE, int N, int M, bool OWN>
+static __device__ __forceinline__ void multiply_queries(
+	float (&s)[M][N / 8][4], const uint32_t (&own)[SIZE / 16][4], const bf16 *a_row, const bf16 *b_row) {
+#pragma unroll
+	for (int m = 0; m < M; m++)
+#pragma unroll
+		for (int n = 0; n < N / 8; n++)
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				s[m][n][i] = 0;
+#pragma unroll
+	for (int e = 0; e < SIZE / 16; e++) {
+		uint32_t a[M][4];
+#pragma unroll
+		for (int m = 0; m < M; m++)
+			if (OWN) {
+#pragma unroll
+				for (int i = 0; i < 4; i++)
+					a[m][i] = own[e][i];
+			} else {
+				load_matrices(a[m], a_row + m * 16 * (SIZE + SKEW) + e * 16);
+			}
+#pragma unroll
+		for (int n = 0; n < N / 16; n++) {
+			uint32_t b[4];
+			load_matrices(b, b_row + n * 16 * (SIZE + SKEW) + e * 16);
+#pragma unroll
+			for (int m = 0; m < M; m++)
+				multiply_16(s[m][2 * n], s[m][2 * n + 1], a[m], b);
+		}
+	}
+}
+
+// Which of M * 16 keys each of N queries keeps: bit k of the word of query n is in lane n, for N = 16 also in n + 16.
+template <int N, int M>
+static __device__ __forceinline__ uint32_t draw_columns(const drop_rule &drop, int64_t element, int64_t tokens) {
+	int lane = threadIdx.x % 32;
+	if (N == 32)
+		return keep_bits<16 * M>(drop, element + lane * tokens);
+	constexpr int part = 8 * M;
+	uint32_t bits = keep_bits<part>(drop, element + lane % 16 * tokens + lane / 16 * part) << (lane / 16 * part);
+	return bits | __shfl_xor_sync(0xffffffffu, bits, 16);
+}
+
+// Adds up the columns of a warp's x and y over its rows: of column n * 8 + 2 t + i they are in lane (t, 0), as to's x and y.
+template <int N>
+static __device__ __forceinline__ void store_columns(float2 *to, const float (&x)[N / 8][2], const float (&y)[N / 8][2]) {
+	int lane = threadIdx.x % 32;
+	bool second = lane & 4, upper = lane & 8; // lanes that take the second column, and y
+#pragma unroll
+	for (int n = 0; n < N / 8; n++) {
+		float keep_x = second ? x[n][1] : x[n][0], give_x = second ? x[n][0] : x[n][1];
+		float keep_y = second ? y[n][1] : y[n][0], give_y = second ? y[n][0] : y[n][1];
+		keep_x += __shfl_xor_sync(0xffffffffu, give_x, 4);
+		keep_y += __shfl_xor_sync(0xffffffffu, give_y, 4);
+		float sum = (upper ? keep_y : keep_x) + __shfl_xor_sync(0xffffffffu, upper ? keep_x : keep_y, 8);
+		sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+		if (lane < 16)
+			((float *)&to[n * 8 + 2 * (lane % 4) + second])[upper] = sum;
+	}
+}
+
+// N queries from query `first`, at `in_tile` of the stage: d_v, d_k, and dS^T into shared memory.
+template <int SIZE, int N, int M, int ROOM, bool BIAS, bool DROP, bool MASK>
+static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m, const backward_step &step,
+	const drop_rule &drop, int stage, int in_tile, int first, int tile) {
+	constexpr bool OWN = backward_shape<SIZE, ROOM>::own_in_registers;
+	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32, row = warp * 16 * ROOM;
+	const head_row<SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile, *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
+	float s[M][N / 8][4], d_p[M][N / 8][4];
+	multiply_queries<SIZE, N, M, OWN>(s, own.k, lane_of_a(m.k + row), lane_of_b(q));
+	multiply_queries<SIZE, N, M, OWN>(d_p, own.v, lane_of_a(m.v + row), lane_of_b(d_out));
+	uint32_t bits = DROP ? draw_columns<N, M>(drop, step.element + first * step.tokens, step.tokens) : 0;
+	float gradients[N / 8][2], distances[N / 8][2];
+#pragma unroll
+	for (int n = 0; n < N / 8; n++)
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			int query = first + n * 8 + 2 * t + i;
+			float lse = m.lse[query], inner = m.inner[query], place = BIAS ? m.places[query] : 0.0f;
+			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, bits, n * 8 + 2 * t + i) >> g : 0;
+			gradients[n][i] = distances[n][i] = 0;
+#pragma unroll
+			for (int k = 0; k < 2 * M; k++) {
+				float &score = s[k / 2][n][k % 2 * 2 + i], &gradient = d_p[k / 2][n][k % 2 * 2 + i];
+				float own_place = own.place[k / 2][k % 2], distance = BIAS ? distance_between(own_place, place) : 0.0f;
+				float probability = power_of_2(score * step.scale - (BIAS ? lse + step.slope * distance : lse));
+				if (MASK)
+					probability = own_place == OUTSIDE ? 0.0f : probability;
+				bool there = !DROP || kept & 1u << (8 * k);
+				gradient = probability * ((there ? gradient : 0.0f) - inner);
+				score = there ? probability : 0.0f;
+				if (BIAS && step.sums) {
+					distance = MASK && own_place == OUTSIDE ? 0.0f : distance;
+					gradients[n][i] += gradient;
+					distances[n][i] += probability * distance;
+					own.products += gradient * distance;
+				}
+			}
+		}
+	if (BIAS && step.sums)
+		store_columns<N>(in_stage(m.sums, stage, m.stage_bytes) + warp * tile + in_tile, gradients, distances);
+	ds_row *d_s = in_stage(m.d_s, stage, m.stage_bytes) + row + g;
+#pragma unroll
+	for (int n = 0; n < N / 16; n++) {
+		uint32_t p[M][4], d[M][4];
+#pragma unroll
+		for (int k = 0; k < M; k++) {
+			pack_fragment(p[k], s[k][2 * n], s[k][2 * n + 1]);
+			pack_fragment(d[k], d_p[k][2 * n], d_p[k][2 * n + 1]);
+			int column = in_tile + n * 16 + 2 * t;
+			*(uint32_t *)&d_s[16 * k].at[column] = d[k][0], *(uint32_t *)&d_s[16 * k + 8].at[column] = d[k][1];
+			*(uint32_t *)&d_s[16 * k].at[column + 8] = d[k][2], *(uint32_t *)&d_s[16 * k + 8].at[column + 8] = d[k][3];
+		}
+#pragma unroll
+		for (int c = 0; c < SIZE / 16; c++) {
+			uint32_t b[4];
+			load_transposed(b, lane_of_a(d_out + n * 16) + c * 16);
+#pragma unroll
+			for (int k = 0; k < M; k++)
+				multiply_16(own.d_v[k][2 * c], own.d_v[k][2 * c + 1], p[k], b);
+			load_transposed(b, lane_of_a(q + n * 16) + c * 16);
+#pragma unroll
+			for (int k = 0; k < M; k++)
+				multiply_16(own.d_k[k][2 * c], own.d_k[k][2 * c + 1], d[k], b);
+		}
+	}
+}
+
+// `count` queries, a multiple of 16, for M * 16 keys.
+template <int SIZE, int M, int ROOM, bool BIAS, bool DROP, bool MASK>
+static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m, const backward_step &step,
+	const drop_rule &drop, int stage, int first, int count, int tile) {
+	int at = 0;
+	for (; at + COLUMNS <= count; at += COLUMNS)
+		go_over<SIZE, COLUMNS, M, ROOM, BIAS, DROP, MASK>(own, m, step, drop, stage, at, first + at, tile);
+	if (at < count)
+		go_over<SIZE, 16, M, ROOM, BIAS, DROP, MASK>(own, m, step, drop, stage, at, first + at, tile);
+}
+
+// ---- queries against the round's keys
+
+// 16 queries and UNIT channels of d_q += dS k.
+template <int SIZE>
+static __device__ __forceinline__ void add_d_q(
+	float (&d_q)[UNIT / 8][4], const ds_row *d_s, const head_row<SIZE> *k, int query, int channel, int keys) {
+	const bf16 *a_row = &d_s[threadIdx.x % 32 / 16 * 8 + threadIdx.x % 8].at[query + threadIdx.x % 16 / 8 * 8];
+	const bf16 *b_row = lane_of_a(k) + channel;
+#pragma unroll 2
+	for (int key = 0; key < keys; key += 16) {
+		uint32_t a[4];
+		load_transposed(a, a_row + key * (TILE + SKEW));
+#pragma unroll
+		for (int c = 0; c < UNIT / 16; c++) {
+			uint32_t b[4];
+			load_transposed(b, b_row + key * (SIZE + SKEW) + c * 16);
+			multiply_16(d_q[2 * c], d_q[2 * c + 1], a, b);
+		}
+	}
+}
+
+// The warps that add up d_q take turns. A multiprocessor has four parts, and warp w is in part w % 4: where one or two parts
+// have a warp more than the others, those others do it. False: this warp is none of them.
+static __device__ __forceinline__ bool find_helper(const backward_plan &plan, int &helper, int &helpers) {
+	int warp = (int)threadIdx.x / 32, fuller = plan.warps > 4 ? plan.warps % 4 % 3 : 0;
+	helper = warp / 4 * (4 - fuller) + warp % 4 - fuller;
+	helpers = fuller ? plan.warps / 4 * (4 - fuller) : plan.warps;
+	return warp % 4 >= fuller;
+}
+
+// d_q of a tile: the round's sum after those of the rounds before. to: of the head.
+template <int SIZE>
+static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZE> &m, const backward_step &step, const backward_plan &plan,
+	bf16 *to, int64_t pitch, int stage, int count, int tile, int round, float factor) {
+	constexpr int parts = SIZE / UNIT;
+	int helper, helpers, units = count / 16 * parts, before = tile * (plan.tile / 16 * parts);
+	if (!find_helper(plan, helper, helpers))
+		return;
+	for (int unit = (helper + helpers - before % helpers) % helpers; unit < units; unit += helpers) {
+		int query = unit / parts * 16, channel = unit % parts * UNIT;
+		// Where the rounds leave a unit's sums: a float4 a lane for every 8 channels.
+		float4 *partial = (float4 *)plan.d_q + threadIdx.x % 32 +
+			((int64_t)blockIdx.x * plan.tiles * (plan.tile / 16 * parts) + before + unit) * (UNIT / 8 * 32);
+		float d_q[UNIT / 8][4] = { { 0 } };
+		if (round)
+#pragma unroll
+			for (int n = 0; n < UNIT / 8; n++) {
+				float4 sums = partial[n * 32];
+				d_q[n][0] = sums.x, d_q[n][1] = sums.y, d_q[n][2] = sums.z, d_q[n][3] = sums.w;
+			}
+		add_d_q<SIZE>(d_q, in_stage(m.d_s, stage, m.stage_bytes), m.k, query, channel, step.keys);
+		if (round + 1 == plan.rounds)
+			store_rows<UNIT>(to + channel, pitch, tile * plan.tile + query, step.tokens, d_q, factor, factor);
+		else
+#pragma unroll
+			for (int n = 0; n < UNIT / 8; n++)
+				partial[n * 32] = make_float4(d_q[n][0], d_q[n][1], d_q[n][2], d_q[n][3]);
+	}
+}
+
+// The sums of dS and of P * distance of a tile's queries over `warps` and the rounds before, a thread a query. After the last
+// round: their products, which scale_sums takes back.
+template <int SIZE>
+static __device__ __forceinline__ float add_scale_sums(
+	const backward_memory<SIZE> &m, const backward_plan &plan, int warps, int stage, int count, int tile, int round) {
+	float correction = 0;
+	for (int query = (int)threadIdx.x; query < count; query += (int)blockDim.x) {
+		float2 *partial = (float2 *)plan.sums + ((int64_t)blockIdx.x * plan.tiles + tile) * plan.tile + query;
+		float2 sums = round ? *partial : make_float2(0, 0);
+		for (int warp = 0; warp < warps; warp++) {
+			float2 more = in_stage(m.sums, stage, m.stage_bytes)[warp * plan.tile + query];
+			sums.x += more.x, sums.y += more.y;
+		}
+		if (round + 1 < plan.rounds)
+			*partial = sums;
+		else
+			correction += sums.x * sums.y;
+	}
+	return correction;
+}
+
+// ---- a head
+
+// Where one row and head are.
+struct head_place {
+	const bf16 *qkv, *d_out;
+	bf16 *d_qkv;
+	int64_t r, h, pitch; // of qkv and d_qkv
+};
+
+template <int SIZE, int M, bool BIAS, bool DROP>
+static __device__ __forceinline__ void start_keys(
+	keys<SIZE, M> &own, const d2v_attention &op, const head_place &at, int64_t first) {
+	own.products = 0;
+#pragma unroll
+	for (int m = 0; m < M; m++) {
+#pragma unroll
+		for (int half = 0; half < 2; half++)
+			own.place[m][half] = key_place(op, at.r, first + m * 16 + threadIdx.x % 32 / 4 + 8 * half);
+#pragma unroll
+		for (int n = 0; n < SIZE / 8; n++)
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				own.d_k[m][n][i] = own.d_v[m][n][i] = 0;
+	}
+}
+
+// A round of keys against all queries. Returns what the thread knows of the scale's gradient.
+template <int SIZE, int M, bool BIAS, bool DROP>
+static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m, const d2v_attention &op, const drop_rule &drop,
+	const backward_plan &plan, backward_step step, const head_place &at, int round, float root) {
+	int warp = (int)threadIdx.x / 32, tokens = (int)op.tokens, start = round * plan.keys, first = start + warp * 16 * M;
+	auto count_of = [&](int tile) {
+		int left = tokens - tile * plan.tile;
+		return left < plan.tile ? (left + 15) / 16 * 16 : plan.tile;
+	};
+	auto fetch_tile = [&](int tile) {
+		if (tile < plan.tiles) {
+			head_row<SIZE> *q = in_stage(m.q, tile % 2, m.stage_bytes), *d_out = in_stage(m.d_out, tile % 2, m.stage_bytes);
+			fetch_rows<SIZE>(q, at.qkv, at.pitch, tile * plan.tile, count_of(tile), tokens);
+			fetch_rows<SIZE>(d_out, at.d_out, op.width, tile * plan.tile, count_of(tile), tokens);
+		}
+		copy_commit();
+	};
+	step.keys = min(plan.keys, (tokens - start + 15) / 16 * 16);
+	fetch_rows<SIZE>(m.k, at.qkv + op.width, at.pitch, start, step.keys, tokens);
+	fetch_rows<SIZE>(m.v, at.qkv + 2 * op.width, at.pitch, start, step.keys, tokens);
+	fetch_tile(0);
+	if (round == 0)
+		fetch_facts<SIZE>(m, op, plan, at.r, at.h, step.kept);
+	keys<SIZE, M> own;
+	start_keys<SIZE, M, BIAS, DROP>(own, op, at, first);
+	step.element += first;
+	int groups = (tokens - first + 15) / 16; // of the warp's keys
+	bool masked = op.key_padding || first + 16 * M > tokens;
+	copy_wait<0>();
+	__syncthreads();
+	if (backward_shape<SIZE, M>::own_in_registers && groups > 0)
+#pragma unroll
+		for (int e = 0; e < SIZE / 16; e++) {
+			load_matrices(own.k[e], lane_of_a(m.k + warp * 16) + e * 16);
+			load_matrices(own.v[e], lane_of_a(m.v + warp * 16) + e * 16);
+		}
+	float correction = 0;
+	for (int tile = 0; tile < plan.tiles; tile++) {
+		int stage = tile % 2, count = count_of(tile), query = tile * plan.tile;
+		fetch_tile(tile + 1);
+		if (groups >= M && !masked && !BIAS)
+			go_over_tile<SIZE, M, M, BIAS, DROP, false>(own, m, step, drop, stage, query, count, plan.tile);
+		else if (groups >= M)
+			go_over_tile<SIZE, M, M, BIAS, DROP, true>(own, m, step, drop, stage, query, count, plan.tile);
+		else if (groups > 0)
+			go_over_tile<SIZE, 1, M, BIAS, DROP, true>(own, m, step, drop, stage, query, count, plan.tile);
+		copy_wait<0>();
+		__syncthreads(); // dS of all keys is there, and so is the next tile
+		go_over_queries<SIZE>(m, step, plan, at.d_qkv, at.pitch, stage, count, tile, round, root * step.kept);
+		if (BIAS && step.sums)
+			correction += add_scale_sums<SIZE>(m, plan, (step.keys + 16 * M - 1) / (16 * M), stage, count, tile, round);
+	}
+#pragma unroll
+	for (int k = 0; k < M; k++)
+		if (groups > k) {
+			float factor = root * step.kept;
+			store_rows<SIZE>(at.d_qkv + op.width, at.pitch, first + k * 16, tokens, own.d_k[k], factor, factor);
+			store_rows<SIZE>(at.d_qkv + 2 * op.width, at.pitch, first + k * 16, tokens, own.d_v[k], step.kept, step.kept);
+		}
+	__syncthreads(); // the keys are done with
+	return own.products - correction;
+}
+
+// The block's sum into one place, with the warps added in their order.
+template <int SIZE>
+static __device__ __forceinline__ void store_scale(const backward_memory<SIZE> &m, const backward_plan &plan, float *to, float products, float factor) {
+	products = warp_sum(products);
+	if (threadIdx.x % 32 == 0)
+		m.totals[threadIdx.x / 32] = products;
+	__syncthreads();
+	float total = 0;
+	for (int warp = 0; warp < plan.warps; warp++)
+		total += m.totals[warp];
+	if (threadIdx.x == 0)
+		*to = total * factor;
+}
+
+template <int SIZE, int M, bool BIAS, bool DROP>
+static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
+	go_back(d2v_attention op, drop_rule drop, backward_plan plan) {
+	D2V_SHARED(unsigned char, bytes);
+	backward_memory<SIZE> m;
+	lay_out<SIZE>(m, bytes, plan, plan.scales != NULL);
+	float root = 1.0f / sqrtf((float)SIZE);
+	for (int64_t n = blockIdx.x; n < op.rows * op.heads; n += gridDim.x) {
+		head_place at;
+		at.h = n % op.heads, at.r = n / op.heads, at.pitch = 3 * op.width;
+		at.qkv = (const bf16 *)op.qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+		at.d_out = (const bf16 *)op.d_out + at.r * op.tokens * op.width + at.h * SIZE;
+		at.d_qkv = (bf16 *)op.d_qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+		alibi bias = make_alibi(op, at.h);
+		backward_step step;
+		step.scale = LOG2_E * root, step.slope = LOG2_E * bias.factor, step.kept = DROP ? drop.kept : 1.0f;
+		step.element = n * op.tokens * op.tokens, step.tokens = op.tokens, step.sums = plan.scales != NULL;
+		float products = 0;
+		for (int round = 0; round < plan.rounds; round++)
+			products += go_round<SIZE, M, BIAS, DROP>(m, op, drop, plan, step, at, round, root);
+		if (BIAS && plan.scales) // distances are negative there (alibi_distance)
+			store_scale<SIZE>(m, plan, plan.scales + n, products, -bias.slope * step.kept);
+	}
+}
+
+// ---- choosing
+
+// Rounds and warps for a number of tokens, with `most` warps a block.
+static backward_plan plan_keys(int64_t tokens, int most, int m) {
+	backward_plan plan = {};
+	int64_t groups = (tokens + 15) / 16, pieces = (groups + m - 1) / m;
+	plan.rounds = (int)((pieces + most - 1) / most);
+	plan.warps = (int)((pieces + plan.rounds - 1) / plan.rounds);
+	plan.keys = 16 * m * plan.warps;
+	plan.tile = groups < TILE / 16 ? (int)groups * 16 : TILE;
+	plan.tiles = (int)((tokens + plan.tile - 1) / plan.tile);
+	return plan;
+}
+
+// The same with as many warps as registers and shared memory allow.
+template <int SIZE, int M> static backward_plan plan_head(const d2v_attention *op, size_t *shared) {
+	bool scales = op->slope && op->d_scale;
+	backward_memory<SIZE> m;
+	for (int most = backward_shape<SIZE, M>::warps;; most--) {
+		backward_plan plan = plan_keys(op->tokens, most, M);
+		*shared = lay_out<SIZE>(m, NULL, plan, scales);
+		if (*shared <= most_shared() || most == 1)
+			return plan;
+	}
+}
+
+// Groups of 16 keys that the fullest part of a multiprocessor has to go over.
+static int count_cost(const backward_plan *plan, int m) {
+	return plan->rounds * m * ((plan->warps + 3) / 4);
+}
+
+// Blocks at a time: with several rounds only as many as the GPU holds, so that their scratch stays small, and in its cache.
+static int64_t count_blocks(int64_t heads, const backward_plan *plan, size_t shared, int most) {
+	if (plan->rounds == 1)
+		return heads;
+	int64_t each = min(most / plan->warps, (int)(most_shared() / (shared + 1024)));
+	return min(gpu_property(cudaDevAttrMultiProcessorCount, 1) * max(each, (int64_t)1), heads);
+}
+
+template <int SIZE, int M, bool BIAS, bool DROP>
+static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan plan, size_t shared) {
+	if (shared > most_shared()) {
+		say_too_long(dev, op);
+		return;
+	}
+	bool scales = op->slope && op->d_scale;
+	int64_t heads = op->rows * op->heads, blocks = count_blocks(heads, &plan, shared, backward_shape<SIZE, M>::warps);
+	int64_t queries = plan.rounds > 1 ? blocks * plan.tiles * plan.tile : 0;
+	float *scratch = (float *)d2v_cuda_scratch(dev, (size_t)(queries * (SIZE + 2) + heads) * sizeof *scratch);
+	if (!scratch)
+		return;
+	plan.d_q = scratch, plan.sums = scratch + queries * SIZE;
+	plan.scales = scales ? plan.sums + queries * 2 : NULL;
+	D2V_LAUNCH(dev, (go_back<SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op, make_drop_rule(&op->drop),
+		plan);
+	if (scales)
+		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
+}
+
+template <int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
+	constexpr int M = SIZE == 64 ? 2 : 1;
+	size_t narrow_shared, wide_shared;
+	backward_plan narrow = plan_head<SIZE, 1>(op, &narrow_shared), wide = plan_head<SIZE, M>(op, &wide_shared);
+	if (M == 1 || count_cost(&narrow, 1) < count_cost(&wide, M))
+		launch_plan<SIZE, 1, BIAS, DROP>(dev, op, narrow, narrow_shared);
+	else
+		launch_plan<SIZE, M, BIAS, DROP>(dev, op, wide, wide_shared);
+}
+
+void d2v_cuda_attention_tensor_backward(d2v_device *dev, const d2v_attention *op) {
+	BY_SIZE(op->width / op->heads, BY_RULES(op, launch<SIZE, BIAS, DROP>(dev, op)));
+}

@@ -137,7 +137,7 @@ SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
 TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
-GPU_BENCH := $(O)/tests/gpu/bench_gpu
+GPU_BENCH := $(O)/tests/gpu/bench_gpu $(O)/tests/gpu/bench_choices
 FUZZERS  := $(FUZZ_SRC:%.c=$(O)/%)
 HELPERS  := $(HELPER_SRC:tests/e2e/%.c=$(O)/tests/e2e/%)
 # Small programs that make the demo's data.

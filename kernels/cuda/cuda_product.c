@@ -8,10 +8,11 @@
 
 // What Hopper's products are given by PyTorch too; smaller ones rule out some algorithms.
 #define WORKSPACE ((size_t)32 << 20)
+#define CANDIDATES 16
 
 typedef struct product_key { // all that decides a plan; no padding, compared byte by byte
 	int64_t m, n, k;
-	int32_t trans_a, trans_b, float_out, accumulate, bias, unused;
+	int32_t trans_a, trans_b, float_out, accumulate, bias, candidate;
 } product_key;
 
 typedef struct plan {
@@ -19,6 +20,9 @@ typedef struct plan {
 	cublasLtMatmulDesc_t what;
 	cublasLtMatrixLayout_t left, right, result;
 	cublasLtMatmulAlgo_t how;
+	float waves;
+	size_t workspace;
+	bool missing; // there is no such candidate
 } plan;
 
 struct d2v_cuda_products {
@@ -115,7 +119,7 @@ static bool set_bias(d2v_device *dev, const d2v_cuda_product *op, const plan *p)
 // Not the reduction in place: it adds with atomics, so that results would differ between runs.
 static bool choose(d2v_device *dev, const struct d2v_cuda_products *self, plan *p) {
 	cublasLtMatmulPreference_t wish = NULL;
-	cublasLtMatmulHeuristicResult_t found;
+	cublasLtMatmulHeuristicResult_t found[CANDIDATES];
 	uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
 	size_t workspace = WORKSPACE;
 	int count = 0;
@@ -130,14 +134,17 @@ static bool choose(d2v_device *dev, const struct d2v_cuda_products *self, plan *
 			"reductions") &&
 		check(dev,
 			cublasLtMatmulAlgoGetHeuristic(
-				self->handle, p->what, p->left, p->right, p->result, p->result, wish, 1, &found, &count),
+				self->handle, p->what, p->left, p->right, p->result, p->result, wish, CANDIDATES, found, &count),
 			"choosing an algorithm");
 	if (wish)
 		cublasLtMatmulPreferenceDestroy(wish);
 	if (fine && count == 0)
 		fine = check(dev, CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
-	if (fine)
-		p->how = found.algo;
+	p->missing = p->key.candidate >= count;
+	if (fine && !p->missing) {
+		const cublasLtMatmulHeuristicResult_t *chosen = &found[p->key.candidate];
+		p->how = chosen->algo, p->waves = chosen->wavesCount, p->workspace = chosen->workspaceSize;
+	}
 	return fine;
 }
 
@@ -173,6 +180,7 @@ static const plan *find_plan(d2v_device *dev, struct d2v_cuda_products *self, co
 	key.float_out = op->float_out;
 	key.accumulate = op->accumulate;
 	key.bias = op->bias != NULL;
+	key.candidate = op->candidate;
 	if (2 * self->count >= self->capacity && !grow(dev, self))
 		return NULL;
 	plan *p = place_for(self->plans, self->capacity, &key);
@@ -206,11 +214,43 @@ void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op) {
 		return;
 	}
 	const plan *p = find_plan(dev, self, op);
-	if (!p || !set_bias(dev, op, p))
+	if (!p || p->missing || !set_bias(dev, op, p))
 		return;
 	float one = 1, before = op->accumulate ? 1 : 0;
 	check(dev,
 		cublasLtMatmul(self->handle, p->what, &one, op->b, p->left, op->a, p->right, &before, op->c, p->result, op->c,
 			p->result, &p->how, self->workspace, WORKSPACE, self->stream),
 		"product");
+}
+
+bool d2v_cuda_product_algorithm(d2v_device *dev, const d2v_cuda_product *op, d2v_cuda_algorithm *out) {
+	const plan *p = find_plan(dev, d2v_cuda_of(dev)->products, op);
+	if (!p || p->missing)
+		return false;
+	memset(out, 0, sizeof *out);
+	const struct {
+		cublasLtMatmulAlgoConfigAttributes_t name;
+		int *to;
+	} attributes[] = {
+		{ CUBLASLT_ALGO_CONFIG_ID, &out->id },
+		{ CUBLASLT_ALGO_CONFIG_TILE_ID, &out->tile },
+		{ CUBLASLT_ALGO_CONFIG_STAGES_ID, &out->stages },
+		{ CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, &out->inner_shape },
+		{ CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, &out->cluster },
+		{ CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &out->split_k },
+		{ CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &out->reduction },
+		{ CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, &out->swizzle },
+		{ CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, &out->custom },
+	};
+	for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++) {
+		uint32_t value = 0; // the shapes are of two bytes, the others of four
+		size_t written;
+		bool two = attributes[i].to == &out->inner_shape || attributes[i].to == &out->cluster;
+		if (cublasLtMatmulAlgoConfigGetAttribute(&p->how, attributes[i].name, &value, two ? sizeof(uint16_t) : sizeof value,
+				&written) == CUBLAS_STATUS_SUCCESS)
+			*attributes[i].to = (int)value;
+	}
+	out->waves = p->waves;
+	out->workspace = p->workspace;
+	return true;
 }

@@ -18,9 +18,18 @@ typedef struct d2v_cuda_product {
 	bool float_out;
 	bool accumulate;
 	const d2v_real *bias; // (n), added to every row, or NULL; not with float_out
+	int candidate; // 0; a benchmark asks for others that the choice could have fallen on: 1, 2, ...
 } d2v_cuda_product;
 
 void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op);
+
+// What cuBLASLt says of the algorithm that a product is given, in its own numbers; false: there is no such candidate.
+typedef struct d2v_cuda_algorithm {
+	int id, tile, stages, inner_shape, cluster, split_k, reduction, swizzle, custom;
+	float waves; // of blocks over the GPU
+	size_t workspace;
+} d2v_cuda_algorithm;
+bool d2v_cuda_product_algorithm(d2v_device *dev, const d2v_cuda_product *op, d2v_cuda_algorithm *algorithm);
 
 d2v_status d2v_cuda_products_new(
 	struct d2v_cuda_products **products, d2v_precision precision, cudaStream_t stream, d2v_error *err);

@@ -1,10 +1,11 @@
 # An ingest killed at random moments; sourced after lib.sh. Needs the array ingest (a command without --jobs and --out), and
-# KILLS and SEED as the tests document them. Gives: kill_often, random_below, now_ms, published, expect_kept.
+# KILLS and SEED as the tests document them; with JOBS every run has so many. Gives: kill_often, random_below, now_ms, published, expect_kept.
 seed=${SEED:-$((RANDOM * 32768 + RANDOM))}
 echo "SEED=$seed KILLS=$kills"
 RANDOM=$seed
 
 random_below() { echo $(((RANDOM * 32768 + RANDOM) % $1)); }
+some_jobs() { echo "${JOBS:-$((1 + $(random_below 4)))}"; }
 now_ms() { echo $(($(date +%s%N) / 1000000)); }
 published() { # FOLDER: the shards that are there, with their inodes
 	(cd "$1" 2>/dev/null && find . -name '*.mdb' -printf '%p %i\n' | LC_ALL=C sort) || true
@@ -17,14 +18,13 @@ expect_kept() { # BEFORE FOLDER
 }
 
 # One run: killed until the dice let it finish. Counts in $killed and $kept.
-killed=0 kept=0
 one_run() { # FOLDER
 	local pid chances=$((1 + $(random_below 3))) before delay status
 	while [ $chances -gt 0 ]; do
 		chances=$((chances - 1))
 		before=$(published "$1")
 		delay=$(random_below $((took + 1)))
-		"${ingest[@]}" --jobs $((1 + $(random_below 4))) --out "$1" >"$tmp/out" 2>"$tmp/err" &
+		"${ingest[@]}" --jobs "$(some_jobs)" --out "$1" >"$tmp/out" 2>"$tmp/err" &
 		pid=$!
 		sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
 		status=0
@@ -38,7 +38,7 @@ one_run() { # FOLDER
 	done
 	before=$(published "$1")
 	[ -z "$before" ] || kept=$((kept + $(wc -l <<<"$before")))
-	expect_exit 0 "${ingest[@]}" --jobs $((1 + $(random_below 4))) --out "$1"
+	expect_exit 0 "${ingest[@]}" --jobs "$(some_jobs)" --out "$1"
 	expect_kept "$before" "$1"
 	expect_same_data_set "$1" "$tmp/whole"
 }
@@ -46,6 +46,7 @@ one_run() { # FOLDER
 # $tmp/whole without a kill, of at least SHARDS shards; then as many data sets with kills as KILLS says.
 kill_often() { # SHARDS
 	local started run shards
+	killed=0 kept=0
 	step "never killed"
 	started=$(now_ms)
 	expect_exit 0 "${ingest[@]}" --jobs 2 --out "$tmp/whole"

@@ -1,32 +1,15 @@
 #!/usr/bin/env bash
 # Text in, a data set out: OpenWebText's archive of archives, plain files, JSON lines, packed or not; one data set for any
-# number of jobs and after kills; lines of any size in bounded memory; what is left out; and that it all decodes again.
+# number of jobs; lines of any size in bounded memory; what is left out; and that it all decodes again.
 set -euo pipefail
 . "$(dirname "$0")/lib.sh"
+. "$(dirname "$0")/lib_text.sh"
 need xz gzip tar
-case $OBJ in */asan | */tsan) large=3 kills=2 ;; *) large=24 kills=4 ;; esac
-RANDOM=${SEED:=$RANDOM}
-echo "SEED=$SEED"
+case $OBJ in */asan | */tsan) large=3 ;; *) large=24 ;; esac
 "$helpers/helper_vocabulary" "$tmp/bpe"
 text=("$BIN/d2v-ingest" text --bpe "$tmp/bpe") owt=("$BIN/d2v-ingest" openwebtext --bpe "$tmp/bpe")
 stat_of() { dataset_fact "$1" "splits.$2.statistics.$3"; }
 
-# Documents with blank lines, line ends of all kinds, more than ASCII; COUNT of them as FOLDER/NUMBER-text.txt.
-documents() { # FOLDER FIRST COUNT
-	local i k
-	mkdir -p "$1"
-	for i in $(seq "$2" $(($2 + $3 - 1))); do
-		for k in $(seq $((i % 7 + 1))); do
-			printf 'The thing number %d and the %d other things, n\xc3\xa9e \xe2\x80\x9cthe thing\xe2\x80\x9d.  \r\n\n  and then\r' $i $k
-		done >"$1/$(printf %07d "$i")-text.txt"
-	done
-}
-subset() { # NAME FIRST COUNT: as OpenWebText's are, into $tmp/openwebtext
-	rm -rf "$tmp/subset"
-	documents "$tmp/subset" "$2" "$3"
-	mkdir -p "$tmp/openwebtext"
-	(cd "$tmp/subset" && tar -c --sort=name --owner=0 --group=0 --mtime=@0 -- *) | xz -1 >"$tmp/openwebtext/$1_data.xz"
-}
 archive() { (cd "$tmp" && tar -cJf "$1" --sort=name openwebtext); }
 
 step "an archive of archives: documents, splits, and the same for any number of jobs"
@@ -129,34 +112,6 @@ limit=400
 case $OBJ in */asan | */tsan) limit=4000 ;; esac
 expect_exit 0 "$helpers/helper_peak" $limit "${text[@]}" --from "$tmp/large" --out "$tmp/large.d2v" --jobs 4 --shard-size 4M --check
 expect_equal "documents" "$(stat_of "$tmp/large.d2v" 0 documents)" 4
-
-step "killed and started again"
-mkdir "$tmp/small"
-head -c 3000000 "$tmp/large/one.txt" >"$tmp/small/one.txt"
-{ printf '{"text": "'; head -c 2000000 "$tmp/line"; printf '"}\n{"text": "short"}\n'; } | gzip -1 >"$tmp/small/two.jsonl.gz"
-cp "$tmp"/openwebtext/* "$tmp/mine/a/0000000-text.txt" "$tmp/small"
-want=("${text[@]}" --from "$tmp/small" --shard-size 256K)
-started=$(date +%s%N)
-expect_exit 0 "${want[@]}" --jobs 2 --out "$tmp/whole"
-took=$((($(date +%s%N) - started) / 1000000)) killed=0
-for run in $(seq $kills); do
-	for chance in 1 2; do
-		"${want[@]}" --jobs $((RANDOM % 4 + 1)) --out "$tmp/run" >"$tmp/out" 2>"$tmp/err" &
-		pid=$!
-		delay=$((RANDOM % (took + 1)))
-		sleep "$(printf '%d.%03d' $((delay / 1000)) $((delay % 1000)))"
-		status=0
-		kill -KILL $pid 2>/dev/null || true
-		wait $pid 2>/dev/null || status=$?
-		[ $status = 0 ] || [ $status = 137 ] || fail "exit status $status of a run to be killed"
-		[ $status = 0 ] || killed=$((killed + 1))
-	done
-	expect_exit 0 "${want[@]}" --jobs $((RANDOM % 4 + 1)) --out "$tmp/run"
-	expect_same_data_set "$tmp/run" "$tmp/whole"
-	rm -rf "$tmp/run"
-done
-echo "$killed kills"
-[ $killed -gt 0 ] || fail "no run was killed: the moments are all too late"
 
 step "tokenizers and dictionaries"
 expect_exit 1 "$BIN/d2v-ingest" text "$tmp/mine" --out "$tmp/fetched" --bpe-url http://127.0.0.1:1 --retries 0

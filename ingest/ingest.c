@@ -10,6 +10,7 @@
 #include "ingest/journal.h"
 #include "ingest/pipeline.h"
 #include "shards/manifest.h"
+#include "shards/statistics.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -162,11 +163,7 @@ static void sum_up(const d2v_manifest *manifest, d2v_ingest_result *result) {
 		result->bytes += manifest->splits[i].bytes;
 		result->rejected += manifest->splits[i].rejected;
 		result->unlabelled += without_class(&manifest->splits[i]);
-	}
-	for (size_t i = 0; i < manifest->split_count; i++) {
-		const json_t *statistics = manifest->splits[i].statistics;
-		result->documents += (uint64_t)json_integer_value(json_object_get(statistics, "documents"));
-		result->empty += (uint64_t)json_integer_value(json_object_get(statistics, "empty_documents"));
+		d2v_statistics_count_documents(manifest->splits[i].statistics, &result->documents, &result->empty);
 	}
 	result->digest = d2v_manifest_digest(manifest);
 }
@@ -198,8 +195,7 @@ static d2v_status add_split(d2v_manifest *manifest, const d2v_journal_split *fro
 	D2V_TRY(d2v_manifest_stats(manifest, split, out, err));
 	if (manifest->modality != D2V_TEXT)
 		return D2V_OK;
-	D2V_TRY(d2v_json_set(split->statistics, "documents", json_integer((json_int_t)from->now.documents), err));
-	return d2v_json_set(split->statistics, "empty_documents", json_integer((json_int_t)from->now.empty), err);
+	return d2v_statistics_add_documents(split->statistics, from->now.documents, from->now.empty, err);
 }
 
 static int by_name(const void *a, const void *b) {

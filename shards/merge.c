@@ -5,6 +5,7 @@
 #include "shards/link_file.h"
 #include "shards/manifest.h"
 #include "shards/shard_reader.h"
+#include "shards/statistics.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -286,6 +287,20 @@ static d2v_status add_tokenizer(merge *self, d2v_error *err) {
 	return D2V_OK;
 }
 
+// Made anew from the shards' indexes, but for what is in none of them.
+static d2v_status add_statistics(merge *self, d2v_manifest_split *split, d2v_error *err) {
+	uint64_t documents = 0, empty = 0;
+	D2V_TRY(d2v_manifest_stats(&self->made, split, self->temporary, err));
+	if (self->made.modality != D2V_TEXT)
+		return D2V_OK;
+	for (int i = 0; i < self->options->input_count; i++) {
+		const d2v_manifest_split *from = d2v_manifest_find_split(&self->inputs[i], split->name);
+		if (from)
+			d2v_statistics_count_documents(from->statistics, &documents, &empty);
+	}
+	return d2v_statistics_add_documents(split->statistics, documents, empty, err);
+}
+
 static d2v_status complete(merge *self, d2v_error *err) {
 	D2V_TRY(join_lists(self, "", err));
 	D2V_TRY(add_sources(self, err));
@@ -293,7 +308,7 @@ static d2v_status complete(merge *self, d2v_error *err) {
 	D2V_TRY(add_options(self, err));
 	D2V_TRY(add_tokenizer(self, err));
 	for (size_t i = 0; i < self->made.split_count; i++)
-		D2V_TRY(d2v_manifest_stats(&self->made, &self->made.splits[i], self->temporary, err));
+		D2V_TRY(add_statistics(self, &self->made.splits[i], err));
 	D2V_TRY(d2v_manifest_save(&self->made, self->temporary, err));
 	self->result->digest = d2v_manifest_digest(&self->made);
 	return d2v_file_publish(self->temporary, self->out, err);

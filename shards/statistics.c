@@ -153,3 +153,13 @@ d2v_status d2v_statistics_add_labels(
 	d2v_free(counts);
 	return status;
 }
+
+d2v_status d2v_statistics_add_documents(json_t *statistics, uint64_t documents, uint64_t empty, d2v_error *err) {
+	D2V_TRY(d2v_json_set(statistics, "documents", json_integer((json_int_t)documents), err));
+	return d2v_json_set(statistics, "empty_documents", json_integer((json_int_t)empty), err);
+}
+
+void d2v_statistics_count_documents(const json_t *statistics, uint64_t *documents, uint64_t *empty) {
+	*documents += (uint64_t)json_integer_value(json_object_get(statistics, "documents"));
+	*empty += (uint64_t)json_integer_value(json_object_get(statistics, "empty_documents"));
+}

@@ -119,6 +119,12 @@ expect_said '--bpe DIR'
 expect_no_data_set "$tmp/fetched"
 expect_exit 0 "${text[@]}" "$tmp/mine" --out "$tmp/given" --dict "$tmp/folder/tokenizer/dict.txt" --max-rejected 10
 cmp "$tmp/folder/tokenizer/dict.txt" "$tmp/given/tokenizer/dict.txt"
+expect_exit 0 "${text[@]}" "$tmp/mine/lines.jsonl" --out "$tmp/part" --dict "$tmp/folder/tokenizer/dict.txt" --max-rejected 10
+expect_exit 0 "$BIN/d2v-shard" merge "$tmp/given" "$tmp/part" --out "$tmp/joined"
+for count in documents empty_documents; do
+	expect_equal "$count of both" "$(stat_of "$tmp/joined" 0 $count)" $(($(stat_of "$tmp/given" 0 $count) + $(stat_of "$tmp/part" 0 $count)))
+	[ "$(stat_of "$tmp/joined" 0 $count)" -gt 0 ] || fail "no $count: the test compares nothing"
+done
 echo 'nonsense 1' >"$tmp/dict"
 expect_exit 2 "${text[@]}" "$tmp/mine" --out "$tmp/none" --dict "$tmp/dict"
 expect_said 'dict.*1'

@@ -1,7 +1,6 @@
 #include "ingest/bpe_merges.h"
 
 #include "base/memory.h"
-#include "ingest/char_class.h"
 
 #include <string.h>
 
@@ -272,39 +271,4 @@ size_t d2v_bpe_merge(const d2v_bpe_merges *merges, const unsigned char *piece, s
 	for (size_t k = 0; k < w.count; k++)
 		ids[k] = merges->ids[w.tokens[k]];
 	return w.count;
-}
-
-// True when the piece is cut at its border `at`, where `left` ends, whatever follows `size`: the encoding of anything
-// longer has a border among the last bytes that we see, at `end` say, and up to there it is the encoding of what we see
-// up to there.
-static bool is_sure(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, size_t at, uint32_t left) {
-	uint32_t apart = NO_MERGE; // the token seen to stay apart, mostly always the same
-	for (size_t end = size - merges->longest + 1; end <= size; end++) {
-		window w;
-		merge_window(merges, &w, piece + at, end - at);
-		if (w.tokens[0] != apart && !stay_apart(merges, piece + at, left, w.tokens[0]))
-			return false;
-		apart = w.tokens[0];
-	}
-	return true;
-}
-
-// Whether what begins at `at` is read as a text of its own as it is read here: not inside a character, and no
-// contraction.
-static bool begins_alike(const unsigned char *piece, size_t size, size_t at) {
-	uint32_t code;
-	for (size_t back = 1; back < 4 && back <= at; back++)
-		if (d2v_char_decode(piece + at - back, size - at + back, &code) > back)
-			return false;
-	return piece[at] != '\'';
-}
-
-size_t d2v_bpe_sure_cut(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *scratch) {
-	if (size < 2 * D2V_BPE_WINDOW || merges->longest > MAX_RETREAT)
-		return 0;
-	size_t at = size, count = merge_long(merges, piece, size, scratch);
-	for (; count && size - at <= D2V_BPE_WINDOW; at -= merges->sizes[scratch[--count]])
-		if (size - at >= KEPT && begins_alike(piece, size, at) && is_sure(merges, piece, size, at, scratch[count - 1]))
-			return at;
-	return 0;
 }

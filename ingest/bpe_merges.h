@@ -30,9 +30,4 @@ void d2v_bpe_merges_free(d2v_bpe_merges *merges); // NULL is allowed
 // could think of.
 size_t d2v_bpe_merge(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *ids);
 
-// Where a piece may be cut although it goes on behind size: the ids of its beginning and the ids of all the rest, each
-// encoded as a text of its own, are the ids of the whole, whatever follows. 0 when there is no such place within the
-// last window, or size is less than two windows. `scratch` has room for one id a byte.
-size_t d2v_bpe_sure_cut(const d2v_bpe_merges *merges, const unsigned char *piece, size_t size, uint32_t *scratch);
-
 #endif

@@ -180,6 +180,6 @@ bool d2v_cuda_conv_wave_backward_w(d2v_device *dev, const conv_shape &s, float *
 		D2V_LAUNCH(dev, (wave_backward_w<T, CHANNELS, TAPS, EXACT>), grid, WARPS * 32, shared_bytes(s, TAPS), s, partial,
 			(const T *)x, (const T *)d_y, piece);
 	}));
-	d2v_cuda_add_partials(dev, d_w, partial, pieces, count, count);
+	d2v_cuda_add_partials(dev, d_w, NULL, partial, pieces, count, count);
 	return true;
 }

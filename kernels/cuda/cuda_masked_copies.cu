@@ -1,17 +1,15 @@
 // The masked copies of a sample are never stored: they are gathered on reading, and their gradients are summed on the
-// way back, copy after copy. A thread takes a pack of channels of one token.
+// way back, copy after copy. A warp takes a token, so that what is asked of indices is asked once; its lanes take packs of
+// channels. Tokens are counted in 32 bits, as the indices are.
 #include "kernels/cuda/draws.cuh"
 
-#define THREADS 256
+#define WARPS 8 // of a block
+#define THREADS (32 * WARPS)
+#define FLIGHT 4 // copies whose loads are under way together
 
-// Tokens are split into packs of N channels; item i is pack i % packs of token i / packs.
-struct items {
-	int64_t count, packs;
-};
-
-template <int N> static items make_items(int64_t tokens, int64_t width) {
-	items all = { tokens * (width / N), width / N };
-	return all;
+// The warp's token; it may lie past the end.
+static __device__ __forceinline__ unsigned token_number() {
+	return blockIdx.x * WARPS + threadIdx.y;
 }
 
 template <int N> static __device__ __forceinline__ void zero_pack(float (&v)[N]) {
@@ -31,40 +29,58 @@ template <class T, int N> static __device__ __forceinline__ void add_pack(float 
 #define BY_PACK(dev, width, fits, tokens, kernel, ...) \
 	D2V_BY_TYPE(dev, { \
 		constexpr int wide = 16 / sizeof(T); \
-		if ((width) % wide == 0 && (fits)) { \
-			items all = make_items<wide>(tokens, width); \
-			D2V_LAUNCH(dev, (kernel<T, wide>), d2v_blocks(all.count, THREADS), THREADS, 0, all, __VA_ARGS__); \
-		} else { \
-			items all = make_items<1>(tokens, width); \
-			D2V_LAUNCH(dev, (kernel<T, 1>), d2v_blocks(all.count, THREADS), THREADS, 0, all, __VA_ARGS__); \
-		} \
+		if ((width) % wide == 0 && (fits)) \
+			D2V_LAUNCH(dev, (kernel<T, wide>), d2v_blocks(tokens, WARPS), dim3(32, WARPS), 0, (unsigned)(tokens), __VA_ARGS__); \
+		else \
+			D2V_LAUNCH(dev, (kernel<T, 1>), d2v_blocks(tokens, WARPS), dim3(32, WARPS), 0, (unsigned)(tokens), __VA_ARGS__); \
 	})
 
-template <class T, int N> static __global__ void mask_forward(items all, d2v_mask_rows op) {
-	for (int64_t item = thread_number(); item < all.count; item += thread_count()) {
-		int64_t i = item / all.packs, at = item % all.packs * N;
-		int64_t from = i / op.tokens / op.clones * op.tokens + i % op.tokens;
+// The lane's first channel of every pack.
+#define FOR_PACKS(at, width, N) for (int64_t at = (int64_t)threadIdx.x * N; at < (width); at += 32 * N)
+
+template <class T, int N> static __global__ void mask_forward(unsigned count, d2v_mask_rows op) {
+	unsigned i = token_number(), tokens = (unsigned)op.tokens;
+	if (i >= count)
+		return;
+	const T *from = (const T *)op.x + (int64_t)(i / tokens / (unsigned)op.clones * tokens + i % tokens) * op.width;
+	T *to = (T *)op.out + (int64_t)i * op.width;
+	bool masked = op.mask[i];
+	FOR_PACKS(at, op.width, N) {
 		float v[N];
-		if (op.mask[i])
+		if (masked)
 			zero_pack(v);
 		else
-			load_pack(v, (const T *)op.x + from * op.width + at);
-		store_pack((T *)op.out + i * op.width + at, v);
+			load_pack(v, from + at);
+		store_pack(to + at, v);
 	}
 }
 
-template <class T, int N> static __global__ void mask_backward(items all, d2v_mask_rows op) {
-	for (int64_t item = thread_number(); item < all.count; item += thread_count()) {
-		int64_t i = item / all.packs, at = item % all.packs * N;
-		T *to = (T *)op.d_x + i * op.width + at;
+template <class T, int N> static __global__ void mask_backward(unsigned count, d2v_mask_rows op) {
+	unsigned i = token_number(), tokens = (unsigned)op.tokens, clones = (unsigned)op.clones;
+	if (i >= count)
+		return;
+	unsigned first = i / tokens * clones * tokens + i % tokens; // this token of the first copy
+	T *to = (T *)op.d_x + (int64_t)i * op.width;
+	FOR_PACKS(at, op.width, N) {
 		float sum[N];
-		load_pack(sum, (const T *)to);
-		for (int64_t m = 0; m < op.clones; m++) {
-			int64_t from = (i / op.tokens * op.clones + m) * op.tokens + i % op.tokens;
-			if (!op.mask[from])
-				add_pack(sum, (const T *)op.d_out + from * op.width + at);
+		load_pack(sum, (const T *)to + at);
+		for (unsigned m = 0; m < clones; m += FLIGHT) {
+			float v[FLIGHT][N];
+#pragma unroll
+			for (int r = 0; r < FLIGHT; r++) {
+				unsigned from = first + (m + r) * tokens;
+				if (m + r < clones && !op.mask[from])
+					load_pack(v[r], (const T *)op.d_out + (int64_t)from * op.width + at);
+				else
+					zero_pack(v[r]);
+			}
+#pragma unroll
+			for (int r = 0; r < FLIGHT; r++)
+#pragma unroll
+				for (int j = 0; j < N; j++)
+					sum[j] += v[r][j];
 		}
-		store_pack(to, sum);
+		store_pack(to + at, sum);
 	}
 }
 
@@ -80,49 +96,65 @@ void d2v_cuda_mask_rows_backward(d2v_device *dev, const d2v_mask_rows *op) {
 		BY_PACK(dev, op->width, true, tokens, mask_backward, *op);
 }
 
-template <class T, int N> static __global__ void gather_forward(items all, d2v_gather op) {
-	int64_t length = op.extra_tokens + op.kept;
-	for (int64_t item = thread_number(); item < all.count; item += thread_count()) {
-		int64_t i = item / all.packs, at = item % all.packs * N, row = i / length, k = i % length - op.extra_tokens;
-		float v[N];
-		if (k < 0) {
-			load_pack(v, (const T *)op.extra + i % length * op.width + at);
-		} else {
-			int64_t position = op.keep ? op.keep[row * op.kept + k] : k;
-			load_pack(v, (const T *)op.x + (row / op.clones * op.tokens + position) * op.width + at);
-			if (op.table)
-				add_pack(v, (const T *)op.table + position * op.width + at);
-			if (op.add)
-				add_pack(v, (const T *)op.add + (row * op.tokens + position) * op.width + at);
+template <class T, int N> static __global__ void gather_forward(unsigned count, d2v_gather op) {
+	unsigned i = token_number(), extra = (unsigned)op.extra_tokens, length = extra + (unsigned)op.kept;
+	if (i >= count)
+		return;
+	unsigned row = i / length, k = i % length;
+	T *to = (T *)op.out + (int64_t)i * op.width;
+	if (k < extra) {
+		FOR_PACKS(at, op.width, N) {
+			float v[N];
+			load_pack(v, (const T *)op.extra + k * op.width + at);
+			store_pack(to + at, v);
 		}
-		store_pack((T *)op.out + i * op.width + at, v);
+		return;
+	}
+	int64_t position = op.keep ? op.keep[row * op.kept + (k - extra)] : k - extra;
+	const T *from = (const T *)op.x + (row / (unsigned)op.clones * op.tokens + position) * op.width;
+	FOR_PACKS(at, op.width, N) {
+		float v[N];
+		load_pack(v, from + at);
+		if (op.table)
+			add_pack(v, (const T *)op.table + position * op.width + at);
+		if (op.add)
+			add_pack(v, (const T *)op.add + (row * op.tokens + position) * op.width + at);
+		store_pack(to + at, v);
 	}
 }
 
 // One token of a sample and all its copies.
-template <class T, int N> static __global__ void gather_backward(items all, d2v_gather op) {
+template <class T, int N> static __global__ void gather_backward(unsigned count, d2v_gather op) {
+	unsigned i = token_number(), tokens = (unsigned)op.tokens, clones = (unsigned)op.clones;
+	if (i >= count)
+		return;
+	unsigned row = i / tokens * clones, position = i % tokens; // row: of the first copy
 	int64_t length = op.extra_tokens + op.kept;
-	for (int64_t item = thread_number(); item < all.count; item += thread_count()) {
-		int64_t i = item / all.packs, at = item % all.packs * N, sample = i / op.tokens, position = i % op.tokens;
+	FOR_PACKS(at, op.width, N) {
 		float sum[N] = { 0 };
 		if (op.d_x)
-			load_pack(sum, (const T *)op.d_x + i * op.width + at);
-		for (int64_t m = 0; m < op.clones; m++) {
-			int64_t row = sample * op.clones + m, token = row * op.tokens + position;
-			int64_t k = op.keep ? op.restore[token] : position;
-			float v[N];
-			if (k < op.kept)
-				load_pack(v, (const T *)op.d_out + (row * length + op.extra_tokens + k) * op.width + at);
-			else
-				zero_pack(v);
-			if (op.d_add)
-				store_pack((T *)op.d_add + token * op.width + at, v);
+			load_pack(sum, (const T *)op.d_x + (int64_t)i * op.width + at);
+		for (unsigned m = 0; m < clones; m += FLIGHT) {
+			float v[FLIGHT][N];
 #pragma unroll
-			for (int j = 0; op.d_x && j < N; j++)
-				sum[j] += v[j];
+			for (int r = 0; r < FLIGHT; r++) {
+				int64_t k = m + r >= clones ? op.kept : op.keep ? op.restore[(row + m + r) * op.tokens + position] : position;
+				if (k < op.kept)
+					load_pack(v[r], (const T *)op.d_out + ((row + m + r) * length + op.extra_tokens + k) * op.width + at);
+				else
+					zero_pack(v[r]);
+			}
+#pragma unroll
+			for (int r = 0; r < FLIGHT; r++) {
+				if (op.d_add && m + r < clones)
+					store_pack((T *)op.d_add + ((row + m + r) * op.tokens + position) * op.width + at, v[r]);
+#pragma unroll
+				for (int j = 0; j < N; j++)
+					sum[j] += v[r][j];
+			}
 		}
 		if (op.d_x)
-			store_pack((T *)op.d_x + i * op.width + at, sum);
+			store_pack((T *)op.d_x + (int64_t)i * op.width + at, sum);
 	}
 }
 
@@ -159,40 +191,55 @@ void d2v_cuda_gather_backward(d2v_device *dev, const d2v_gather *op) {
 		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, extra_backward<T>, (unsigned)extra, THREADS, 0, *op));
 }
 
-template <class T, int N> static __global__ void restore_forward(items all, d2v_restore op, drop_rule drop) {
-	int64_t length = op.extra_tokens + op.kept;
-	for (int64_t item = thread_number(); item < all.count; item += thread_count()) {
-		int64_t i = item / all.packs, at = item % all.packs * N, row = i / op.tokens, j = op.restore[i];
-		float v[N];
-		if (j < op.kept) {
-			int64_t element = (row * length + op.extra_tokens + j) * op.width + at;
-			load_pack(v, (const T *)op.x + element);
-			drop_pack(v, drop, element);
-		} else if (op.noise) {
-			int64_t token = row * (op.tokens - op.kept) + j - op.kept;
-			load_pack(v, (const T *)op.noise + token * op.width + at);
-		} else {
-#pragma unroll
-			for (int n = 0; n < N; n++)
-				v[n] = noise_value(op.noise_key.word[0], op.noise_key.word[1], op.noise_std, i * op.width + at + n);
+template <class T, int N> static __global__ void restore_forward(unsigned count, d2v_restore op, drop_rule drop) {
+	unsigned i = token_number(), row = i / (unsigned)op.tokens;
+	if (i >= count)
+		return;
+	int64_t j = op.restore[i], first = (int64_t)i * op.width;
+	T *to = (T *)op.out + first;
+	if (j < op.kept) {
+		int64_t element = (row * (op.extra_tokens + op.kept) + op.extra_tokens + j) * op.width;
+		FOR_PACKS(at, op.width, N) {
+			float v[N];
+			load_pack(v, (const T *)op.x + element + at);
+			drop_pack(v, drop, element + at);
+			store_pack(to + at, v);
 		}
-		store_pack((T *)op.out + i * op.width + at, v);
+	} else if (op.noise) {
+		const T *noise = (const T *)op.noise + (row * (op.tokens - op.kept) + j - op.kept) * op.width;
+		FOR_PACKS(at, op.width, N) {
+			float v[N];
+			load_pack(v, noise + at);
+			store_pack(to + at, v);
+		}
+	} else {
+		FOR_PACKS(at, op.width, N) {
+			float v[N];
+			noise_pack<T>(v, op.noise_key.word[0], op.noise_key.word[1], op.noise_std, first + at);
+			store_pack(to + at, v);
+		}
 	}
 }
 
-template <class T, int N> static __global__ void restore_backward(items all, d2v_restore op, drop_rule drop) {
-	int64_t length = op.extra_tokens + op.kept;
-	for (int64_t item = thread_number(); item < all.count; item += thread_count()) {
-		int64_t i = item / all.packs, at = item % all.packs * N, row = i / length, k = i % length - op.extra_tokens;
+template <class T, int N> static __global__ void restore_backward(unsigned count, d2v_restore op, drop_rule drop) {
+	unsigned i = token_number(), extra = (unsigned)op.extra_tokens, length = extra + (unsigned)op.kept;
+	if (i >= count)
+		return;
+	unsigned row = i / length, k = i % length;
+	int64_t first = (int64_t)i * op.width;
+	T *to = (T *)op.d_x + first;
+	const T *from = (const T *)op.d_out;
+	if (k >= extra)
+		from += (row * op.tokens + op.keep[row * op.kept + (k - extra)]) * op.width;
+	FOR_PACKS(at, op.width, N) {
 		float v[N];
-		if (k < 0) {
+		if (k < extra) {
 			zero_pack(v);
 		} else {
-			int64_t token = row * op.tokens + op.keep[row * op.kept + k];
-			load_pack(v, (const T *)op.d_out + token * op.width + at);
-			drop_pack(v, drop, i * op.width + at);
+			load_pack(v, from + at);
+			drop_pack(v, drop, first + at);
 		}
-		store_pack((T *)op.d_x + i * op.width + at, v);
+		store_pack(to + at, v);
 	}
 }
 

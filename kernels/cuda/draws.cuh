@@ -2,6 +2,7 @@
 #ifndef D2V_KERNELS_CUDA_DRAWS_CUH
 #define D2V_KERNELS_CUDA_DRAWS_CUH
 
+#include "kernels/cuda/fast_math.cuh"
 #include "kernels/cuda/launch.cuh"
 
 #include "base/philox.h"
@@ -32,7 +33,8 @@ static inline drop_rule make_drop_rule(const d2v_dropout *drop) {
 __device__ __forceinline__ float drop_factor(const drop_rule &rule, int64_t element) {
 	int64_t draw = element / rule.span;
 	d2v_philox block = d2v_philox_block(rule.key0, rule.key1, (uint64_t)(draw / 4), 0);
-	return block.word[draw & 3] >= rule.threshold ? rule.kept : 0.0f;
+	uint32_t low = draw & 1 ? block.word[1] : block.word[0], high = draw & 1 ? block.word[3] : block.word[2];
+	return (draw & 2 ? high : low) >= rule.threshold ? rule.kept : 0.0f; // no index: words stay in registers
 }
 
 // Which of the four elements of a draw are kept, a bit each, the first the lowest.
@@ -90,14 +92,39 @@ static inline bool fits_packs(const d2v_dropout *drop, int64_t n) {
 	return drop->p <= 0 || drop->span <= 1 || drop->span % n == 0;
 }
 
-// The Box-Muller normal of element index (d2v_restore), times std.
-__device__ __forceinline__ float noise_value(uint32_t key0, uint32_t key1, float std, int64_t index) {
-	d2v_philox block = d2v_philox_block(key0, key1, (uint64_t)(index / 4), 1);
-	int pair = (int)(index & 2);
-	float u = ((float)block.word[pair] + 1.0f) * 2.3283064365386963e-10f;
-	float v = (float)block.word[pair + 1] * 2.3283064365386963e-10f;
+// Two of the Box-Muller normals (d2v_restore), times std, from two words. As T can tell them apart: bf16 keeps 8 bits, so the
+// special function units will do, with the angle, from 23 bits, turned by half a circle into the range where they are good.
+template <class T> __device__ __forceinline__ void noise_pair(float &even, float &odd, uint32_t word_a, uint32_t word_b, float std) {
+	float u = ((float)word_a + 1.0f) * 2.3283064365386963e-10f, v = (float)word_b * 2.3283064365386963e-10f;
 	float radius = std * sqrtf(-2.0f * logf(u)), angle = 6.28318530717958647692f * v;
-	return radius * (index & 1 ? sinf(angle) : cosf(angle));
+	even = radius * cosf(angle);
+	odd = radius * sinf(angle);
+}
+template <> __device__ __forceinline__ void noise_pair<bf16>(float &even, float &odd, uint32_t word_a, uint32_t word_b, float std) {
+	float u = fmaf((float)word_a, 2.3283064365386963e-10f, 2.3283064365386963e-10f);
+	float turn = float_of_bits(0x3f800000u | word_b >> 9) - 1.5f, angle = 6.28318530717958647692f * turn;
+	float radius = -std * fast_root(-1.38629436111989061883f * fast_log2(u)); // -2 ln 2
+	even = radius * fast_cosine(angle);
+	odd = radius * fast_sine(angle);
+}
+
+// values = the normals of elements first + i. first is a multiple of N.
+template <class T, int N>
+__device__ __forceinline__ void noise_pack(float (&values)[N], uint32_t key0, uint32_t key1, float std, int64_t first) {
+	float pair[2];
+	if (N % 4 == 0) {
+#pragma unroll
+		for (int i = 0; i + 3 < N; i += 4) {
+			d2v_philox block = d2v_philox_block(key0, key1, (uint64_t)((first + i) / 4), 1);
+			noise_pair<T>(values[i], values[i + 1], block.word[0], block.word[1], std);
+			noise_pair<T>(values[i + 2], values[i + 3], block.word[2], block.word[3], std);
+		}
+	} else {
+		d2v_philox block = d2v_philox_block(key0, key1, (uint64_t)(first / 4), 1);
+		bool high = first & 2;
+		noise_pair<T>(pair[0], pair[1], block.word[high ? 2 : 0], block.word[high ? 3 : 1], std);
+		values[0] = pair[first & 1];
+	}
 }
 
 #endif

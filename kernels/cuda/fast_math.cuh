@@ -2,8 +2,17 @@
 #ifndef D2V_KERNELS_CUDA_FAST_MATH_CUH
 #define D2V_KERNELS_CUDA_FAST_MATH_CUH
 
-#ifdef D2V_EMULATION
 #include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+__device__ __forceinline__ float float_of_bits(uint32_t bits) {
+	float x;
+	memcpy(&x, &bits, sizeof x);
+	return x;
+}
+
+#ifdef D2V_EMULATION
 #define D2V_FAST_FUNCTION(name, instruction, plain) \
 	static inline float name(float x) { \
 		return plain; \

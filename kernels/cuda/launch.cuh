@@ -135,6 +135,19 @@ template <int COUNT, class X> __device__ __forceinline__ X block_sum(X x, X *war
 	return total;
 }
 
+// The same over a block of any whole number of warps.
+template <class X> __device__ __forceinline__ X block_sum_of(X x, X *warps) {
+	x = warp_sum(x);
+	if (threadIdx.x % 32 == 0)
+		warps[threadIdx.x / 32] = x;
+	__syncthreads();
+	X total = 0;
+	for (unsigned i = 0; i < blockDim.x / 32; i++)
+		total += warps[i];
+	__syncthreads();
+	return total;
+}
+
 // Global index of the thread and number of threads, for loops over elements.
 __device__ __forceinline__ int64_t thread_number() {
 	return (int64_t)blockIdx.x * blockDim.x + threadIdx.x;

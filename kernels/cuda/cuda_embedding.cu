@@ -7,25 +7,37 @@
 
 #define THREADS 256
 
-template <class T> static __global__ void cut_patches(d2v_patches op) {
-	int64_t p = op.patch, across = op.width / p, down = op.height / p, length = op.in * p * p;
-	int64_t count = op.batch * down * across * length;
-	for (int64_t at = thread_number(); at < count; at += thread_count()) {
-		int64_t patch = at / length % (down * across), b = at / length / (down * across), k = at % length;
-		int64_t i = k / (p * p), row = patch / across * p + k / p % p, column = patch % across * p + k % p;
-		float v;
-		if (op.image)
-			v = ((float)op.image[((b * op.height + row) * op.width + column) * 3 + i] * (1.0f / 255.0f) - op.mean[i]) * op.rstd[i];
-		else
-			v = to_float(((const T *)op.pixels)[((b * op.in + i) * op.height + row) * op.width + column]);
-		((T *)op.y)[at] = from_float<T>(v);
+// A thread writes N elements, which are pixels that follow each other in a row of a patch.
+template <class T, int N> static __global__ void cut_patches(d2v_patches op, unsigned packs) {
+	unsigned p = (unsigned)op.patch, across = (unsigned)op.width / p, down = (unsigned)op.height / p, in = (unsigned)op.in;
+	for (int64_t item = thread_number(); item < packs; item += thread_count()) {
+		unsigned pack = (unsigned)item, per_row = p / N, v = pack % per_row * N, u = pack / per_row % p;
+		unsigned i = pack / (per_row * p) % in, patch = pack / (per_row * p * in), b = patch / (down * across);
+		int64_t row = patch % (down * across) / across * p + u, column = patch % across * p + v;
+		float values[N];
+		if (op.image) { // three channels
+			float mean = i == 0 ? op.mean[0] : i == 1 ? op.mean[1] : op.mean[2];
+			float rstd = i == 0 ? op.rstd[0] : i == 1 ? op.rstd[1] : op.rstd[2];
+			const uint8_t *from = op.image + ((b * op.height + row) * op.width + column) * 3 + i;
+#pragma unroll
+			for (int j = 0; j < N; j++)
+				values[j] = ((float)from[3 * j] * (1.0f / 255.0f) - mean) * rstd;
+		} else {
+			const T *from = (const T *)op.pixels + ((b * op.in + i) * op.height + row) * op.width + column;
+#pragma unroll
+			for (int j = 0; j < N; j++)
+				values[j] = to_float(from[j]);
+		}
+		store_pack((T *)op.y + item * N, values);
 	}
 }
 
 void d2v_cuda_patches_forward(d2v_device *dev, const d2v_patches *op) {
 	int64_t count = op->batch * (op->height / op->patch) * (op->width / op->patch) * op->in * op->patch * op->patch;
-	if (count)
-		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, cut_patches<T>, d2v_blocks(count, THREADS), THREADS, 0, *op));
+	if (count && op->patch % 4 == 0)
+		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, (cut_patches<T, 4>), d2v_blocks(count / 4, THREADS), THREADS, 0, *op, (unsigned)(count / 4)));
+	else if (count)
+		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, (cut_patches<T, 1>), d2v_blocks(count, THREADS), THREADS, 0, *op, (unsigned)count));
 }
 
 // ---- tokens

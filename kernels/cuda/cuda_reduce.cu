@@ -35,30 +35,38 @@ void d2v_cuda_add_partials(
 
 #define PIECE 16384 // elements
 
+// A thread takes four elements that follow each other, whether they can be loaded together or not.
 static __global__ void square_pieces(double *partial, const float *x, int64_t count) {
 	__shared__ double warps[THREADS / 32];
 	int64_t first = (int64_t)blockIdx.x * PIECE;
+	bool whole = first + PIECE <= count && (uintptr_t)x % 16 == 0;
 	double sum = 0;
-	for (int64_t i = first + threadIdx.x; i < count && i < first + PIECE; i += THREADS)
-		sum += (double)x[i] * (double)x[i];
-	sum = warp_sum(sum);
-	if (threadIdx.x % 32 == 0)
-		warps[threadIdx.x / 32] = sum;
-	__syncthreads();
-	if (threadIdx.x == 0) {
-		double total = 0;
-		for (int i = 0; i < THREADS / 32; i++)
-			total += warps[i];
-		partial[blockIdx.x] = total;
+#pragma unroll 4
+	for (int i = threadIdx.x * 4; i < PIECE; i += THREADS * 4) {
+		float v[4] = { 0 };
+		if (whole) {
+			load_pack(v, x + first + i);
+		} else {
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				v[j] = first + i + j < count ? x[first + i + j] : 0.0f;
+		}
+#pragma unroll
+		for (int j = 0; j < 4; j++)
+			sum += (double)v[j] * (double)v[j];
 	}
+	sum = block_sum<THREADS>(sum, warps);
+	if (threadIdx.x == 0)
+		partial[blockIdx.x] = sum;
 }
 
-// One warp; lane i adds the pieces i, i + 32, ...
+// One block.
 static __global__ void add_pieces(double *sum, const double *partial, int64_t pieces) {
+	__shared__ double warps[THREADS / 32];
 	double total = 0;
-	for (int64_t i = threadIdx.x; i < pieces; i += 32)
+	for (int64_t i = threadIdx.x; i < pieces; i += THREADS)
 		total += partial[i];
-	total = warp_sum(total);
+	total = block_sum<THREADS>(total, warps);
 	if (threadIdx.x == 0)
 		*sum = total;
 }
@@ -70,5 +78,5 @@ void d2v_cuda_sum_squares(d2v_device *dev, double *sum, const float *x, int64_t 
 		return;
 	if (pieces)
 		D2V_LAUNCH(dev, square_pieces, (unsigned)pieces, THREADS, 0, partial, x, count);
-	D2V_LAUNCH(dev, add_pieces, 1, 32, 0, sum, (const double *)partial, pieces);
+	D2V_LAUNCH(dev, add_pieces, 1, THREADS, 0, sum, (const double *)partial, pieces);
 }

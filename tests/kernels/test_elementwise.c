@@ -18,6 +18,8 @@ static void test_drop(void **state) {
 		{ 1, 0, .5f, true },
 		{ 63, 1, .1f, false },
 		{ 10001, 0, .9f, true },
+		{ 4096, 0, .3f, true },
+		{ 4096, 8, .5f, false },
 		{ 10001, 77, .5f, false },
 		{ 4099, 0, 0, false },
 		{ 4099, 0, 0, true },

@@ -27,47 +27,37 @@ static d2v_status largest_block(const d2v_image_options *o, uint64_t records, si
 	return D2V_OK;
 }
 
-static d2v_status start(d2v_prefetcher *prefetcher, d2v_image_options *self, d2v_error *err) {
-	d2v_dataset *dataset = d2v_prefetcher_dataset(prefetcher);
+static d2v_status plan_batches(void *context, d2v_dataset *dataset, d2v_prefetch_plan *plan, d2v_error *err) {
+	d2v_image_options *self = context;
 	uint64_t records = d2v_dataset_records(dataset);
-	d2v_prefetch_plan plan = { .self = self,
-		.release = d2v_free,
-		.filler_new = filler_new,
-		.items = records / self->batch_size + (records % self->batch_size != 0),
-		.sequential = self->eval,
-		.largest_samples = self->batch_size,
-		.digest = d2v_image_options_digest(self, dataset),
-		.stages = 1u << D2V_STAGE_READ | 1u << D2V_STAGE_DECODE | 1u << D2V_STAGE_RESIZE | 1u << D2V_STAGE_MASK |
-				  1u << D2V_STAGE_DIGEST };
-	d2v_status status = largest_block(self, records, &plan.largest_block, err);
-	if (status != D2V_OK) {
-		d2v_free(self);
-		return status;
-	}
-	name_settings(self, plan.settings, sizeof plan.settings);
+	D2V_TRY(largest_block(self, records, &plan->largest_block, err));
+	plan->items = records / self->batch_size + (records % self->batch_size != 0);
+	plan->sequential = self->eval;
+	plan->largest_samples = self->batch_size;
+	plan->digest = d2v_image_options_digest(self, dataset);
+	name_settings(self, plan->settings, sizeof plan->settings);
 	self->common.data = self->common.split = NULL; // were borrowed
-	return d2v_prefetcher_start(prefetcher, &plan, err);
+	return D2V_OK;
 }
+
+static const d2v_prefetch_kind kind = { .modality = D2V_IMAGE,
+	.stages = 1u << D2V_STAGE_READ | 1u << D2V_STAGE_DECODE | 1u << D2V_STAGE_RESIZE | 1u << D2V_STAGE_MASK |
+			  1u << D2V_STAGE_DIGEST,
+	.plan = plan_batches,
+	.filler_new = filler_new,
+	.release = d2v_free };
 
 d2v_status d2v_image_source_open(d2v_source **source, const d2v_image_options *options, d2v_error *err) {
 	d2v_image_options *self; // what decides the stream, read by all threads
-	d2v_prefetcher *prefetcher = NULL;
 	*source = NULL;
-	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
+	D2V_TRY(d2v_alloc(&self, 1, sizeof *self, err));
 	*self = *options;
 	d2v_status status = d2v_image_options_check(self, err);
-	if (status == D2V_OK)
-		status = d2v_prefetcher_new(&prefetcher, &self->common, D2V_IMAGE, err);
 	if (status != D2V_OK) {
 		d2v_free(self);
 		return status;
 	}
-	status = start(prefetcher, self, err); // self is the prefetcher's from here on
-	if (status != D2V_OK)
-		d2v_prefetcher_free(prefetcher);
-	else
-		*source = d2v_prefetcher_source(prefetcher);
-	return status;
+	return d2v_prefetcher_open(source, &kind, self, &self->common, err);
 }
 
 d2v_dataset *d2v_image_source_dataset(const d2v_source *source) {

@@ -11,6 +11,8 @@
 
 #define OUT D2V_PREFETCH_OUT
 
+typedef struct d2v_prefetcher d2v_prefetcher;
+
 typedef struct worker {
 	d2v_prefetcher *prefetcher;
 	d2v_filler *filler;
@@ -21,6 +23,8 @@ typedef struct worker {
 // they claimed; the ring's mutex orders that.
 struct d2v_prefetcher {
 	d2v_source source;
+	const d2v_prefetch_kind *kind;
+	void *self; // the modality's
 	d2v_prefetch_options options;
 	d2v_prefetch_plan plan;
 	d2v_dataset *dataset;
@@ -223,7 +227,7 @@ static d2v_source_stats statistics(d2v_source *source) {
 		stats.seconds_of_audio = self->used_units / self->plan.units_per_second;
 	stats.padding = self->read_units > 0 ? 1 - self->used_units / self->read_units : 0;
 	for (int i = 0; i < D2V_STAGES; i++)
-		if (self->plan.stages >> i & 1) {
+		if (self->kind->stages >> i & 1) {
 			stats.stage_name[shown] = names[i];
 			stats.stage_seconds[shown++] = self->stage_seconds[i];
 		}
@@ -250,8 +254,7 @@ static void close_source(d2v_source *source) {
 	d2v_free(self->workers);
 	d2v_free(self->slots);
 	d2v_free(self->known_damaged);
-	if (self->plan.release)
-		self->plan.release(self->plan.self);
+	self->kind->release(self->self);
 	d2v_dataset_close(self->dataset);
 	d2v_free(self);
 }
@@ -282,29 +285,6 @@ static d2v_status open_data(d2v_prefetcher *self, d2v_modality modality, d2v_err
 	return d2v_alloc_zero(&self->known_damaged, d2v_dataset_records(self->dataset) / 8 + 1, 1, err);
 }
 
-d2v_status d2v_prefetcher_new(
-	d2v_prefetcher **prefetcher, const d2v_prefetch_options *options, d2v_modality modality, d2v_error *err) {
-	d2v_prefetcher *self;
-	*prefetcher = NULL;
-	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
-	self->source.methods = &methods;
-	self->options = *options;
-	self->opened = d2v_clock();
-	self->first_epoch = 1;
-	d2v_status status = open_data(self, modality, err);
-	self->options.data = self->options.split = NULL; // were borrowed
-	if (status != D2V_OK)
-		d2v_prefetcher_free(self);
-	else
-		*prefetcher = self;
-	return status;
-}
-
-void d2v_prefetcher_free(d2v_prefetcher *prefetcher) {
-	if (prefetcher)
-		close_source(&prefetcher->source);
-}
-
 static d2v_status make_slots(d2v_prefetcher *self, d2v_error *err) {
 	const d2v_prefetch_options *o = &self->options;
 	size_t damages = self->plan.largest_samples + D2V_FILLER_ATTEMPTS;
@@ -324,33 +304,50 @@ static d2v_status make_workers(d2v_prefetcher *self, d2v_error *err) {
 	for (int i = 0; i < o->threads; i++) {
 		worker *made = &self->workers[i];
 		made->prefetcher = self;
-		D2V_TRY(self->plan.filler_new(self->plan.self, self->dataset, &made->filler, err));
+		D2V_TRY(self->kind->filler_new(self->self, self->dataset, &made->filler, err));
 		made->filler->may_replace = o->max_damaged || o->max_damaged_share > 0;
 	}
 	return D2V_OK;
 }
 
-d2v_status d2v_prefetcher_start(d2v_prefetcher *prefetcher, const d2v_prefetch_plan *plan, d2v_error *err) {
-	const d2v_prefetch_options *o = &prefetcher->options;
-	prefetcher->plan = *plan;
-	prefetcher->order = (d2v_order){ .seed = o->seed,
+static d2v_status start(d2v_prefetcher *self, d2v_error *err) {
+	const d2v_prefetch_options *o = &self->options;
+	D2V_TRY(open_data(self, self->kind->modality, err));
+	D2V_TRY(self->kind->plan(self->self, self->dataset, &self->plan, err));
+	self->order = (d2v_order){ .seed = o->seed,
 		.purpose = D2V_RANDOM_BATCHES,
-		.count = plan->items,
-		.sequential = plan->sequential,
+		.count = self->plan.items,
+		.sequential = self->plan.sequential,
 		.ranks = o->world_size,
 		.rank = o->rank,
 		.imitated = o->imitated_world_size };
-	D2V_TRY(d2v_order_check(&prefetcher->order, err));
-	D2V_TRY(make_slots(prefetcher, err));
-	return make_workers(prefetcher, err);
+	D2V_TRY(d2v_order_check(&self->order, err));
+	D2V_TRY(make_slots(self, err));
+	return make_workers(self, err);
 }
 
-d2v_dataset *d2v_prefetcher_dataset(const d2v_prefetcher *prefetcher) {
-	return prefetcher->dataset;
-}
-
-d2v_source *d2v_prefetcher_source(d2v_prefetcher *prefetcher) {
-	return &prefetcher->source;
+d2v_status d2v_prefetcher_open(d2v_source **source, const d2v_prefetch_kind *kind, void *self,
+	const d2v_prefetch_options *options, d2v_error *err) {
+	d2v_prefetcher *made;
+	*source = NULL;
+	d2v_status status = d2v_alloc_zero(&made, 1, sizeof *made, err);
+	if (status != D2V_OK) {
+		kind->release(self);
+		return status;
+	}
+	*made = (d2v_prefetcher){ .source.methods = &methods,
+		.kind = kind,
+		.self = self,
+		.options = *options,
+		.opened = d2v_clock(),
+		.first_epoch = 1 };
+	status = start(made, err);
+	made->options.data = made->options.split = NULL; // were borrowed
+	if (status != D2V_OK)
+		close_source(&made->source);
+	else
+		*source = &made->source;
+	return status;
 }
 
 static const d2v_prefetcher *prefetcher_of(const d2v_source *source) {
@@ -359,7 +356,7 @@ static const d2v_prefetcher *prefetcher_of(const d2v_source *source) {
 }
 
 const void *d2v_prefetcher_self(const d2v_source *source) {
-	return prefetcher_of(source)->plan.self;
+	return prefetcher_of(source)->self;
 }
 
 d2v_dataset *d2v_prefetcher_dataset_of(const d2v_source *source) {

@@ -60,48 +60,37 @@ static void name_settings(const d2v_speech_options *o, char *text, size_t size) 
 		o->limits.min_sample_size, o->limits.max_sample_size, (int)o->clone_batch);
 }
 
-static d2v_status start(d2v_prefetcher *prefetcher, speech *self, d2v_error *err) {
-	d2v_dataset *dataset = d2v_prefetcher_dataset(prefetcher);
-	d2v_prefetch_plan plan = { .self = self,
-		.release = release,
-		.filler_new = filler_new,
-		.units_per_second = self->options.rate,
-		.stages = 1u << D2V_STAGE_READ | 1u << D2V_STAGE_DECODE | 1u << D2V_STAGE_MASK | 1u << D2V_STAGE_DIGEST };
-	d2v_status status = make_plan(self, dataset, err);
-	if (status == D2V_OK)
-		status = largest_block(self, &plan.largest_block, err);
-	if (status != D2V_OK) {
-		release(self);
-		return status;
-	}
-	plan.items = self->plan.batches;
-	plan.sequential = self->options.eval;
-	plan.largest_samples = self->plan.largest_batch;
-	plan.digest = d2v_speech_options_digest(&self->options, dataset);
-	name_settings(&self->options, plan.settings, sizeof plan.settings);
+static d2v_status plan_batches(void *context, d2v_dataset *dataset, d2v_prefetch_plan *plan, d2v_error *err) {
+	speech *self = context;
+	D2V_TRY(make_plan(self, dataset, err));
+	D2V_TRY(largest_block(self, &plan->largest_block, err));
+	plan->items = self->plan.batches;
+	plan->sequential = self->options.eval;
+	plan->largest_samples = self->plan.largest_batch;
+	plan->digest = d2v_speech_options_digest(&self->options, dataset);
+	plan->units_per_second = self->options.rate;
+	name_settings(&self->options, plan->settings, sizeof plan->settings);
 	self->options.common.data = self->options.common.split = NULL; // were borrowed
-	return d2v_prefetcher_start(prefetcher, &plan, err);
+	return D2V_OK;
 }
+
+static const d2v_prefetch_kind kind = { .modality = D2V_AUDIO,
+	.stages = 1u << D2V_STAGE_READ | 1u << D2V_STAGE_DECODE | 1u << D2V_STAGE_MASK | 1u << D2V_STAGE_DIGEST,
+	.plan = plan_batches,
+	.filler_new = filler_new,
+	.release = release };
 
 d2v_status d2v_speech_source_open(d2v_source **source, const d2v_speech_options *options, d2v_error *err) {
 	speech *self;
-	d2v_prefetcher *prefetcher;
 	*source = NULL;
 	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
 	self->options = *options;
 	d2v_status status = d2v_speech_options_check(&self->options, err);
-	if (status == D2V_OK)
-		status = d2v_prefetcher_new(&prefetcher, &self->options.common, D2V_AUDIO, err);
 	if (status != D2V_OK) {
 		release(self);
 		return status;
 	}
-	status = start(prefetcher, self, err); // self is the prefetcher's from here on
-	if (status != D2V_OK)
-		d2v_prefetcher_free(prefetcher);
-	else
-		*source = d2v_prefetcher_source(prefetcher);
-	return status;
+	return d2v_prefetcher_open(source, &kind, self, &self->options.common, err);
 }
 
 const d2v_speech_plan *d2v_speech_source_plan(const d2v_source *source) {

@@ -100,45 +100,35 @@ static void name_settings(const d2v_text_options *o, char *out, size_t size) {
 		o->masks.mask_prob);
 }
 
-static d2v_status start(d2v_prefetcher *prefetcher, text *self, d2v_error *err) {
-	d2v_dataset *dataset = d2v_prefetcher_dataset(prefetcher);
-	d2v_prefetch_plan plan = { .self = self,
-		.release = release,
-		.filler_new = filler_new,
-		.sequential = self->options.eval,
-		.stages = 1u << D2V_STAGE_READ | 1u << D2V_STAGE_DECODE | 1u << D2V_STAGE_MASK | 1u << D2V_STAGE_DIGEST };
-	d2v_status status = make_plan(self, dataset, &plan.largest_block, err);
-	if (status != D2V_OK) {
-		release(self);
-		return status;
-	}
-	plan.items = self->plan.batches;
-	plan.largest_samples = self->plan.batch;
-	plan.digest = d2v_text_options_digest(&self->options, dataset, self->dictionary_digest);
-	name_settings(&self->options, plan.settings, sizeof plan.settings);
+static d2v_status plan_batches(void *context, d2v_dataset *dataset, d2v_prefetch_plan *plan, d2v_error *err) {
+	text *self = context;
+	D2V_TRY(make_plan(self, dataset, &plan->largest_block, err));
+	plan->items = self->plan.batches;
+	plan->sequential = self->options.eval;
+	plan->largest_samples = self->plan.batch;
+	plan->digest = d2v_text_options_digest(&self->options, dataset, self->dictionary_digest);
+	name_settings(&self->options, plan->settings, sizeof plan->settings);
 	self->options.common.data = self->options.common.split = NULL; // were borrowed
-	return d2v_prefetcher_start(prefetcher, &plan, err);
+	return D2V_OK;
 }
+
+static const d2v_prefetch_kind kind = { .modality = D2V_TEXT,
+	.stages = 1u << D2V_STAGE_READ | 1u << D2V_STAGE_DECODE | 1u << D2V_STAGE_MASK | 1u << D2V_STAGE_DIGEST,
+	.plan = plan_batches,
+	.filler_new = filler_new,
+	.release = release };
 
 d2v_status d2v_text_source_open(d2v_source **source, const d2v_text_options *options, d2v_error *err) {
 	text *self;
-	d2v_prefetcher *prefetcher;
 	*source = NULL;
 	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
 	self->options = *options;
 	d2v_status status = d2v_text_options_check(&self->options, err);
-	if (status == D2V_OK)
-		status = d2v_prefetcher_new(&prefetcher, &self->options.common, D2V_TEXT, err);
 	if (status != D2V_OK) {
 		release(self);
 		return status;
 	}
-	status = start(prefetcher, self, err); // self is the prefetcher's from here on
-	if (status != D2V_OK)
-		d2v_prefetcher_free(prefetcher);
-	else
-		*source = d2v_prefetcher_source(prefetcher);
-	return status;
+	return d2v_prefetcher_open(source, &kind, self, &self->options.common, err);
 }
 
 const d2v_text_plan *d2v_text_source_plan(const d2v_source *source) {

@@ -8,6 +8,7 @@
 #include "loaders/picture_crop.h"
 #include "tests/base/scratch.h"
 #include "tests/loaders/image_data.h"
+#include "tests/loaders/source_stream.h"
 #include "tests/ref/ref_bicubic.h"
 
 #include <math.h>
@@ -52,23 +53,6 @@ static d2v_source *open_source(const d2v_image_options *options) {
 	d2v_source *source;
 	assert_ok(d2v_image_source_open(&source, options, &err));
 	return source;
-}
-
-static const d2v_batch *next_of(d2v_source *source) {
-	const d2v_batch *batch;
-	assert_ok(d2v_source_next(source, &batch, &err));
-	return batch;
-}
-
-static void digests_of(const d2v_image_options *options, uint64_t *digests, uint64_t count) {
-	d2v_source *source = open_source(options);
-	for (uint64_t i = 0; i < count; i++) {
-		const d2v_batch *batch = next_of(source);
-		assert_true(batch->index == i);
-		digests[i] = batch->digest;
-		d2v_source_give(source, batch);
-	}
-	d2v_source_close(source);
 }
 
 // The picture as its record holds it, decoded whole; free.
@@ -131,7 +115,7 @@ static void check_epoch(const image_data *data) {
 	int total = 0, mirrored = 0, small = 0;
 	assert_true(d2v_source_epoch_steps(source, 1) == STEPS);
 	for (uint64_t i = 0; i < STEPS; i++) {
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		small += batch->samples == PICTURES % BATCH;
 		for (int32_t b = 0; b < batch->samples; b++) {
 			assert_true(!seen[batch->ids[b]]);
@@ -147,7 +131,7 @@ static void check_epoch(const image_data *data) {
 		d2v_source_give(source, batch);
 	}
 	assert_true(total == PICTURES && small == 1 && mirrored > PICTURES / 4 && mirrored < 3 * PICTURES / 4);
-	const d2v_batch *batch = next_of(source);
+	const d2v_batch *batch = source_stream_next(source);
 	assert_true(batch->epoch == 2 && batch->index == STEPS);
 	d2v_source_give(source, batch);
 	d2v_source_close(source);
@@ -169,7 +153,7 @@ static void test_evaluation(void **state) {
 	d2v_source *source = open_source(&options);
 	uint8_t *expected = malloc(512 * 512 * 3), centre[32 * 32 * 3];
 	for (uint64_t at = 0; at < 2 * PICTURES;) {
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		assert_true(!batch->mask && !batch->keep && batch->clones == 1 && batch->kept == 64);
 		for (int32_t b = 0; b < batch->samples; b++, at++) {
 			uint32_t id = (uint32_t)(at % PICTURES), width, height, wide, high;
@@ -194,12 +178,12 @@ static void test_same_stream_for_any_threads(void **state) {
 	image_data data = make_data(state);
 	d2v_image_options options = options_for(&data);
 	uint64_t count = 2 * STEPS + 3, one[BATCHES_MAX], many[BATCHES_MAX];
-	digests_of(&options, one, count);
+	source_stream_digests(open_source(&options), one, count);
 	static const struct { int threads, slots; } cases[] = { { 2, 0 }, { 8, 0 }, { 8, 3 }, { 1, 16 } };
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		options.common.threads = cases[i].threads;
 		options.common.slots = cases[i].slots;
-		digests_of(&options, many, count);
+		source_stream_digests(open_source(&options), many, count);
 		assert_memory_equal(one, many, count * sizeof *one);
 	}
 	// The comparison can fail: every option that should reach the stream does.
@@ -217,7 +201,7 @@ static void test_same_stream_for_any_threads(void **state) {
 	other[7].masks.mask_prob = .7;
 	other[8].eval = true;
 	for (int i = 0; i < OTHERS; i++) {
-		digests_of(&other[i], many, 3);
+		source_stream_digests(open_source(&other[i]), many, 3);
 		assert_memory_not_equal(one, many, 3 * sizeof *one);
 	}
 }
@@ -230,7 +214,7 @@ static void test_goes_on_from_anywhere(void **state) {
 	d2v_source *source = open_source(&options);
 	for (uint64_t i = 0; i < count; i++) {
 		positions[i] = d2v_source_tell(source);
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		digests[i] = batch->digest;
 		d2v_source_give(source, batch);
 	}
@@ -242,7 +226,7 @@ static void test_goes_on_from_anywhere(void **state) {
 		}
 		assert_ok(d2v_source_seek(source, &positions[from], &err));
 		for (uint64_t i = from; i < from + 2; i++) {
-			const d2v_batch *batch = next_of(source);
+			const d2v_batch *batch = source_stream_next(source);
 			assert_true(batch->digest == digests[i] && batch->index == i);
 			d2v_source_give(source, batch);
 		}
@@ -262,7 +246,7 @@ static void test_ranks_share_one_stream(void **state) {
 	image_data data = make_data(state);
 	d2v_image_options options = options_for(&data);
 	uint64_t all[BATCHES_MAX];
-	digests_of(&options, all, 2 * STEPS);
+	source_stream_digests(open_source(&options), all, 2 * STEPS);
 	for (uint32_t ranks = 2; ranks <= 5; ranks++) {
 		uint64_t turns = (STEPS + ranks - 1) / ranks;
 		for (uint32_t rank = 0; rank < ranks; rank++) {
@@ -270,7 +254,7 @@ static void test_ranks_share_one_stream(void **state) {
 			d2v_source *source = open_source(&options);
 			assert_true(d2v_source_epoch_steps(source, 1) == turns);
 			for (uint64_t i = 0; i < 2 * turns; i++) {
-				const d2v_batch *batch = next_of(source);
+				const d2v_batch *batch = source_stream_next(source);
 				uint64_t place = i % turns * ranks + rank;
 				if (place < STEPS)
 					assert_true(batch->digest == all[i / turns * STEPS + place]);
@@ -344,7 +328,7 @@ static void test_damage(void **state) {
 	d2v_image_options options = options_for(&data);
 	uint64_t whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
 	d2v_status status;
-	digests_of(&options, whole, 2 * STEPS);
+	source_stream_digests(open_source(&options), whole, 2 * STEPS);
 	d2v_log_set_sink(count_warning, NULL);
 	options = options_for(&broken);
 
@@ -396,7 +380,7 @@ static void test_statistics(void **state) {
 	d2v_image_options options = options_for(&data);
 	d2v_source *source = open_source(&options);
 	for (int i = 0; i < STEPS; i++)
-		d2v_source_give(source, next_of(source));
+		d2v_source_give(source, source_stream_next(source));
 	d2v_source_stats stats = d2v_source_statistics(source);
 	assert_true(stats.samples == PICTURES && stats.batches == STEPS && stats.bytes > PICTURES * 500);
 	assert_true(stats.padding > .2 && stats.padding < .6 && stats.seconds_of_audio == 0);

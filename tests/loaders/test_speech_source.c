@@ -7,6 +7,7 @@
 #include "loaders/bench.h"
 #include "loaders/speech_source.h"
 #include "tests/base/scratch.h"
+#include "tests/loaders/source_stream.h"
 #include "tests/loaders/speech_data.h"
 
 #include <math.h>
@@ -52,27 +53,8 @@ static d2v_source *open_source(const d2v_speech_options *options) {
 	return source;
 }
 
-static const d2v_batch *next_of(d2v_source *source) {
-	const d2v_batch *batch;
-	assert_ok(d2v_source_next(source, &batch, &err));
-	return batch;
-}
-
-static void digests_of(const d2v_speech_options *options, uint64_t *digests, uint64_t count) {
-	d2v_source *source = open_source(options);
-	for (uint64_t i = 0; i < count; i++) {
-		const d2v_batch *batch = next_of(source);
-		assert_true(batch->index == i);
-		digests[i] = batch->digest;
-		d2v_source_give(source, batch);
-	}
-	d2v_source_close(source);
-}
-
 static uint64_t epoch_of(const d2v_speech_options *options) {
-	d2v_source *source = open_source(options);
-	uint64_t steps = d2v_source_epoch_steps(source, 1);
-	d2v_source_close(source);
+	uint64_t steps = source_stream_epoch(open_source(options));
 	assert_true(steps > 8 && 3 * steps < BATCHES_MAX);
 	return steps;
 }
@@ -121,7 +103,7 @@ static void test_batches_hold_what_they_should(void **state) {
 	uint8_t seen[UTTERANCES] = { 0 };
 	assert_true(steps == plan->batches);
 	for (uint64_t i = 0; i < steps; i++) {
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		uint32_t shortest = UINT32_MAX;
 		for (int32_t b = 0; b < batch->samples; b++) {
 			uint32_t length = speech_data_length(&data, (uint32_t)batch->ids[b]);
@@ -142,7 +124,7 @@ static void test_batches_hold_what_they_should(void **state) {
 		d2v_source_give(source, batch);
 	}
 	assert_true(total == plan->samples);
-	const d2v_batch *batch = next_of(source);
+	const d2v_batch *batch = source_stream_next(source);
 	assert_true(batch->epoch == 2 && batch->index == steps);
 	d2v_source_give(source, batch);
 	d2v_source_close(source);
@@ -160,7 +142,7 @@ static void test_evaluation(void **state) {
 	uint64_t *digests = malloc(steps * sizeof *digests);
 	int seen[UTTERANCES] = { 0 }, cut = 0, padded = 0;
 	for (uint64_t i = 0; i < 2 * steps; i++) {
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		assert_true(!batch->mask && !batch->keep && !batch->audio && batch->wave && batch->valid && batch->clones == 1);
 		if (i >= steps)
 			assert_true(batch->digest == digests[i - steps]);
@@ -200,21 +182,21 @@ static void test_same_stream_for_any_threads(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
 	uint64_t count = 2 * epoch_of(&options) + 3, one[BATCHES_MAX], many[BATCHES_MAX];
-	digests_of(&options, one, count);
+	source_stream_digests(open_source(&options), one, count);
 	static const struct { int threads, slots; } cases[] = { { 2, 0 }, { 8, 0 }, { 8, 3 }, { 1, 16 } };
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		options.common.threads = cases[i].threads;
 		options.common.slots = cases[i].slots;
-		digests_of(&options, many, count);
+		source_stream_digests(open_source(&options), many, count);
 		assert_memory_equal(one, many, count * sizeof *one);
 	}
 	// The comparison can fail: every option that should reach the stream does.
 	d2v_speech_options other = options_for(&data);
 	other.common.seed++;
-	digests_of(&other, many, 4);
+	source_stream_digests(open_source(&other), many, 4);
 	assert_memory_not_equal(one, many, 4 * sizeof *one);
 	other = options_for(&data), other.masks.mask_prob = .4;
-	digests_of(&other, many, 4);
+	source_stream_digests(open_source(&other), many, 4);
 	for (int i = 0; i < 4; i++)
 		assert_true(one[i] != many[i]);
 }
@@ -227,7 +209,7 @@ static void test_goes_on_from_anywhere(void **state) {
 	d2v_source *source = open_source(&options);
 	for (uint64_t i = 0; i < count; i++) {
 		positions[i] = d2v_source_tell(source);
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		digests[i] = batch->digest;
 		d2v_source_give(source, batch);
 	}
@@ -241,7 +223,7 @@ static void test_goes_on_from_anywhere(void **state) {
 		}
 		assert_ok(d2v_source_seek(source, &positions[from], &err));
 		for (uint64_t i = from; i < from + 2; i++) {
-			const d2v_batch *batch = next_of(source);
+			const d2v_batch *batch = source_stream_next(source);
 			assert_true(batch->digest == digests[i] && batch->index == i);
 			d2v_source_give(source, batch);
 		}
@@ -264,7 +246,7 @@ static void test_ranks_share_one_stream(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
 	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
-	digests_of(&options, all, 2 * steps);
+	source_stream_digests(open_source(&options), all, 2 * steps);
 	for (uint32_t ranks = 2; ranks <= 5; ranks++) {
 		uint64_t turns = (steps + ranks - 1) / ranks, empty = 0;
 		for (uint32_t rank = 0; rank < ranks; rank++) {
@@ -272,7 +254,7 @@ static void test_ranks_share_one_stream(void **state) {
 			d2v_source *source = open_source(&options);
 			assert_true(d2v_source_epoch_steps(source, 1) == turns);
 			for (uint64_t i = 0; i < 2 * turns; i++) {
-				const d2v_batch *batch = next_of(source);
+				const d2v_batch *batch = source_stream_next(source);
 				uint64_t place = i % turns * ranks + rank;
 				assert_true(batch->epoch == i / turns + 1);
 				if (place < steps)
@@ -298,15 +280,15 @@ static void test_other_number_of_ranks_goes_on(void **state) {
 	d2v_source *source = open_source(&options);
 	assert_true(d2v_source_epoch_steps(source, 1) == (steps + 5) / 6 * 3);
 	for (int i = 0; i < 6; i++) // two updates of three turns
-		d2v_source_give(source, next_of(source));
+		d2v_source_give(source, source_stream_next(source));
 	d2v_source_position position = d2v_source_tell(source);
 	d2v_source_close(source);
 	options.common.world_size = 1, options.common.rank = 0;
-	digests_of(&options, all, 16);
+	source_stream_digests(open_source(&options), all, 16);
 	options.common.world_size = 3, options.common.rank = 2;
 	source = open_source(&options);
 	assert_ok(d2v_source_seek(source, &position, &err));
-	const d2v_batch *batch = next_of(source);
+	const d2v_batch *batch = source_stream_next(source);
 	assert_true(batch->digest == all[12 + 2]);
 	d2v_source_give(source, batch);
 	position.step = 13; // in the middle of an update
@@ -318,10 +300,10 @@ static void test_two_out_given_in_any_order(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
 	uint64_t digests[8];
-	digests_of(&options, digests, 8);
+	source_stream_digests(open_source(&options), digests, 8);
 	d2v_source *source = open_source(&options);
 	for (int i = 0; i < 8; i += 2) {
-		const d2v_batch *first = next_of(source), *second = next_of(source);
+		const d2v_batch *first = source_stream_next(source), *second = source_stream_next(source);
 		assert_true(first->digest == digests[i] && second->digest == digests[i + 1]);
 		d2v_source_give(source, i % 4 ? first : second);
 		d2v_source_give(source, i % 4 ? second : first);
@@ -334,9 +316,9 @@ static void test_flac_gives_the_same_stream(void **state) {
 	assert_ok(speech_data_make(&flac, &err));
 	d2v_speech_options options = options_for(&data);
 	uint64_t plain[20], decoded[20];
-	digests_of(&options, plain, 20);
+	source_stream_digests(open_source(&options), plain, 20);
 	options = options_for(&flac), options.common.threads = 2;
-	digests_of(&options, decoded, 20);
+	source_stream_digests(open_source(&options), decoded, 20);
 	assert_memory_equal(plain, decoded, sizeof plain);
 }
 
@@ -408,7 +390,7 @@ static void test_damage(void **state) {
 	d2v_speech_options options = options_for(&data);
 	uint64_t steps = epoch_of(&options), whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
 	d2v_status status;
-	digests_of(&options, whole, 2 * steps);
+	source_stream_digests(open_source(&options), whole, 2 * steps);
 	d2v_log_set_sink(count_warning, NULL);
 	options = options_for(&broken);
 
@@ -462,7 +444,7 @@ static void test_any_flipped_bit(void **state) {
 	steps = d2v_source_epoch_steps(source, 1);
 	d2v_source_close(source);
 	assert_in_range(steps, 2, 4);
-	digests_of(&options, whole, steps);
+	source_stream_digests(open_source(&options), whole, steps);
 	const char *path = scratch_path(state, "flips/train/00000.mdb");
 	assert_ok(d2v_file_size(path, &size, &err));
 	d2v_log_set_sink(count_warning, NULL);
@@ -520,7 +502,7 @@ static void test_statistics(void **state) {
 	assert_ok(d2v_bench_run(source, &options, &result, &err));
 	d2v_source_close(source);
 	uint64_t steps = epoch_of(&loader), digests[BATCHES_MAX], chain = 0, most = 0, used = 0;
-	digests_of(&loader, digests, steps + 2);
+	source_stream_digests(open_source(&loader), digests, steps + 2);
 	for (uint64_t i = 0; i < steps + 2; i++)
 		chain = d2v_hash64_chain(chain, digests[i]);
 	assert_true(result.digest == chain && result.batches == steps && result.epoch_batches == steps);
@@ -617,7 +599,7 @@ static void test_given_allocator(void **state) {
 		if (status == D2V_OK) {
 			assert_int_equal(counts.live, 4);
 			for (int i = 0; i < 10; i++)
-				d2v_source_give(source, next_of(source)); // nothing more is asked for
+				d2v_source_give(source, source_stream_next(source)); // nothing more is asked for
 		}
 		d2v_source_close(source);
 		assert_int_equal(counts.live, 0);

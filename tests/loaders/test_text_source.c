@@ -7,6 +7,7 @@
 #include "shards/codec_tokens.h"
 #include "shards/dictionary.h"
 #include "tests/base/scratch.h"
+#include "tests/loaders/source_stream.h"
 #include "tests/loaders/text_data.h"
 
 #include <math.h>
@@ -57,29 +58,10 @@ static d2v_source *open_source(const d2v_text_options *options) {
 	return source;
 }
 
-static const d2v_batch *next_of(d2v_source *source) {
-	const d2v_batch *batch;
-	assert_ok(d2v_source_next(source, &batch, &err));
-	return batch;
-}
-
 static uint64_t epoch_of(const d2v_text_options *options) {
-	d2v_source *source = open_source(options);
-	uint64_t steps = d2v_source_epoch_steps(source, 1);
-	d2v_source_close(source);
+	uint64_t steps = source_stream_epoch(open_source(options));
 	assert_true(steps > 8 && 3 * steps < BATCHES_MAX);
 	return steps;
-}
-
-static void digests_of(const d2v_text_options *options, uint64_t *digests, uint64_t count) {
-	d2v_source *source = open_source(options);
-	for (uint64_t i = 0; i < count; i++) {
-		const d2v_batch *batch = next_of(source);
-		assert_true(batch->index == i);
-		digests[i] = batch->digest;
-		d2v_source_give(source, batch);
-	}
-	d2v_source_close(source);
 }
 
 // Built as the fixture says: most frequent first, so id 1, 2, ... without the multiples of 7, from row 4 on.
@@ -131,7 +113,7 @@ static void test_batches_hold_what_they_should(void **state) {
 	assert_true(tokens_of(&data) % 64 != 0); // there is a short one
 	assert_int_equal(d2v_text_source_rows(source), (TEXT_DATA_IDS - TEXT_DATA_IDS / 7 - 1 + 4 + 7) / 8 * 8 + 1);
 	for (uint64_t i = 0; i < 2 * steps; i++) {
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		assert_true(batch->epoch == i / steps + 1 && batch->modality == D2V_TEXT && batch->clones == 3);
 		padded += batch->valid != NULL;
 		for (int32_t b = 0; b < batch->samples; b++) {
@@ -161,8 +143,8 @@ static void test_wide_tokens_give_the_same_stream(void **state) {
 	assert_ok(text_data_make(&wide, &err));
 	d2v_text_options options = options_for(&data), other = options_for(&wide);
 	uint64_t a[32], b[32];
-	digests_of(&options, a, 32);
-	digests_of(&other, b, 32);
+	source_stream_digests(open_source(&options), a, 32);
+	source_stream_digests(open_source(&other), b, 32);
 	assert_memory_equal(a, b, sizeof a);
 }
 
@@ -182,7 +164,7 @@ static void test_last_batch_that_is_no_multiple_is_dropped(void **state) {
 						  : size % multiple ? (full - 1) * size
 											: full * size;
 		for (uint64_t k = d2v_source_epoch_steps(source, 1); k; k--) {
-			const d2v_batch *batch = next_of(source);
+			const d2v_batch *batch = source_stream_next(source);
 			total += (uint64_t)batch->samples;
 			assert_true(batch->samples > 0 && (uint32_t)batch->samples <= size);
 			d2v_source_give(source, batch);
@@ -192,9 +174,9 @@ static void test_last_batch_that_is_no_multiple_is_dropped(void **state) {
 	}
 	options.limits = (d2v_text_limits){ .tokens_per_sample = 65, .max_tokens = 65 * 4 + 64 };
 	uint64_t limited[8], counted[8];
-	digests_of(&options, limited, 8);
+	source_stream_digests(open_source(&options), limited, 8);
 	options.limits = (d2v_text_limits){ .tokens_per_sample = 65, .batch_size = 4 };
-	digests_of(&options, counted, 8);
+	source_stream_digests(open_source(&options), counted, 8);
 	assert_memory_equal(limited, counted, sizeof limited);
 }
 
@@ -207,7 +189,7 @@ static void test_evaluation_is_in_order(void **state) {
 	d2v_source *source = open_source(&options);
 	uint64_t steps = d2v_source_epoch_steps(source, 1), block = 0;
 	for (uint64_t i = 0; i < 2 * steps; i++) {
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		block = i == steps ? 0 : block;
 		assert_true(!batch->mask && !batch->keep && batch->kept == batch->tokens && batch->masked_count == 0);
 		for (int32_t b = 0; b < batch->samples; b++) {
@@ -224,10 +206,10 @@ static void test_same_stream_for_any_threads(void **state) {
 	text_data data = make_data(state);
 	d2v_text_options options = options_for(&data);
 	uint64_t count = 2 * epoch_of(&options) + 3, one[BATCHES_MAX], many[BATCHES_MAX];
-	digests_of(&options, one, count);
+	source_stream_digests(open_source(&options), one, count);
 	for (int threads = 2; threads <= 8; threads *= 4) {
 		options.common.threads = threads;
-		digests_of(&options, many, count);
+		source_stream_digests(open_source(&options), many, count);
 		assert_memory_equal(one, many, count * sizeof *one);
 	}
 	// The comparison can fail: every option that should reach the stream does.
@@ -239,7 +221,7 @@ static void test_same_stream_for_any_threads(void **state) {
 	others[2].limits.tokens_per_sample = 64;
 	others[3].clone_batch = 2;
 	for (int i = 0; i < 4; i++) {
-		digests_of(&others[i], many, 4);
+		source_stream_digests(open_source(&others[i]), many, 4);
 		for (int k = 0; k < 4; k++)
 			assert_true(one[k] != many[k]);
 	}
@@ -253,7 +235,7 @@ static void test_goes_on_from_anywhere(void **state) {
 	d2v_source *source = open_source(&options);
 	for (uint64_t i = 0; i < count; i++) {
 		positions[i] = d2v_source_tell(source);
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		digests[i] = batch->digest;
 		d2v_source_give(source, batch);
 	}
@@ -262,7 +244,7 @@ static void test_goes_on_from_anywhere(void **state) {
 		options.common.threads = 1 + (int)(from % 3);
 		source = open_source(&options);
 		assert_ok(d2v_source_seek(source, &positions[from], &err));
-		const d2v_batch *batch = next_of(source);
+		const d2v_batch *batch = source_stream_next(source);
 		assert_true(batch->digest == digests[from] && batch->index == from);
 		d2v_source_give(source, batch);
 	}
@@ -277,14 +259,14 @@ static void test_ranks_share_one_stream(void **state) {
 	text_data data = make_data(state);
 	d2v_text_options options = options_for(&data);
 	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
-	digests_of(&options, all, 2 * steps);
+	source_stream_digests(open_source(&options), all, 2 * steps);
 	for (uint32_t ranks = 2; ranks <= 3; ranks++)
 		for (uint32_t rank = 0; rank < ranks; rank++) {
 			uint64_t turns = (steps + ranks - 1) / ranks;
 			options.common.world_size = ranks, options.common.rank = rank;
 			d2v_source *source = open_source(&options);
 			for (uint64_t i = 0; i < 2 * turns; i++) {
-				const d2v_batch *batch = next_of(source);
+				const d2v_batch *batch = source_stream_next(source);
 				uint64_t place = i % turns * ranks + rank;
 				assert_true(place < steps ? batch->digest == all[i / turns * steps + place] : batch->samples == 0);
 				d2v_source_give(source, batch);
@@ -359,7 +341,7 @@ static void test_damage(void **state) {
 	d2v_text_options options = options_for(&data);
 	uint64_t steps = epoch_of(&options), whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
 	d2v_status status;
-	digests_of(&options, whole, steps);
+	source_stream_digests(open_source(&options), whole, steps);
 	d2v_log_set_sink(count_warning, NULL);
 
 	// By default it stops the stream, at the same batch for any number of threads, and is named.

@@ -12,6 +12,7 @@
 #include "tools/feature_choice.h"
 #include "tools/open_device.h"
 #include "tools/open_source.h"
+#include "tools/option_rows.h"
 #include "tools/trained_model.h"
 #include "train/safetensors.h"
 
@@ -36,34 +37,10 @@ static d2v_option rows[] = {
 		.value = "FILE",
 		.help = "write this safetensors file (required)" },
 	D2V_FEATURE_OPTIONS(given.features),
-	{ .name = "split",
-		.letter = 's',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.split,
-		.value = "NAME[,NAME...]",
-		.help = "of these splits (default: the only one, or train)" },
-	{ .name = "device",
-		.letter = 'd',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.device,
-		.value = "NAME",
-		.help = "cpu, cuda, cuda:N or auto (default: auto)" },
-	{ .name = "threads",
-		.letter = 't',
-		.kind = D2V_OPTION_INT,
-		.into = &given.threads,
-		.min = 0,
-		.max = 1024,
-		.value = "N",
-		.help = "compute threads (default 0: all processors)" },
-	{ .name = "workers",
-		.letter = 'j',
-		.kind = D2V_OPTION_INT,
-		.into = &given.workers,
-		.min = 1,
-		.max = 256,
-		.value = "N",
-		.help = "read with N threads (default 1)" },
+	D2V_ROW_SPLIT(given.split, "of these splits (default: the only one, or train)"),
+	D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto (default: auto)"),
+	D2V_ROW_THREADS(given.threads, 0, "compute threads (default 0: all processors)"),
+	D2V_ROW_WORKERS(given.workers),
 	{ .name = "quiet",
 		.letter = 'q',
 		.kind = D2V_OPTION_FLAG,

@@ -10,6 +10,7 @@
 #include "loaders/text_source.h"
 #include "tools/open_device.h"
 #include "tools/open_source.h"
+#include "tools/option_rows.h"
 #include "tools/train_probe.h"
 #include "train/plan.h"
 #include "train/recipe.h"
@@ -39,21 +40,9 @@ static d2v_option rows[] = {
 		.kind = D2V_OPTION_FLAG,
 		.into = &given.plan,
 		.help = "say what the run would cost: parameters, work, memory, time, disk; train nothing" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print --plan or --list as JSON" },
-	{ .name = "device",
-		.letter = 'd',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.device,
-		.value = "NAME",
-		.help = "cpu, cuda, cuda:N or auto; the same as d2v.device=NAME (default: auto)" },
-	{ .name = "threads",
-		.letter = 't',
-		.kind = D2V_OPTION_INT,
-		.into = &given.threads,
-		.min = 1,
-		.max = 1024,
-		.value = "N",
-		.help = "compute threads; the same as d2v.threads=N (default: all processors)" },
+	D2V_ROW_JSON(given.json, "print --plan or --list as JSON"),
+	D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto; the same as d2v.device=NAME (default: auto)"),
+	D2V_ROW_THREADS(given.threads, 1, "compute threads; the same as d2v.threads=N (default: all processors)"),
 	{ .name = "quiet",
 		.letter = 'q',
 		.kind = D2V_OPTION_FLAG,

@@ -10,6 +10,7 @@
 #include "tools/feature_choice.h"
 #include "tools/labelled_data.h"
 #include "tools/open_device.h"
+#include "tools/option_rows.h"
 #include "tools/trained_model.h"
 
 #include <stdio.h>
@@ -55,29 +56,9 @@ static struct {
 			.max = 9e15, \
 			.value = "N", \
 			.help = "of what is held out, and of the untrained encoder (default 1)" }, \
-		{ .name = "device", \
-			.letter = 'd', \
-			.kind = D2V_OPTION_TEXT, \
-			.into = &given.device, \
-			.value = "NAME", \
-			.help = "cpu, cuda, cuda:N or auto (default: auto)" }, \
-		{ .name = "threads", \
-			.letter = 't', \
-			.kind = D2V_OPTION_INT, \
-			.into = &given.threads, \
-			.min = 0, \
-			.max = 1024, \
-			.value = "N", \
-			.help = "compute threads (default 0: all processors)" }, \
-		{ .name = "workers", \
-			.letter = 'j', \
-			.kind = D2V_OPTION_INT, \
-			.into = &given.workers, \
-			.min = 1, \
-			.max = 256, \
-			.value = "N", \
-			.help = "read with N threads (default 1)" }, \
-		{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" }, { \
+		D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto (default: auto)"), \
+		D2V_ROW_THREADS(given.threads, 0, "compute threads (default 0: all processors)"), \
+		D2V_ROW_WORKERS(given.workers), D2V_ROW_JSON(given.json, "print JSON"), { \
 		0 \
 	}
 

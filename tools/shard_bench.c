@@ -5,6 +5,7 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "loaders/bench.h"
+#include "tools/option_rows.h"
 #include "tools/shard_bench_source.h"
 
 #include <stdio.h>
@@ -16,12 +17,7 @@ static struct {
 } given = { .source = SHARD_BENCH_AS_PUBLISHED };
 
 static d2v_option rows[] = {
-	{ .name = "split",
-		.letter = 's',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.source.split,
-		.value = "NAME[,NAME...]",
-		.help = "read these splits (default: the only one, or train)" },
+	D2V_ROW_SPLIT(given.source.split, "read these splits (default: the only one, or train)"),
 	{ .name = "threads",
 		.letter = 't',
 		.kind = D2V_OPTION_INT,
@@ -158,7 +154,7 @@ static d2v_option rows[] = {
 		.max = 1e12,
 		.value = "N",
 		.help = "replace up to N damaged records instead of stopping at the first (default 0)" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
+	D2V_ROW_JSON(given.json, "print JSON"),
 	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
 	{ 0 },
 };

@@ -3,6 +3,7 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "shards/export.h"
+#include "tools/option_rows.h"
 #include "tools/shard_output.h"
 
 #include <stdio.h>
@@ -22,12 +23,7 @@ static d2v_option rows[] = {
 		.into = &given.out,
 		.value = "DIR|FILE.tar",
 		.help = "a folder, or a tar archive as WebDataset reads it (required)" },
-	{ .name = "split",
-		.letter = 's',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.split,
-		.value = "NAME[,NAME...]",
-		.help = "only these splits (default: all)" },
+	D2V_ROW_SPLIT(given.split, "only these splits (default: all)"),
 	{ .name = "as",
 		.kind = D2V_OPTION_TEXT,
 		.into = &given.ending,
@@ -57,7 +53,7 @@ static d2v_option rows[] = {
 		.max = 0x1p50,
 		.value = "BYTES",
 		.help = "begin another archive after this much: FILE-000000.tar, FILE-000001.tar, ... (default: one archive)" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
+	D2V_ROW_JSON(given.json, "print JSON"),
 	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
 	{ 0 },
 };

@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "base/random.h"
 #include "base/version.h"
+#include "tools/option_rows.h"
 #include "tools/shard_gallery_sample.h"
 #include "tools/shard_gallery_style.h"
 #include "tools/shard_output.h"
@@ -28,12 +29,7 @@ static d2v_option rows[] = {
 		.into = &given.out,
 		.value = "DIR",
 		.help = "write DIR/index.html; the folder is made when it is not there (required)" },
-	{ .name = "split",
-		.letter = 's',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.split,
-		.value = "NAME[,NAME...]",
-		.help = "only these splits (default: all)" },
+	D2V_ROW_SPLIT(given.split, "only these splits (default: all)"),
 	{ .name = "samples",
 		.letter = 'n',
 		.kind = D2V_OPTION_INT,
@@ -56,7 +52,7 @@ static d2v_option rows[] = {
 		.value = "N",
 		.help = "seed of the choice and of the masks (default 1)" },
 	{ .name = "force", .kind = D2V_OPTION_FLAG, .into = &given.force, .help = "replace the page when it is there" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print what was made as JSON" },
+	D2V_ROW_JSON(given.json, "print what was made as JSON"),
 	{ 0 },
 };
 

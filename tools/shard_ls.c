@@ -2,6 +2,7 @@
 
 #include "base/hash.h"
 #include "base/progress.h"
+#include "tools/option_rows.h"
 #include "tools/shard_output.h"
 #include "tools/shard_selection.h"
 
@@ -18,12 +19,7 @@ static struct {
 } given;
 
 static d2v_option rows[] = {
-	{ .name = "split",
-		.letter = 's',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.split,
-		.value = "NAME[,NAME...]",
-		.help = "only these splits (default: all)" },
+	D2V_ROW_SPLIT(given.split, "only these splits (default: all)"),
 	{ .name = "limit",
 		.letter = 'n',
 		.kind = D2V_OPTION_INT,
@@ -40,7 +36,7 @@ static d2v_option rows[] = {
 		.value = "N",
 		.help = "begin at the N-th, counted from 0 (default 0)" },
 	{ .name = "shards", .kind = D2V_OPTION_FLAG, .into = &given.shards, .help = "list shards instead of records" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print a JSON array" },
+	D2V_ROW_JSON(given.json, "print a JSON array"),
 	{ 0 },
 };
 

@@ -4,6 +4,7 @@
 #include "base/progress.h"
 #include "base/signals.h"
 #include "shards/merge.h"
+#include "tools/option_rows.h"
 #include "tools/shard_output.h"
 
 #include <stdio.h>
@@ -24,7 +25,7 @@ static d2v_option rows[] = {
 		.kind = D2V_OPTION_FLAG,
 		.into = &given.copy,
 		.help = "copy shards (default: hard links where the file system allows, which take no space)" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
+	D2V_ROW_JSON(given.json, "print JSON"),
 	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
 	{ 0 },
 };

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "shards/codec.h"
+#include "tools/option_rows.h"
 #include "tools/shard_content.h"
 #include "tools/shard_output.h"
 #include "tools/shard_selection.h"
@@ -25,12 +26,7 @@ static struct {
 } given;
 
 static d2v_option rows[] = {
-	{ .name = "split",
-		.letter = 's',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.split,
-		.value = "NAME[,NAME...]",
-		.help = "count and search in these splits only (default: all)" },
+	D2V_ROW_SPLIT(given.split, "count and search in these splits only (default: all)"),
 	{ .name = "out",
 		.letter = 'o',
 		.kind = D2V_OPTION_TEXT,
@@ -46,7 +42,7 @@ static d2v_option rows[] = {
 		.help =
 			"draw a picture or a spectrogram: auto (default) when standard output is a terminal with 24-bit colours" },
 	{ .name = "force", .kind = D2V_OPTION_FLAG, .into = &given.force, .help = "replace FILE when it is there" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
+	D2V_ROW_JSON(given.json, "print JSON"),
 	{ 0 },
 };
 

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "shards/label_counts.h"
+#include "tools/option_rows.h"
 #include "tools/shard_histogram.h"
 #include "tools/shard_output.h"
 #include "tools/shard_selection.h"
@@ -21,7 +22,7 @@ static struct { bool labels, json; } given;
 
 static d2v_option rows[] = {
 	{ .name = "labels", .kind = D2V_OPTION_FLAG, .into = &given.labels, .help = "list every label with its count" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
+	D2V_ROW_JSON(given.json, "print JSON"),
 	{ 0 },
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/progress.h"
 #include "shards/verify.h"
+#include "tools/option_rows.h"
 #include "tools/shard_output.h"
 
 #include <sched.h>
@@ -23,7 +24,7 @@ static d2v_option rows[] = {
 		.value = "N",
 		.help = "check N shards at a time (default: one per core)" },
 	{ .name = "decode", .kind = D2V_OPTION_FLAG, .into = &given.decode, .help = "also decode every payload" },
-	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &given.json, .help = "print JSON" },
+	D2V_ROW_JSON(given.json, "print JSON"),
 	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
 	{ 0 },
 };

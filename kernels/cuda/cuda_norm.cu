@@ -24,7 +24,7 @@ template <class T, int N, int CHUNKS> struct row_packs {
 		for (int c = 0; c < CHUNKS; c++) {
 			int64_t column = (int64_t)c * 32 * N + threadIdx.x * N;
 			if (column < channels) {
-				at[c] = *(const d2v_pack<T, N> *)(row + column);
+				at[c] = read_pack<T, N>(row + column);
 			} else {
 #pragma unroll
 				for (int i = 0; i < N; i++)
@@ -185,7 +185,7 @@ static __device__ __forceinline__ void sum_group(float (&values)[2 * GROUP], flo
 	for (int warp = 0; warp < count; warp++) {
 #pragma unroll
 		for (int i = 0; i < 2 * GROUP; i += 4) {
-			d2v_pack<float, 4> four = *(const d2v_pack<float, 4> *)(slots + warp * 2 * GROUP + i);
+			d2v_pack<float, 4> four = read_pack<float, 4>(slots + warp * 2 * GROUP + i);
 #pragma unroll
 			for (int j = 0; j < 4; j++)
 				values[i + j] += four.at[j];
@@ -229,8 +229,8 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 		for (int r = 0; r < GROUP; r++) {
 			bool inside = row + r < end;
 			if (mine && inside) {
-				x[r] = *(const d2v_pack<T, N> *)(from + at + r * channels);
-				d_y[r] = *(const d2v_pack<T, N> *)((const T *)op.d_y + at + r * channels);
+				x[r] = read_pack<T, N>(from + at + r * channels);
+				d_y[r] = read_pack<T, N>((const T *)op.d_y + at + r * channels);
 			}
 			mean[r] = inside ? op.mean[row + r] : 0;
 			rstd[r] = inside ? op.rstd[row + r] : 0;
@@ -263,7 +263,7 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 #pragma unroll
 		for (int r = 0; r < GROUP; r++)
 			if (accumulate && mine && row + r < end)
-				before[r] = *(const d2v_pack<T, N> *)(d_sum + r * channels);
+				before[r] = read_pack<T, N>(d_sum + r * channels);
 		sum_group(sums, warps, turn);
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {

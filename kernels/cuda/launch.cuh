@@ -78,6 +78,26 @@ template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
 template <class T, int N> struct alignas(sizeof(T) * N) d2v_pack {
 	T at[N];
 };
+// One load of all of a pack: by its members the compiler would load each on its own.
+template <int BYTES> struct d2v_words {
+	typedef uint32_t type;
+};
+template <> struct d2v_words<2> {
+	typedef uint16_t type;
+};
+template <> struct d2v_words<8> {
+	typedef uint2 type;
+};
+template <> struct d2v_words<16> {
+	typedef uint4 type;
+};
+template <class T, int N> __device__ __forceinline__ d2v_pack<T, N> read_pack(const T *from) {
+	typedef typename d2v_words<sizeof(d2v_pack<T, N>)>::type words_type;
+	d2v_pack<T, N> pack;
+	words_type words = *(const words_type *)from;
+	memcpy(&pack, &words, sizeof pack);
+	return pack;
+}
 // Keeps a pack as it is in registers: what is computed from it afterwards is unpacked again, instead of being kept unpacked
 // since the last time, in twice the registers.
 template <class T, int N> __device__ __forceinline__ void hold_pack(d2v_pack<T, N> &pack) {
@@ -98,14 +118,16 @@ template <class T, int N> __device__ __forceinline__ void unpack(float (&out)[N]
 		out[i] = to_float(pack.at[i]);
 }
 template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)[N], const T *from) {
-	unpack(out, *(const d2v_pack<T, N> *)from);
+	unpack(out, read_pack<T, N>(from));
 }
 template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
 	d2v_pack<T, N> pack;
 #pragma unroll
 	for (int i = 0; i < N; i++)
 		pack.at[i] = from_float<T>(values[i]);
-	*(d2v_pack<T, N> *)to = pack;
+	typename d2v_words<sizeof pack>::type words;
+	memcpy(&words, &pack, sizeof words);
+	*(typename d2v_words<sizeof pack>::type *)to = words;
 }
 
 // The same result in every lane, added in the same order on every run.

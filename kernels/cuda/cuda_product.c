@@ -116,6 +116,34 @@ static bool set_bias(d2v_device *dev, const d2v_cuda_product *op, const plan *p)
 			"bias");
 }
 
+static int attribute(const cublasLtMatmulAlgo_t *algorithm, cublasLtMatmulAlgoConfigAttributes_t name) {
+	// Two of them are of two bytes, the others of four.
+	bool two = name == CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID || name == CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID;
+	uint32_t value = 0;
+	size_t written;
+	cublasStatus_t status = cublasLtMatmulAlgoConfigGetAttribute(
+		algorithm, name, &value, two ? sizeof(uint16_t) : sizeof value, &written);
+	return status == CUBLAS_STATUS_SUCCESS ? (int)value : 0;
+}
+
+// Which of the proposals to take: the first, but for wide products over few terms. There the time goes into writing results,
+// and kernels whose tiles are small enough that two are under way, one being summed while the other is written, are up to
+// a quarter faster than what cuBLASLt puts first (bench_choices, version 13 on an H200; custom option 1 tells them from
+// those whose warps share one tile). It follows from the shape alone.
+static int prefer(const product_key *key, const cublasLtMatmulHeuristicResult_t *found, int count) {
+	if (key->float_out || (key->k > 2304 && !key->accumulate))
+		return 0;
+	for (int i = 0; i < count; i++) {
+		int tile = attribute(&found[i].algo, CUBLASLT_ALGO_CONFIG_TILE_ID);
+		if (attribute(&found[i].algo, CUBLASLT_ALGO_CONFIG_ID) == attribute(&found[0].algo, CUBLASLT_ALGO_CONFIG_ID) &&
+			attribute(&found[i].algo, CUBLASLT_ALGO_CONFIG_SPLITK_NUM) <= 1 &&
+			attribute(&found[i].algo, CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION) == 1 &&
+			(tile == CUBLASLT_MATMUL_TILE_128x160 || tile == CUBLASLT_MATMUL_TILE_128x128))
+			return i;
+	}
+	return 0;
+}
+
 // Not the reduction in place: it adds with atomics, so that results would differ between runs.
 static bool choose(d2v_device *dev, const struct d2v_cuda_products *self, plan *p) {
 	cublasLtMatmulPreference_t wish = NULL;
@@ -140,9 +168,10 @@ static bool choose(d2v_device *dev, const struct d2v_cuda_products *self, plan *
 		cublasLtMatmulPreferenceDestroy(wish);
 	if (fine && count == 0)
 		fine = check(dev, CUBLAS_STATUS_NOT_SUPPORTED, "choosing an algorithm");
-	p->missing = p->key.candidate >= count;
+	p->missing = p->key.candidate > count;
 	if (fine && !p->missing) {
-		const cublasLtMatmulHeuristicResult_t *chosen = &found[p->key.candidate];
+		int number = p->key.candidate ? p->key.candidate - 1 : prefer(&p->key, found, count);
+		const cublasLtMatmulHeuristicResult_t *chosen = &found[number];
 		p->how = chosen->algo, p->waves = chosen->wavesCount, p->workspace = chosen->workspaceSize;
 	}
 	return fine;
@@ -227,30 +256,18 @@ bool d2v_cuda_product_algorithm(d2v_device *dev, const d2v_cuda_product *op, d2v
 	const plan *p = find_plan(dev, d2v_cuda_of(dev)->products, op);
 	if (!p || p->missing)
 		return false;
-	memset(out, 0, sizeof *out);
-	const struct {
-		cublasLtMatmulAlgoConfigAttributes_t name;
-		int *to;
-	} attributes[] = {
-		{ CUBLASLT_ALGO_CONFIG_ID, &out->id },
-		{ CUBLASLT_ALGO_CONFIG_TILE_ID, &out->tile },
-		{ CUBLASLT_ALGO_CONFIG_STAGES_ID, &out->stages },
-		{ CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, &out->inner_shape },
-		{ CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID, &out->cluster },
-		{ CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &out->split_k },
-		{ CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, &out->reduction },
-		{ CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, &out->swizzle },
-		{ CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, &out->custom },
+	*out = (d2v_cuda_algorithm){
+		.id = attribute(&p->how, CUBLASLT_ALGO_CONFIG_ID),
+		.tile = attribute(&p->how, CUBLASLT_ALGO_CONFIG_TILE_ID),
+		.stages = attribute(&p->how, CUBLASLT_ALGO_CONFIG_STAGES_ID),
+		.inner_shape = attribute(&p->how, CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID),
+		.cluster = attribute(&p->how, CUBLASLT_ALGO_CONFIG_CLUSTER_SHAPE_ID),
+		.split_k = attribute(&p->how, CUBLASLT_ALGO_CONFIG_SPLITK_NUM),
+		.reduction = attribute(&p->how, CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME),
+		.swizzle = attribute(&p->how, CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING),
+		.custom = attribute(&p->how, CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION),
+		.waves = p->waves,
+		.workspace = p->workspace,
 	};
-	for (size_t i = 0; i < sizeof attributes / sizeof *attributes; i++) {
-		uint32_t value = 0; // the shapes are of two bytes, the others of four
-		size_t written;
-		bool two = attributes[i].to == &out->inner_shape || attributes[i].to == &out->cluster;
-		if (cublasLtMatmulAlgoConfigGetAttribute(&p->how, attributes[i].name, &value, two ? sizeof(uint16_t) : sizeof value,
-				&written) == CUBLAS_STATUS_SUCCESS)
-			*attributes[i].to = (int)value;
-	}
-	out->waves = p->waves;
-	out->workspace = p->workspace;
 	return true;
 }

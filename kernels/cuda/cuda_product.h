@@ -18,7 +18,7 @@ typedef struct d2v_cuda_product {
 	bool float_out;
 	bool accumulate;
 	const d2v_real *bias; // (n), added to every row, or NULL; not with float_out
-	int candidate; // 0; a benchmark asks for others that the choice could have fallen on: 1, 2, ...
+	int candidate; // 0: as the backend chooses; a benchmark asks for each of cuBLASLt's proposals: 1, 2, ...
 } d2v_cuda_product;
 
 void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op);

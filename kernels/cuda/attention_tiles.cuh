@@ -37,12 +37,12 @@ template <int SIZE> struct head_row {
 // Starts the copies of `count` tokens from `first`; zeros for those beyond `tokens`. from: token 0; all threads of the block.
 template <int SIZE>
 static __device__ __forceinline__ void fetch_rows(
-	head_row<SIZE> *to, const bf16 *from, int64_t pitch, int64_t first, int count, int64_t tokens) {
+	head_row<SIZE> *to, const bf16 *from, int64_t pitch, int first, int count, int tokens) {
 	constexpr int packs = SIZE / 8;
 	for (int i = (int)threadIdx.x; i < count * packs; i += (int)blockDim.x) {
 		int row = i / packs, column = i % packs * 8;
 		bool inside = first + row < tokens;
-		copy_async(&to[row].at[column], from + (inside ? first + row : 0) * pitch + column, inside);
+		copy_async(&to[row].at[column], from + (int64_t)(inside ? first + row : 0) * pitch + column, inside);
 	}
 }
 

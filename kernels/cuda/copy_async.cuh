@@ -21,6 +21,7 @@ static inline void copy_commit() {
 template <int PENDING> static inline void copy_wait() {
 	d2v_emulate_copy_wait(PENDING);
 }
+static inline void prefetch(const void *) {}
 #else
 __device__ __forceinline__ void copy_async(void *to, const void *from, bool inside = true) {
 	unsigned address = (unsigned)__cvta_generic_to_shared(to);
@@ -28,6 +29,10 @@ __device__ __forceinline__ void copy_async(void *to, const void *from, bool insi
 }
 __device__ __forceinline__ void copy_commit() {
 	asm volatile("cp.async.commit_group;" ::: "memory");
+}
+// Asks for the 128 bytes around an address in device memory to be in the L2 cache.
+__device__ __forceinline__ void prefetch(const void *from) {
+	asm volatile("prefetch.global.L2 [%0];" ::"l"(from));
 }
 template <int PENDING> __device__ __forceinline__ void copy_wait() {
 	asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");

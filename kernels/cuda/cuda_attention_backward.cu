@@ -4,7 +4,7 @@
 // A block takes one head, or several after another. Its warps have 16 or 32 keys each, whose d_k and d_v stay in registers
 // while the queries go by in tiles of 64: S^T = k q^T and dP^T = v d_out^T come out as the next products want them,
 // d_v += P^T d_out and d_k += dS^T q. dS goes through shared memory, twice buffered, so that one barrier a tile is enough;
-// after it some of the warps add d_q = dS k over all keys of the block, in units of 16 queries and 32 channels. Heads with
+// after it some of the warps add d_q = dS k over all keys of the block, in units of 32 queries and 32 channels. Heads with
 // more keys than the warps have take them in several rounds of equal size: d_q then grows in scratch memory that belongs to
 // the block, in the order of the rounds. So every sum has one order, and no atomics are needed.
 //
@@ -30,7 +30,8 @@ struct backward_plan {
 	int rounds, warps; // of keys
 	int keys;          // of a round: 16 M warps
 	int tile, tiles;   // queries of a tile, a multiple of 16
-	float *d_q, *sums; // scratch for several rounds: (blocks, tiles * tile, SIZE), and 2 a query
+	float *d_q, *sums; // scratch of each block for several rounds: units of d_q, 2 sums a query
+	int ahead;         // the block that will probably follow this one is so many heads further
 	float *scales;     // (rows, heads) or NULL
 };
 
@@ -192,10 +193,10 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 	constexpr bool OWN = backward_shape<SIZE, ROOM>::own_in_registers;
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32, row = warp * 16 * ROOM;
 	const head_row<SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile, *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
+	uint32_t bits = DROP ? draw_columns<N, M>(drop, step.element + first * step.tokens, step.tokens) : 0;
 	float s[M][N / 8][4], d_p[M][N / 8][4];
 	multiply_queries<SIZE, N, M, OWN>(s, own.k, lane_of_a(m.k + row), lane_of_b(q));
 	multiply_queries<SIZE, N, M, OWN>(d_p, own.v, lane_of_a(m.v + row), lane_of_b(d_out));
-	uint32_t bits = DROP ? draw_columns<N, M>(drop, step.element + first * step.tokens, step.tokens) : 0;
 	float gradients[N / 8][2], distances[N / 8][2];
 #pragma unroll
 	for (int n = 0; n < N / 8; n++)
@@ -265,21 +266,25 @@ static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const
 
 // ---- queries against the round's keys
 
-// 16 queries and UNIT channels of d_q += dS k.
+// d_q (two groups of 16 queries, or the first; UNIT channels) += dS k.
 template <int SIZE>
 static __device__ __forceinline__ void add_d_q(
-	float (&d_q)[UNIT / 8][4], const ds_row *d_s, const head_row<SIZE> *k, int query, int channel, int keys) {
+	float (&d_q)[2][UNIT / 8][4], const ds_row *d_s, const head_row<SIZE> *k, int query, bool both, int channel, int keys) {
 	const bf16 *a_row = &d_s[threadIdx.x % 32 / 16 * 8 + threadIdx.x % 8].at[query + threadIdx.x % 16 / 8 * 8];
 	const bf16 *b_row = lane_of_a(k) + channel;
 #pragma unroll 2
 	for (int key = 0; key < keys; key += 16) {
-		uint32_t a[4];
-		load_transposed(a, a_row + key * (TILE + SKEW));
+		uint32_t a[2][4];
+		load_transposed(a[0], a_row + key * (TILE + SKEW));
+		if (both)
+			load_transposed(a[1], a_row + key * (TILE + SKEW) + 16);
 #pragma unroll
 		for (int c = 0; c < UNIT / 16; c++) {
 			uint32_t b[4];
 			load_transposed(b, b_row + key * (SIZE + SKEW) + c * 16);
-			multiply_16(d_q[2 * c], d_q[2 * c + 1], a, b);
+			multiply_16(d_q[0][2 * c], d_q[0][2 * c + 1], a[0], b);
+			if (both)
+				multiply_16(d_q[1][2 * c], d_q[1][2 * c + 1], a[1], b);
 		}
 	}
 }
@@ -293,33 +298,46 @@ static __device__ __forceinline__ bool find_helper(const backward_plan &plan, in
 	return warp % 4 >= fuller;
 }
 
+// Units of 32 queries and UNIT channels in a tile.
+template <int SIZE> static inline __host__ __device__ int units_of(int queries) {
+	return (queries + 31) / 32 * (SIZE / UNIT);
+}
+
 // d_q of a tile: the round's sum after those of the rounds before. to: of the head.
 template <int SIZE>
 static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZE> &m, const backward_step &step, const backward_plan &plan,
 	bf16 *to, int64_t pitch, int stage, int count, int tile, int round, float factor) {
-	constexpr int parts = SIZE / UNIT;
-	int helper, helpers, units = count / 16 * parts, before = tile * (plan.tile / 16 * parts);
+	constexpr int parts = SIZE / UNIT, words = UNIT / 8;
+	int helper, helpers, units = units_of<SIZE>(count), before = tile * units_of<SIZE>(plan.tile);
 	if (!find_helper(plan, helper, helpers))
 		return;
 	for (int unit = (helper + helpers - before % helpers) % helpers; unit < units; unit += helpers) {
-		int query = unit / parts * 16, channel = unit % parts * UNIT;
+		int query = unit / parts * 32, channel = unit % parts * UNIT;
+		bool both = query + 16 < count;
 		// Where the rounds leave a unit's sums: a float4 a lane for every 8 channels.
 		float4 *partial = (float4 *)plan.d_q + threadIdx.x % 32 +
-			((int64_t)blockIdx.x * plan.tiles * (plan.tile / 16 * parts) + before + unit) * (UNIT / 8 * 32);
-		float d_q[UNIT / 8][4] = { { 0 } };
+			((int64_t)blockIdx.x * plan.tiles * units_of<SIZE>(plan.tile) + before + unit) * (2 * words * 32);
+		float d_q[2][words][4] = { { { 0 } } };
 		if (round)
 #pragma unroll
-			for (int n = 0; n < UNIT / 8; n++) {
+			for (int n = 0; n < 2 * words; n++) {
 				float4 sums = partial[n * 32];
-				d_q[n][0] = sums.x, d_q[n][1] = sums.y, d_q[n][2] = sums.z, d_q[n][3] = sums.w;
+				float(&to_add)[4] = d_q[n / words][n % words];
+				to_add[0] = sums.x, to_add[1] = sums.y, to_add[2] = sums.z, to_add[3] = sums.w;
 			}
-		add_d_q<SIZE>(d_q, in_stage(m.d_s, stage, m.stage_bytes), m.k, query, channel, step.keys);
-		if (round + 1 == plan.rounds)
-			store_rows<UNIT>(to + channel, pitch, tile * plan.tile + query, step.tokens, d_q, factor, factor);
-		else
+		add_d_q<SIZE>(d_q, in_stage(m.d_s, stage, m.stage_bytes), m.k, query, both, channel, step.keys);
+		if (round + 1 < plan.rounds) {
 #pragma unroll
-			for (int n = 0; n < UNIT / 8; n++)
-				partial[n * 32] = make_float4(d_q[n][0], d_q[n][1], d_q[n][2], d_q[n][3]);
+			for (int n = 0; n < 2 * words; n++) {
+				const float(&sums)[4] = d_q[n / words][n % words];
+				partial[n * 32] = make_float4(sums[0], sums[1], sums[2], sums[3]);
+			}
+			continue;
+		}
+		int64_t first = tile * plan.tile + query;
+		store_rows<UNIT>(to + channel, pitch, first, step.tokens, d_q[0], factor, factor);
+		if (both)
+			store_rows<UNIT>(to + channel, pitch, first + 16, step.tokens, d_q[1], factor, factor);
 	}
 }
 
@@ -353,6 +371,29 @@ struct head_place {
 	int64_t r, h, pitch; // of qkv and d_qkv
 };
 
+template <int SIZE> static __device__ __forceinline__ head_place find_head(const d2v_attention &op, int64_t n) {
+	head_place at;
+	unsigned heads = (unsigned)op.heads;
+	at.h = (unsigned)n % heads, at.r = (unsigned)n / heads, at.pitch = 3 * op.width;
+	at.qkv = (const bf16 *)op.qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+	at.d_out = (const bf16 *)op.d_out + at.r * op.tokens * op.width + at.h * SIZE;
+	at.d_qkv = (bf16 *)op.d_qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+	return at;
+}
+
+// Has the head that the multiprocessor will turn to next brought into the cache while it is busy with this one: a block that
+// fills it alone has nobody else to wait with.
+template <int SIZE> static __device__ __forceinline__ void announce_head(const d2v_attention &op, int64_t n) {
+	if (n >= op.rows * op.heads)
+		return;
+	head_place at = find_head<SIZE>(op, n);
+	for (int i = (int)threadIdx.x; i < 5 * (int)op.tokens; i += (int)blockDim.x) {
+		int64_t token = i / 5, part = i % 5;
+		const bf16 *out = (const bf16 *)op.out + (at.d_out - (const bf16 *)op.d_out);
+		prefetch(part < 3 ? at.qkv + token * at.pitch + part * op.width : (part == 3 ? at.d_out : out) + token * op.width);
+	}
+}
+
 template <int SIZE, int M, bool BIAS, bool DROP>
 static __device__ __forceinline__ void start_keys(
 	keys<SIZE, M> &own, const d2v_attention &op, const head_place &at, int64_t first) {
@@ -370,10 +411,10 @@ static __device__ __forceinline__ void start_keys(
 	}
 }
 
-// A round of keys against all queries. Returns what the thread knows of the scale's gradient.
+// A round of keys against all queries. next: the head to come. Returns what the thread knows of the scale's gradient.
 template <int SIZE, int M, bool BIAS, bool DROP>
 static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m, const d2v_attention &op, const drop_rule &drop,
-	const backward_plan &plan, backward_step step, const head_place &at, int round, float root) {
+	const backward_plan &plan, backward_step step, const head_place &at, int64_t next, int round, float root) {
 	int warp = (int)threadIdx.x / 32, tokens = (int)op.tokens, start = round * plan.keys, first = start + warp * 16 * M;
 	auto count_of = [&](int tile) {
 		int left = tokens - tile * plan.tile;
@@ -406,6 +447,8 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 			load_matrices(own.k[e], lane_of_a(m.k + warp * 16) + e * 16);
 			load_matrices(own.v[e], lane_of_a(m.v + warp * 16) + e * 16);
 		}
+	if (round + 1 == plan.rounds && plan.warps > 4)
+		announce_head<SIZE>(op, next);
 	float correction = 0;
 	for (int tile = 0; tile < plan.tiles; tile++) {
 		int stage = tile % 2, count = count_of(tile), query = tile * plan.tile;
@@ -455,18 +498,14 @@ static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 	lay_out<SIZE>(m, bytes, plan, plan.scales != NULL);
 	float root = 1.0f / sqrtf((float)SIZE);
 	for (int64_t n = blockIdx.x; n < op.rows * op.heads; n += gridDim.x) {
-		head_place at;
-		at.h = n % op.heads, at.r = n / op.heads, at.pitch = 3 * op.width;
-		at.qkv = (const bf16 *)op.qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
-		at.d_out = (const bf16 *)op.d_out + at.r * op.tokens * op.width + at.h * SIZE;
-		at.d_qkv = (bf16 *)op.d_qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+		head_place at = find_head<SIZE>(op, n);
 		alibi bias = make_alibi(op, at.h);
 		backward_step step;
 		step.scale = LOG2_E * root, step.slope = LOG2_E * bias.factor, step.kept = DROP ? drop.kept : 1.0f;
 		step.element = n * op.tokens * op.tokens, step.tokens = op.tokens, step.sums = plan.scales != NULL;
 		float products = 0;
 		for (int round = 0; round < plan.rounds; round++)
-			products += go_round<SIZE, M, BIAS, DROP>(m, op, drop, plan, step, at, round, root);
+			products += go_round<SIZE, M, BIAS, DROP>(m, op, drop, plan, step, at, n + plan.ahead, round, root);
 		if (BIAS && plan.scales) // distances are negative there (alibi_distance)
 			store_scale<SIZE>(m, plan, plan.scales + n, products, -bias.slope * step.kept);
 	}
@@ -503,12 +542,10 @@ static int count_cost(const backward_plan *plan, int m) {
 	return plan->rounds * m * ((plan->warps + 3) / 4);
 }
 
-// Blocks at a time: with several rounds only as many as the GPU holds, so that their scratch stays small, and in its cache.
-static int64_t count_blocks(int64_t heads, const backward_plan *plan, size_t shared, int most) {
-	if (plan->rounds == 1)
-		return heads;
-	int64_t each = min(most / plan->warps, (int)(most_shared() / (shared + 1024)));
-	return min(gpu_property(cudaDevAttrMultiProcessorCount, 1) * max(each, (int64_t)1), heads);
+// Blocks that the GPU holds at a time.
+static int count_blocks(const backward_plan *plan, size_t shared, int most) {
+	int each = min(most / plan->warps, (int)(most_shared() / (shared + 1024)));
+	return gpu_property(cudaDevAttrMultiProcessorCount, 1) * max(each, 1);
 }
 
 template <int SIZE, int M, bool BIAS, bool DROP>
@@ -518,13 +555,15 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 		return;
 	}
 	bool scales = op->slope && op->d_scale;
-	int64_t heads = op->rows * op->heads, blocks = count_blocks(heads, &plan, shared, backward_shape<SIZE, M>::warps);
-	int64_t queries = plan.rounds > 1 ? blocks * plan.tiles * plan.tile : 0;
-	float *scratch = (float *)d2v_cuda_scratch(dev, (size_t)(queries * (SIZE + 2) + heads) * sizeof *scratch);
+	plan.ahead = count_blocks(&plan, shared, backward_shape<SIZE, M>::warps);
+	// With several rounds only as many as run at a time, so that their scratch stays small, and in the cache.
+	int64_t heads = op->rows * op->heads, blocks = plan.rounds == 1 ? heads : min(heads, (int64_t)plan.ahead);
+	int64_t tiles = plan.rounds > 1 ? blocks * plan.tiles : 0, unit = units_of<SIZE>(plan.tile) * 32 * UNIT;
+	float *scratch = (float *)d2v_cuda_scratch(dev, (size_t)(tiles * (unit + 2 * plan.tile) + heads) * sizeof *scratch);
 	if (!scratch)
 		return;
-	plan.d_q = scratch, plan.sums = scratch + queries * SIZE;
-	plan.scales = scales ? plan.sums + queries * 2 : NULL;
+	plan.d_q = scratch, plan.sums = scratch + tiles * unit;
+	plan.scales = scales ? plan.sums + tiles * 2 * plan.tile : NULL;
 	D2V_LAUNCH(dev, (go_back<SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op, make_drop_rule(&op->drop),
 		plan);
 	if (scales)

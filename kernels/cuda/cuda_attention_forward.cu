@@ -132,27 +132,23 @@ static __device__ __forceinline__ void raise_tops(queries<SIZE, 2> &own, const f
 		}
 }
 
-// Bits of the M * 16 rows' COLUMNS keys from `element`, bit j of words[m][half] for column j of row m * 16 + g + 8 half.
+// Which of COLUMNS keys from `element` each of M * 16 queries keeps: bit j of lane i is of query i and key j; for M = 1 the
+// upper 16 lanes have the same as the lower.
 template <int M, int COLUMNS>
-static __device__ __forceinline__ void draw_rows(uint32_t (&words)[M][2], const drop_rule &drop, int64_t element, int64_t tokens) {
-	constexpr int lanes = 2 / M, part = COLUMNS / lanes; // lanes that share a row
-	int lane = threadIdx.x % 32, g = lane / 4, row = lane % (16 * M), piece = lane / (16 * M);
-	uint32_t bits = keep_bits<part>(drop, element + row * tokens + piece * part);
-	if (lanes == 2) {
-		bits = bits << (piece * part);
-		bits |= __shfl_xor_sync(0xffffffffu, bits, 16);
-	}
-#pragma unroll
-	for (int m = 0; m < M; m++)
-#pragma unroll
-		for (int half = 0; half < 2; half++)
-			words[m][half] = __shfl_sync(0xffffffffu, bits, m * 16 + half * 8 + g);
+static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int64_t element, int64_t tokens) {
+	int lane = threadIdx.x % 32;
+	if (M == 2)
+		return keep_bits<COLUMNS>(drop, element + lane * tokens);
+	constexpr int part = COLUMNS / 2;
+	uint32_t bits = keep_bits<part>(drop, element + lane % 16 * tokens + lane / 16 * part) << (lane / 16 * part);
+	return bits | __shfl_xor_sync(0xffffffffu, bits, 16);
 }
 
 // COLUMNS keys for M * 16 queries. q, k, v: this lane's addresses (lane_of_a, lane_of_b, lane_of_a); first: the first key.
 template <int SIZE, int M, int COLUMNS, bool BIAS, bool DROP>
 static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step, const drop_rule &drop, const bf16 *q,
-	const bf16 *k, const bf16 *v, const float *places, int64_t first, bool masked) {
+	const bf16 *k, const bf16 *v, const float *places, int first, bool masked) {
+	uint32_t draws = DROP ? draw_rows<M, COLUMNS>(drop, step.element + first, step.tokens) : 0;
 	float s[M][COLUMNS / 8][4], best[M][2];
 	multiply_keys<SIZE, M, COLUMNS>(s, q, k);
 	if (BIAS || masked)
@@ -169,15 +165,13 @@ static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const 
 			best[m][half] = row_max(best[m][half]);
 		}
 	raise_tops<SIZE, M>(own, best, unit);
-	uint32_t kept[M][2];
-	if (DROP)
-		draw_rows<M, COLUMNS>(kept, drop, step.element + first, step.tokens);
 #pragma unroll
 	for (int m = 0; m < M; m++)
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
 			float base = own.top[m][half] == -INFINITY ? 0.0f : own.top[m][half] * unit, sum = 0;
-			uint32_t bits = DROP ? kept[m][half] >> (2 * (threadIdx.x % 4)) : 0;
+			int row = m * 16 + half * 8 + threadIdx.x % 32 / 4;
+			uint32_t bits = DROP ? __shfl_sync(0xffffffffu, draws, row) >> (2 * (threadIdx.x % 4)) : 0;
 #pragma unroll
 			for (int n = 0; n < COLUMNS / 8; n++)
 #pragma unroll
@@ -206,9 +200,8 @@ static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const 
 // A tile of keys for M * 16 queries.
 template <int SIZE, int M, bool BIAS, bool DROP>
 static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const forward_step &step, const drop_rule &drop,
-	const bf16 *q, const head_row<SIZE> *k, const head_row<SIZE> *v, const float *places, int64_t first, bool masked) {
-	int64_t left = step.tokens - first;
-	int count = left < TILE ? (int)(left + 15) / 16 * 16 : TILE, at = 0;
+	const bf16 *q, const head_row<SIZE> *k, const head_row<SIZE> *v, const float *places, int first, bool masked) {
+	int left = (int)step.tokens - first, count = left < TILE ? (left + 15) / 16 * 16 : TILE, at = 0;
 	masked = masked || left < TILE;
 	for (; at + 32 <= count; at += 32)
 		attend_keys<SIZE, M, 32, BIAS, DROP>(
@@ -244,24 +237,25 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	constexpr int ROWS = forward_shape<SIZE>::rows, STAGES = forward_shape<SIZE>::stages;
 	D2V_SHARED(unsigned char, bytes);
 	int block_rows = (int)blockDim.x / 32 * ROWS, warp = (int)threadIdx.x / 32;
-	int64_t pieces = (op.tokens + block_rows - 1) / block_rows, n = blockIdx.x;
-	int64_t start = n % pieces * block_rows, h = n / pieces % op.heads, r = n / pieces / op.heads;
-	int64_t pitch = 3 * op.width, first = start + warp * ROWS, tiles = (op.tokens + TILE - 1) / TILE;
+	unsigned pieces = ((unsigned)op.tokens + (unsigned)block_rows - 1) / (unsigned)block_rows, n = blockIdx.x / pieces;
+	unsigned heads = (unsigned)op.heads;
+	int64_t start = blockIdx.x % pieces * block_rows, h = n % heads, r = n / heads;
+	int64_t pitch = 3 * op.width, first = start + warp * ROWS;
+	int tokens = (int)op.tokens, tiles = (tokens + TILE - 1) / TILE;
 	forward_memory<SIZE> memory = lay_out<SIZE>(bytes, block_rows, op.tokens);
 	const bf16 *vectors = (const bf16 *)op.qkv + r * op.tokens * pitch + h * SIZE;
-	auto fetch_tile = [&](int64_t tile) {
+	auto fetch_tile = [&](int tile) {
 		if (tile < tiles) {
-			int64_t at = tile * TILE, left = op.tokens - at;
-			int count = left < TILE ? (int)(left + 15) / 16 * 16 : TILE;
-			fetch_rows<SIZE>(memory.k + tile % STAGES * TILE, vectors + op.width, pitch, at, count, op.tokens);
-			fetch_rows<SIZE>(memory.v + tile % STAGES * TILE, vectors + 2 * op.width, pitch, at, count, op.tokens);
+			int at = tile * TILE, left = tokens - at, count = left < TILE ? (left + 15) / 16 * 16 : TILE;
+			fetch_rows<SIZE>(memory.k + tile % STAGES * TILE, vectors + op.width, pitch, at, count, tokens);
+			fetch_rows<SIZE>(memory.v + tile % STAGES * TILE, vectors + 2 * op.width, pitch, at, count, tokens);
 		}
 		copy_commit();
 	};
-	fetch_rows<SIZE>(memory.q, vectors, pitch, start, block_rows, op.tokens);
+	fetch_rows<SIZE>(memory.q, vectors, pitch, (int)start, block_rows, tokens);
 	for (int tile = 0; tile < STAGES - 1; tile++)
 		fetch_tile(tile);
-	for (int64_t i = threadIdx.x; i < tiles * TILE; i += blockDim.x)
+	for (int i = (int)threadIdx.x; i < tiles * TILE; i += (int)blockDim.x)
 		memory.places[i] = key_place(op, r, i);
 	queries<SIZE, 2> own;
 	forward_step step;
@@ -280,8 +274,8 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 		}
 	const bf16 *q = lane_of_a(memory.q + warp * ROWS);
 	bool masked = op.key_padding;
-	int64_t left = op.tokens - first;
-	for (int64_t tile = 0; tile < tiles; tile++) {
+	int left = tokens - (int)first;
+	for (int tile = 0; tile < tiles; tile++) {
 		copy_wait<STAGES - 2>();
 		__syncthreads(); // this tile is there, the last one is done with
 		fetch_tile(tile + STAGES - 1);

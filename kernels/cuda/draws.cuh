@@ -59,7 +59,7 @@ template <int COUNT> __device__ __forceinline__ uint32_t keep_bits(const drop_ru
 	}
 	uint64_t draw = (uint64_t)first / 4;
 	int skip = (int)(first & 3);
-#pragma unroll
+#pragma unroll 2 // more at a time would cost registers
 	for (int i = 0; i < COUNT / 4; i++)
 		bits |= keep_four(rule, draw + (unsigned)i) << (4 * i);
 	if (skip)

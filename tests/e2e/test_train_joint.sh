@@ -53,6 +53,8 @@ for modality in audio image text; do
 		fail "no spread of $modality"
 done
 expect_equal "updates" "$all" "$updates"
+awk -f "$(dirname "$0")/../../docs/curve.awk" "$tmp/never/metrics.jsonl" >"$tmp/curve.svg"
+expect_equal "lines of losses, predictions and targets" "$(grep -oE '<polyline points="[0-9.]+,[0-9.]+ [0-9.]+,' "$tmp/curve.svg" | wc -l)" 9
 expect_said 'audio [0-9.]+ .*image [0-9.]+ .*text|audio [0-9.]+|image [0-9.]+'
 
 step "killed at random moments"

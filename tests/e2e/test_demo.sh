@@ -16,6 +16,7 @@ DEMO_IMAGES=$tmp/drawn expect_exit 0 "${demo[@]}" image
 expect_equal "classes" "$(dataset_fact "$DEMO_DIR/image-drawn/data" classes.5.name)" triangle
 grep -q 'untrained .* %' "$tmp/out" || fail "no answer beside the untrained encoder's"
 [ -s "$DEMO_DIR/image-drawn/look/index.html" ] || fail "no gallery"
+grep -q '<polyline points="0.0,' "$DEMO_DIR/image-drawn/curve.svg" || fail "no curve"
 
 step "text: made here"
 expect_exit 0 "${demo[@]}" text

@@ -45,6 +45,7 @@ demo_image() {
 	there_is "$home/first.png" "its first picture"
 	there_is "$home/look/index.html" "some of it with masks, to be opened in a browser"
 	there_is "$home/run" "checkpoints, metrics.jsonl, TensorBoard events"
+	draw_curve "$home/run" "$home/curve.svg" "its loss and spread"
 	learnt "$home/run"
 	cat <<-END
 

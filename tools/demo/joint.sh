@@ -7,5 +7,6 @@ demo_joint() {
 		task.text.data="$text_data" "${text_keys[@]}"
 
 	step "What was made"
-	there_is "$home/run" "checkpoints, metrics.jsonl with a curve of each kind of data, TensorBoard events"
+	there_is "$home/run" "checkpoints, metrics.jsonl, TensorBoard events"
+	draw_curve "$home/run" "$home/curve.svg" "loss and spread of each kind of data"
 }

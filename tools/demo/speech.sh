@@ -72,6 +72,7 @@ demo_speech() {
 	there_is "$home/first.wav" "its first utterance"
 	there_is "$home/look/index.html" "some of it with masks, to be opened in a browser"
 	there_is "$home/run" "checkpoints, metrics.jsonl, TensorBoard events"
+	draw_curve "$home/run" "$home/curve.svg" "its loss and spread"
 	learnt "$home/run"
 	cat <<-END
 

@@ -1,4 +1,4 @@
-# What the parts of the demo share; sourced, not run. Needs $bin, $made and $dir.
+# What the parts of the demo share; sourced, not run. Needs $here, $bin, $made and $dir.
 step_number=0
 step() { printf '\n\033[1m%d. %s\033[0m\n' $((step_number += 1)) "$1"; }
 run() { printf '  $ %s\n' "$*"; "$@"; }
@@ -42,6 +42,12 @@ train() { # RUN SECONDS LEAST MOST RECIPE KEY=VALUE...
 }
 
 there_is() { printf '  %-36s %s\n' "$1" "$2"; } # PATH WHAT
+
+# A run's curves as a picture.
+draw_curve() { # RUN FILE WHAT
+	awk -f "$here/../../docs/curve.awk" "$1/metrics.jsonl" >"$2"
+	there_is "$2" "$3"
+}
 
 # The first and the last line of a run's metrics in words.
 learnt() { # RUN

@@ -84,6 +84,7 @@ demo_text() {
 	there_is "$home/first.txt" "its first record, made text again"
 	there_is "$home/look/index.html" "some of it with masks, to be opened in a browser"
 	there_is "$home/run" "checkpoints, metrics.jsonl, TensorBoard events"
+	draw_curve "$home/run" "$home/curve.svg" "its loss and spread"
 	learnt "$home/run"
 	cat <<-END
 

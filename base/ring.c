@@ -93,6 +93,12 @@ void d2v_ring_end(d2v_ring *ring, uint64_t end) {
 	pthread_mutex_unlock(&ring->mutex);
 }
 
+static void take_next(d2v_ring *ring, uint64_t *ticket, size_t *slot) {
+	*ticket = ring->taken++;
+	*slot = *ticket % ring->slots;
+	ring->ready[*slot] = false;
+}
+
 bool d2v_ring_take(d2v_ring *ring, uint64_t *ticket, size_t *slot) {
 	pthread_mutex_lock(&ring->mutex);
 	for (;;) {
@@ -106,11 +112,19 @@ bool d2v_ring_take(d2v_ring *ring, uint64_t *ticket, size_t *slot) {
 			break;
 		wait_counted(ring, &ring->published, &ring->waits.consumer_ns);
 	}
-	*ticket = ring->taken++;
-	*slot = *ticket % ring->slots;
-	ring->ready[*slot] = false;
+	take_next(ring, ticket, slot);
 	pthread_mutex_unlock(&ring->mutex);
 	return true;
+}
+
+bool d2v_ring_take_published(d2v_ring *ring, uint64_t *ticket, size_t *slot) {
+	pthread_mutex_lock(&ring->mutex);
+	bool granted = !ring->stopped && ring->taken < ring->end && ring->taken == ring->given &&
+				   ring->ready[ring->taken % ring->slots];
+	if (granted)
+		take_next(ring, ticket, slot);
+	pthread_mutex_unlock(&ring->mutex);
+	return granted;
 }
 
 void d2v_ring_give(d2v_ring *ring, uint64_t ticket) {

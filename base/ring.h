@@ -5,8 +5,10 @@
 // any number of workers, and memory is bounded by the number of slots. What a slot holds is the caller's; a worker's error
 // travels in its slot and surfaces where it belongs.
 //
+// The consumer is a thread that waits (take), or a part that the workers play in turn (take_published).
+//
 // Life: new -> workers: claim, publish ...; consumer: take, give ... -> stop -> join the workers -> free.
-// Threads: any number of workers, one consumer. The ring's mutex guards only its own state and is never held by callers.
+// Threads: any number of workers, one consumer at a time. The ring's mutex guards only its own state and is never held by callers.
 #ifndef D2V_BASE_RING_H
 #define D2V_BASE_RING_H
 
@@ -29,6 +31,10 @@ void d2v_ring_end(d2v_ring *ring, uint64_t end);
 // Waits until the next ticket in order is published. False: stopped, or ended and all before the end were taken.
 // Several tickets may be taken before the first is given back, up to the number of slots.
 bool d2v_ring_take(d2v_ring *ring, uint64_t *ticket, size_t *slot);
+// Without waiting: a worker that has published asks until the answer is no, and gives back each ticket before it asks again.
+// False: stopped, the next ticket is not published, or another worker has one, who will ask again. So what was published is
+// taken by somebody, and the consumer needs no thread of its own.
+bool d2v_ring_take_published(d2v_ring *ring, uint64_t *ticket, size_t *slot);
 void d2v_ring_give(d2v_ring *ring, uint64_t ticket); // in the order they were taken
 
 // Wakes everybody; every wait returns false from now on.

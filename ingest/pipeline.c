@@ -14,7 +14,7 @@
 #define KEEP_TOTAL ((size_t)32 << 20) // of all buffers kept for reuse
 #define KEEP_EACH ((size_t)1 << 20)
 #define JOBS_MAX 256
-#define SLOTS_AHEAD 32 // the writer stops now and then to hand 16 MiB to the disk: the decoders go on meanwhile
+#define SLOTS_AHEAD 8 // one worker hands 4 MiB to the disk now and then: the others go on meanwhile
 
 typedef struct team {
 	const d2v_ingest_options *options;
@@ -22,6 +22,9 @@ typedef struct team {
 	d2v_budget *budget;
 	d2v_item **slots; // an item belongs to whoever has its slot
 	size_t slot_count, keep_bytes;
+	d2v_consumer consumer; // these three belong to whoever takes from the ring
+	d2v_status status;
+	d2v_error err;
 	pthread_mutex_t reading; // guards the reader
 	d2v_reader reader;
 } team;
@@ -67,6 +70,27 @@ static bool decode(team *crew, void **worker, d2v_item *item, d2v_decoder_file *
 	return true;
 }
 
+static d2v_status consume(team *crew, uint64_t ticket, size_t slot) {
+	D2V_TRY(d2v_consumer_handle(&crew->consumer, &crew->slots[slot], &crew->err));
+	d2v_ring_give(crew->ring, ticket);
+	d2v_budget_advance(crew->budget, ticket + 1);
+	return D2V_OK;
+}
+
+// What is published and next in order goes into the shards, unless another worker is at it.
+static void consume_published(team *crew) {
+	uint64_t ticket;
+	size_t slot;
+	while (d2v_ring_take_published(crew->ring, &ticket, &slot)) {
+		d2v_status status = consume(crew, ticket, slot);
+		if (status == D2V_OK)
+			continue;
+		crew->status = status;
+		d2v_ring_stop(crew->ring);
+		d2v_budget_stop(crew->budget);
+	}
+}
+
 static void *work(void *context) {
 	team *crew = context;
 	const d2v_decoder *decoder = crew->options->layout->decoder;
@@ -84,37 +108,28 @@ static void *work(void *context) {
 		if (worker)
 			decoder->trim(worker, crew->keep_bytes);
 		d2v_ring_publish(crew->ring, ticket);
+		consume_published(crew);
 	}
 	d2v_free(file.bytes);
 	decoder->close(worker);
 	return NULL;
 }
 
-static d2v_status consume(team *crew, d2v_consumer *consumer, d2v_error *err) {
-	uint64_t ticket;
-	size_t slot;
-	while (d2v_ring_take(crew->ring, &ticket, &slot)) {
-		D2V_TRY(d2v_consumer_handle(consumer, &crew->slots[slot], err));
-		d2v_ring_give(crew->ring, ticket);
-		d2v_budget_advance(crew->budget, ticket + 1);
-	}
-	return d2v_consumer_finish(consumer, err);
-}
-
-static d2v_status run_threads(team *crew, d2v_consumer *consumer, d2v_error *err) {
+// The caller is one of the workers.
+static d2v_status run_threads(team *crew, d2v_error *err) {
 	pthread_t *threads;
-	int jobs = crew->options->jobs, started = 0;
-	D2V_TRY(d2v_alloc(&threads, (size_t)jobs, sizeof *threads, err));
-	while (started < jobs && pthread_create(&threads[started], NULL, work, crew) == 0)
+	int others = crew->options->jobs - 1, started = 0;
+	D2V_TRY(d2v_alloc(&threads, (size_t)others, sizeof *threads, err));
+	while (started < others && pthread_create(&threads[started], NULL, work, crew) == 0)
 		started++;
-	d2v_status status =
-		started ? consume(crew, consumer, err) : d2v_fail(err, D2V_NO_MEMORY, "no thread could be started");
-	d2v_ring_stop(crew->ring);
-	d2v_budget_stop(crew->budget);
+	work(crew);
 	for (int i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
 	d2v_free(threads);
-	return status;
+	if (crew->status == D2V_OK)
+		return d2v_consumer_finish(&crew->consumer, err);
+	*err = crew->err;
+	return crew->status;
 }
 
 static d2v_status set_up(team *crew, d2v_error *err) {
@@ -163,7 +178,6 @@ d2v_status d2v_pipeline_run(const d2v_ingest_options *options, const char *state
 	d2v_ingest_result *result, d2v_error *err) {
 	d2v_error local = { 0 };
 	team crew = { .options = options };
-	d2v_consumer consumer = { 0 };
 	if (options->jobs < 1 || options->jobs > JOBS_MAX)
 		return d2v_fail(err, D2V_INVALID, "%d jobs; 1 to %d are possible", options->jobs, JOBS_MAX);
 	pthread_mutex_init(&crew.reading, NULL);
@@ -171,15 +185,15 @@ d2v_status d2v_pipeline_run(const d2v_ingest_options *options, const char *state
 	if (status == D2V_OK)
 		status = d2v_reader_open(&crew.reader, options, state, journal, &local);
 	if (status == D2V_OK)
-		status = d2v_consumer_open(&consumer, options, state, journal, crew.budget, result, &local);
-	consumer.keep_bytes = crew.keep_bytes;
+		status = d2v_consumer_open(&crew.consumer, options, state, journal, crew.budget, result, &local);
+	crew.consumer.keep_bytes = crew.keep_bytes;
 	if (status == D2V_OK)
-		status = run_threads(&crew, &consumer, &local);
+		status = run_threads(&crew, &local);
 	if (status == D2V_NO_SPACE)
-		status = explain_no_space(&consumer, &local);
+		status = explain_no_space(&crew.consumer, &local);
 	d2v_debug("bytes in flight: at most %llu", (unsigned long long)(crew.budget ? d2v_budget_peak(crew.budget) : 0));
-	if (consumer.outlets)
-		d2v_consumer_close(&consumer);
+	if (crew.consumer.outlets)
+		d2v_consumer_close(&crew.consumer);
 	tear_down(&crew);
 	if (status != D2V_OK && err)
 		*err = local;

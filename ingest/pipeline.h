@@ -1,6 +1,6 @@
-// The threads of an ingest: workers take turns to read the next member under one lock and decode it outside; the
-// caller's thread takes the results in the source's order, joins them with their texts and fills the shards. Internal
-// to ingest/.
+// The threads of an ingest, of which the caller is one: they take turns to read the next member under one lock, decode
+// it outside, and take turns again to carry what is decoded on in the order of the source: there it is joined with its
+// text and fills the shards. Nobody waits for anybody while there is something to do. Internal to ingest/.
 //
 // When texts come so late in an archive that too much would wait for them, the source is read once more for its texts
 // alone.

@@ -16,6 +16,7 @@ typedef struct fixture {
 		slots[SLOTS_MAX]; // written by a worker between claim and publish, read by the consumer between take and give
 	uint64_t source_end;
 	atomic_ulong seed;
+	uint64_t consumed; // guarded by nothing but the ring: whoever has a ticket may touch it
 } fixture;
 
 static void sleep_up_to(unsigned *seed, unsigned microseconds) {
@@ -86,6 +87,78 @@ static void test_order_with_any_number_of_workers(void **state) {
 			check_order(slots[j], workers[i], 200);
 	check_order(4, 8, 0);
 	check_order(4, 8, 1);
+}
+
+static void consume_published(fixture *f) {
+	uint64_t ticket;
+	size_t slot;
+	while (d2v_ring_take_published(f->ring, &ticket, &slot)) {
+		D2V_ASSERT(ticket == f->consumed && f->slots[slot] == ticket * ticket);
+		f->consumed++;
+		d2v_ring_give(f->ring, ticket);
+	}
+}
+
+static void *work_and_consume(void *context) {
+	fixture *f = context;
+	unsigned seed = (unsigned)atomic_fetch_add(&f->seed, 7919);
+	uint64_t ticket;
+	size_t slot;
+	while (d2v_ring_claim(f->ring, &ticket, &slot)) {
+		sleep_up_to(&seed, 100);
+		if (ticket >= f->source_end) {
+			d2v_ring_end(f->ring, ticket);
+			break;
+		}
+		f->slots[slot] = ticket * ticket;
+		d2v_ring_publish(f->ring, ticket);
+		consume_published(f);
+	}
+	return NULL;
+}
+
+static void test_workers_consume_in_turn(void **state) {
+	(void)state;
+	static const int workers[] = { 1, 2, 8 };
+	static const size_t slots[] = { 1, 3, 8 };
+	for (int i = 0; i < 9; i++) {
+		fixture f = { .source_end = 300 };
+		pthread_t threads[WORKERS_MAX];
+		d2v_error err;
+		uint64_t ticket;
+		size_t slot;
+		assert_ok(d2v_ring_new(&f.ring, slots[i / 3], &err));
+		for (int k = 0; k < workers[i % 3]; k++)
+			assert_int_equal(pthread_create(&threads[k], NULL, work_and_consume, &f), 0);
+		for (int k = 0; k < workers[i % 3]; k++)
+			pthread_join(threads[k], NULL);
+		assert_int_equal(f.consumed, 300); // none was left behind
+		assert_false(d2v_ring_take_published(f.ring, &ticket, &slot));
+		d2v_ring_free(f.ring);
+	}
+}
+
+static void test_taking_what_is_published_does_not_wait(void **state) {
+	(void)state;
+	d2v_error err;
+	d2v_ring *ring;
+	uint64_t ticket;
+	size_t slot;
+	assert_ok(d2v_ring_new(&ring, 4, &err));
+	for (uint64_t i = 0; i < 4; i++)
+		assert_true(d2v_ring_claim(ring, &ticket, &slot) && ticket == i);
+	d2v_ring_publish(ring, 1);
+	assert_false(d2v_ring_take_published(ring, &ticket, &slot)); // ticket 0 comes first
+	d2v_ring_publish(ring, 0);
+	assert_true(d2v_ring_take_published(ring, &ticket, &slot) && ticket == 0);
+	assert_false(d2v_ring_take_published(ring, &ticket, &slot)); // one at a time
+	d2v_ring_give(ring, 0);
+	assert_true(d2v_ring_take_published(ring, &ticket, &slot) && ticket == 1 && slot == 1);
+	d2v_ring_give(ring, 1);
+	d2v_ring_publish(ring, 2);
+	d2v_ring_stop(ring);
+	assert_false(d2v_ring_take_published(ring, &ticket, &slot));
+	d2v_ring_free(ring);
 }
 
 static void test_several_taken_at_once(void **state) {
@@ -207,6 +280,8 @@ static void test_failures_of_new(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_order_with_any_number_of_workers),
+		cmocka_unit_test(test_workers_consume_in_turn),
+		cmocka_unit_test(test_taking_what_is_published_does_not_wait),
 		cmocka_unit_test(test_several_taken_at_once),
 		cmocka_unit_test(test_stop_wakes_everybody),
 		cmocka_unit_test(test_stop_and_end_wake_the_consumer),

@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define WAITING_MAX ((uint64_t)56 << 20)
-#define OPEN_SHARDS_MAX 8 // each holds up to 16 MiB that LMDB has not written yet
+#define OPEN_SHARDS_MAX 8 // each holds up to 4 MiB that LMDB has not written yet
 
 d2v_status d2v_consumer_open(d2v_consumer *consumer, const d2v_ingest_options *options, const char *state,
 	d2v_journal *journal, d2v_budget *budget, d2v_ingest_result *result, d2v_error *err) {

@@ -17,7 +17,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COMMIT_BYTES ((size_t)16 << 20) // written records that wait in memory; where it falls shows in the file
+#define COMMIT_BYTES ((size_t)4 << 20) // written records that wait in memory; where it falls shows in the file
 #define MAP_FIRST ((size_t)64 << 20)
 #define MAP_SLACK ((size_t)1 << 20)   // B-tree pages and free list of one transaction, generously
 #define LOW_SPACE ((uint64_t)4 << 20) // below this a short write is taken for a full disk
@@ -54,6 +54,13 @@ static d2v_status fail_lmdb(d2v_shard_writer *writer, int code, d2v_error *err) 
 	return d2v_fail(err, D2V_IO, "%s: cannot be written: %s", writer->temporary, mdb_strerror(code));
 }
 
+// The disk is to begin with what was written, so that little is left to wait for in the end. Nothing depends on it.
+static void start_writing_back(const d2v_shard_writer *writer) {
+	mdb_filehandle_t fd;
+	if (mdb_env_get_fd(writer->env, &fd) == 0)
+		(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
+}
+
 static d2v_status commit_txn(d2v_shard_writer *writer, d2v_error *err) {
 	MDB_txn *txn = writer->txn;
 	writer->txn = NULL;
@@ -63,10 +70,13 @@ static d2v_status commit_txn(d2v_shard_writer *writer, d2v_error *err) {
 		return fail_lmdb(writer, errno, err);
 	}
 	int code = mdb_txn_commit(txn);
-	return code ? fail_lmdb(writer, code, err) : D2V_OK;
+	if (code)
+		return fail_lmdb(writer, code, err);
+	start_writing_back(writer);
+	return D2V_OK;
 }
 
-// A transaction that may write `size` bytes and what is still to fit in 16 MiB. Where transactions begin and end shows
+// A transaction that may write `size` bytes and what is still to fit in 4 MiB. Where transactions begin and end shows
 // in the file, so this depends on what was put and on nothing else; the map, which grows between transactions, does not
 // show.
 static d2v_status need_txn(d2v_shard_writer *writer, size_t size, d2v_error *err) {

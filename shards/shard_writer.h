@@ -3,7 +3,7 @@
 // Records are appended in order (ordinals 0, 1, ...) with MDB_APPEND and MDB_RESERVE under NOSYNC; names must be unique within the
 // shard. commit writes index, names, meta and the trailer (shards/shard_trailer.h), syncs, renames, syncs the folder. The same records and
 // meta give the same bytes: what no value covers is zero, nothing depends on time, process, heap or size_hint (only the machine's
-// page size shows). At most 16 MiB and one record wait in memory. A full disk is D2V_NO_SPACE, and nothing is left behind.
+// page size shows). At most 4 MiB and one record wait in memory. A full disk is D2V_NO_SPACE, and nothing is left behind.
 // Life: begin -> append ... -> commit | abandon. One thread at a time; different writers are independent.
 #ifndef D2V_SHARDS_SHARD_WRITER_H
 #define D2V_SHARDS_SHARD_WRITER_H

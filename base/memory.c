@@ -1,11 +1,14 @@
 #include "base/memory.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ALIGNMENT 64 // a cache line, and the widest vector load
+#define ALIGNMENT 64          // a cache line, and the widest vector load
+#define KEPT_BLOCK (4 << 20)  // larger blocks go back at once
+#define KEPT_BYTES (32 << 20) // in each of malloc's heaps
 
 static atomic_long live_blocks;
 static atomic_long allowed = -1; // allocations until failing, when not negative
@@ -113,6 +116,11 @@ d2v_status d2v_asprintf(char **out, d2v_error *err, const char *format, ...) {
 	va_end(again);
 	va_end(args);
 	return status;
+}
+
+void d2v_memory_keep_freed(void) {
+	mallopt(M_MMAP_THRESHOLD, KEPT_BLOCK);
+	mallopt(M_TRIM_THRESHOLD, KEPT_BYTES);
 }
 
 void d2v_free(void *pointer) {

@@ -21,6 +21,10 @@ d2v_status d2v_strdup(char **out, const char *text, d2v_error *err);
 // "printf into a fresh string".
 d2v_status d2v_asprintf(char **out, d2v_error *err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 void d2v_free(void *pointer); // NULL is allowed
+// For programs that fill and free the same megabytes again and again: what is freed is kept for the next block (up to 32 MiB
+// at the end of the heap) instead of being given back to the kernel, which would have to clear it anew. It holds for the
+// whole process; call it before threads start.
+void d2v_memory_keep_freed(void);
 
 // false when a*b or a+b does not fit.
 static inline bool d2v_mul_fits(size_t a, size_t b, size_t *product) { return !__builtin_mul_overflow(a, b, product); }

@@ -1,4 +1,5 @@
 // d2v-ingest: archives, folders and addresses into a data set of shards. The subcommands are in tools/ingest_*.c.
+#include "base/memory.h"
 #include "tools/ingest_program.h"
 
 int main(int argc, char **argv) {
@@ -11,6 +12,7 @@ int main(int argc, char **argv) {
 		{ &ingest_text_command, ingest_text },
 		{ 0 },
 	};
+	d2v_memory_keep_freed();
 	return d2v_options_dispatch(
 		"d2v-ingest", "archives, folders and addresses into a data set of shards", table, argc, argv);
 }

@@ -54,10 +54,11 @@ void d2v_patches_forward(d2v_device *dev, const d2v_patches *op);
 // Tokens to vectors: y[b,t,:] = scale * table[x[b,t], :] + positions[pos, :], where pos = pad for a token that is <pad>, and pad
 // plus the number of tokens of x[b, 0..t] that are not for all others. Ids must be in [0, vocabulary); pos < places always holds
 // when places > T + pad.
-// Backward: d_table[v,:] += scale * sum of d_y where x is v, d_positions likewise, in an order that depends on the sizes alone;
-// row `pad` of both gets nothing.
+// Backward: d_table[v,:] += scale * sum of d_y where x is v, d_positions likewise, in an order that depends on sizes and tokens
+// alone; row `pad` of both gets nothing. Who wants d_table gives `order`.
 typedef struct d2v_embedding {
 	const int32_t *x;          // (B, T)
+	const int32_t *order;      // (B*T) the places of x, sorted by token, equal ones by place; read by backward with d_table
 	const d2v_real *table;     // (vocabulary, D)
 	const d2v_real *positions; // (places, D) or NULL
 	float scale;

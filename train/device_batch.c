@@ -80,7 +80,16 @@ static d2v_real *upload_audio(d2v_pass *pass, const d2v_batch *batch) {
 	return wave;
 }
 
-static void upload_input(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, int64_t channels) {
+static void upload_text(
+	d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order) {
+	size_t bytes = (size_t)batch->samples * (size_t)batch->tokens * sizeof *batch->text;
+	out->text = upload(pass, batch->text, bytes);
+	if (pass->tape)
+		out->order = upload(pass, order->places, bytes);
+}
+
+static void upload_input(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order,
+	int64_t channels) {
 	int64_t samples = batch->samples, pixels = (int64_t)batch->height * batch->width;
 	switch (batch->modality) {
 	case D2V_AUDIO:
@@ -95,16 +104,16 @@ static void upload_input(d2v_device_batch *out, d2v_pass *pass, const d2v_batch 
 			out->image = upload(pass, batch->image, (size_t)(samples * pixels * 3));
 		break;
 	case D2V_TEXT:
-		out->text = upload(pass, batch->text, (size_t)(samples * batch->tokens) * sizeof *batch->text);
+		upload_text(out, pass, batch, order);
 		break;
 	}
 }
 
 void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
-	int64_t extra, int64_t channels) {
+	const d2v_token_order *order, int64_t extra, int64_t channels) {
 	int64_t samples = batch->samples, tokens = batch->tokens;
 	*out = (d2v_device_batch){ .samples = samples, .clones = 1, .rows = samples, .tokens = tokens, .kept = tokens };
-	upload_input(out, pass, batch, channels);
+	upload_input(out, pass, batch, order, channels);
 	if (padding->in_teacher)
 		out->teacher_padding = upload(pass, padding->teacher, (size_t)(samples * (extra + tokens)));
 }

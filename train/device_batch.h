@@ -4,6 +4,7 @@
 
 #include "loaders/batch.h"
 #include "train/pass.h"
+#include "train/token_order.h"
 
 typedef struct d2v_device_batch {
 	int64_t samples, clones, rows, tokens, kept, masked_count;
@@ -13,6 +14,7 @@ typedef struct d2v_device_batch {
 	const uint8_t *image;   // (B, height, width, 3), or NULL
 	const d2v_real *pixels; // (B, in, height, width) instead, normalised
 	const int32_t *text;    // (B, T)
+	const int32_t *order;   // (B*T) its places, sorted by token; NULL when nothing is recorded
 	const uint8_t *mask;
 	const int32_t *keep, *restore, *masked;
 	const d2v_real *noise;          // (R, T-K, D) or NULL
@@ -32,9 +34,10 @@ d2v_status d2v_padding_set(
 void d2v_padding_release(d2v_padding *padding);
 
 // Both take memory from the pass's arena. The first sets all but masks, noise and the students' padding: clones is 1,
-// every token is kept. channels: of given pixels.
+// every token is kept. order: of the batch's text, read when the pass records and the batch is one of text. channels: of
+// given pixels.
 void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
-	int64_t extra, int64_t channels);
+	const d2v_token_order *order, int64_t extra, int64_t channels);
 // Adds those. `width` D, of given noise.
 void d2v_device_batch_upload_masks(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch,
 	const d2v_padding *padding, int64_t extra, int64_t width);

@@ -118,6 +118,7 @@ void d2v_model_free(d2v_model *model) {
 	d2v_free(model->teacher_ranges);
 	d2v_free(model->student_ranges);
 	d2v_padding_release(&model->padding);
+	d2v_token_order_release(&model->token_order);
 	d2v_tape_release(&model->tape);
 	d2v_params_release(&model->params);
 	d2v_free(model);

@@ -29,6 +29,7 @@ struct d2v_model {
 	size_t block_size;
 	d2v_tape tape;
 	d2v_padding padding;
+	d2v_token_order token_order; // of the last training step's text
 	d2v_profile *profile; // or NULL
 	bool watch_bias;
 	d2v_step_view view;

@@ -246,7 +246,8 @@ static void run_forward(step *s, uint64_t update) {
 	d2v_tape_reset(&model->tape);
 	s->student = student_pass(s, update);
 	s->student.stage = "upload";
-	d2v_device_batch_upload(&s->batch, &s->student, s->host, &model->padding, extra, modality->in_chans);
+	d2v_device_batch_upload(
+		&s->batch, &s->student, s->host, &model->padding, &model->token_order, extra, modality->in_chans);
 	d2v_device_batch_upload_masks(&s->batch, &s->student, s->host, &model->padding, extra, model->config.embed_dim);
 	s->sums = d2v_arena_take(&s->arena, SUMS * sizeof *s->sums);
 	d2v_device_zero(model->device, s->sums, SUMS * sizeof *s->sums);
@@ -331,6 +332,9 @@ static d2v_status run_step(d2v_model *model, const d2v_batch *batch, uint64_t up
 	step s = { .model = model, .host = batch, .gradients = gradients };
 	s.encoder = d2v_model_encoder(model, batch->modality);
 	D2V_TRY(d2v_model_set_padding(model, s.encoder, batch, err));
+	if (gradients && batch->modality == D2V_TEXT)
+		D2V_TRY(d2v_token_order_set(&model->token_order, batch->text, (size_t)batch->samples * (size_t)batch->tokens,
+			(size_t)s.encoder->config->vocab_size, err));
 	D2V_TRY(d2v_model_make_room(model, &s.arena, plan(&s), err));
 	run_forward(&s, update);
 	if (model->watch_bias)

@@ -60,6 +60,7 @@ static void embed(
 	d2v_pass_run(pass, &d2v_op_embedding,
 		&(d2v_embedding){
 			.x = batch->text,
+			.order = batch->order,
 			.table = d2v_pass_weight(pass, encoder->tokens),
 			.positions = d2v_pass_weight(pass, encoder->positions),
 			.scale = config->no_scale_embedding ? 1 : (float)sqrt((double)encoder->width),

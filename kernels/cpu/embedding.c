@@ -93,6 +93,7 @@ static void add_channels(const d2v_embedding *op, int64_t first, int64_t count) 
 
 void d2v_cpu_embedding_backward(d2v_device *dev, const d2v_embedding *op) {
 	(void)dev;
+	D2V_ASSERT(!op->d_table || op->order); // not read, but a model that runs here must run on a GPU
 #pragma omp parallel for schedule(static)
 	for (int64_t piece = 0; piece < d2v_cpu_pieces(op->width, PIECE); piece++)
 		add_channels(op, piece * PIECE, d2v_cpu_min(PIECE, op->width - piece * PIECE));

@@ -7,6 +7,7 @@
 #include "base/progress.h"
 #include "kernels/cpu/gemm.h"
 #include "kernels/ops.h"
+#include "train/token_order.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -410,7 +411,10 @@ static void text(bench *b) {
 	int32_t *tokens = room(b, ROWS * TOKENS * sizeof *tokens);
 	for (int i = 0; i < ROWS * TOKENS; i++)
 		tokens[i] = 2 + (int32_t)(i * 2654435761u % (VOCABULARY - 2));
+	d2v_token_order order = { .places = NULL };
+	D2V_ASSERT(d2v_token_order_set(&order, tokens, ROWS * TOKENS, VOCABULARY, NULL) == D2V_OK);
 	d2v_embedding embed = { .x = tokens, .scale = 1, .batch = ROWS, .tokens = TOKENS, .width = D };
+	embed.order = order.places;
 	embed.vocabulary = VOCABULARY, embed.places = 514, embed.pad = 1;
 	embed.table = reals(b, (int64_t)VOCABULARY * D);
 	embed.positions = reals(b, (int64_t)514 * D);
@@ -420,6 +424,7 @@ static void text(bench *b) {
 	embed.d_positions = floats(b, (int64_t)514 * D);
 	double bytes = 4.0 * ROWS * TOKENS * D;
 	pair(b, "text embedding", 0, 1, 0, 0, 3 * bytes, 5 * bytes, run_embedding_forward, run_embedding_backward, &embed);
+	d2v_token_order_release(&order);
 	d2v_conv1d dense = { .rows = ROWS * 4, .steps_in = TOKENS, .in = D, .out = D, .kernel = 9, .stride = 1, .pad = 4 };
 	dense.groups = 1;
 	conv(b, "text decoder conv", 0, 1, dense, true, true);

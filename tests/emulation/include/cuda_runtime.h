@@ -103,6 +103,17 @@ static inline int __any_sync(unsigned, int value) {
 			return 1;
 	return 0;
 }
+static inline unsigned __ballot_sync(unsigned, int value) {
+	uint32_t word = value != 0;
+	const uint32_t(*all)[8] = d2v_emulate_exchange(&word, 1);
+	unsigned bits = 0;
+	for (int lane = 0; lane < 32; lane++)
+		bits |= (unsigned)all[lane][0] << lane;
+	return bits;
+}
+static inline int __popc(unsigned bits) {
+	return __builtin_popcount(bits);
+}
 template <class T> static inline T __ldg(const T *p) {
 	return *p;
 }

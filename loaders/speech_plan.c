@@ -76,6 +76,20 @@ static d2v_status find_ties(d2v_speech_plan *plan, d2v_error *err) {
 	return D2V_OK;
 }
 
+// How many of the `size` utterances from `place` on make as many frames as the first.
+static uint64_t equal_frames(const d2v_speech_plan *plan, const d2v_frames_spec *frames, uint64_t place, uint64_t size) {
+	int64_t wanted = d2v_frames_count(frames, plan->lengths[place]);
+	uint64_t low = 1, high = size; // the first `low` do, from `high` on none is looked at
+	while (low < high) {
+		uint64_t middle = low + (high - low) / 2;
+		if (d2v_frames_count(frames, plan->lengths[place + middle]) == wanted)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
 // How many utterances from `place` on make a batch; the first is the longest.
 static uint64_t batch_at(const d2v_speech_plan *plan, const d2v_speech_limits *limits, uint64_t place) {
 	uint64_t left = plan->samples - place, size = left, multiple = limits->required_batch_size_multiple;
@@ -83,6 +97,8 @@ static uint64_t batch_at(const d2v_speech_plan *plan, const d2v_speech_limits *l
 		size = limits->batch_size;
 	if (limits->max_tokens && size > limits->max_tokens / plan->lengths[place])
 		size = limits->max_tokens / plan->lengths[place];
+	if (limits->frames)
+		size = equal_frames(plan, limits->frames, place, size);
 	return multiple < 2 || size < multiple ? size : size - size % multiple;
 }
 

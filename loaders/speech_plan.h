@@ -2,7 +2,7 @@
 //
 // Utterances shorter than min_sample_size are left out; the others are sorted by min(length, max_sample_size), longest
 // first, and cut into runs: a batch is closed when one more would make count > batch_size or count * longest >
-// max_tokens (recipes.md section 3). The lengths at each place of that order are the same in every epoch, so the runs
+// max_tokens (recipes.md section 3), or would not make as many frames where `frames` asks for that. The lengths at each place of that order are the same in every epoch, so the runs
 // are too; what an epoch draws is which of the equally long utterances stands where: a keyed permutation of each group
 // of equals, computed on the fly. Hence planning costs one sort when opening and nothing per epoch, and any place of
 // any epoch can be looked up at once. Life: make -> any number of threads look things up -> release.
@@ -10,6 +10,7 @@
 #define D2V_LOADERS_SPEECH_PLAN_H
 
 #include "base/error.h"
+#include "loaders/frames.h"
 #include "shards/shard_index.h"
 
 typedef struct d2v_speech_limits {         // fairseq's names
@@ -17,7 +18,8 @@ typedef struct d2v_speech_limits {         // fairseq's names
 	uint32_t batch_size;                   // utterances; 0: no limit
 	uint32_t required_batch_size_multiple; // sizes are smaller than this or divisible by it; 0 is 1
 	uint32_t min_sample_size;
-	uint32_t max_sample_size; // longer ones are cropped; 0: never
+	uint32_t max_sample_size;      // longer ones are cropped; 0: never
+	const d2v_frames_spec *frames; // only utterances that make equally many frames share a batch; NULL: any do
 } d2v_speech_limits;
 
 typedef struct d2v_speech_plan {

@@ -85,6 +85,8 @@ d2v_status d2v_speech_source_open(d2v_source **source, const d2v_speech_options 
 	*source = NULL;
 	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
 	self->options = *options;
+	if (self->options.eval)
+		self->options.limits.frames = &self->options.frames;
 	d2v_status status = d2v_speech_options_check(&self->options, err);
 	if (status != D2V_OK) {
 		release(self);

@@ -72,6 +72,29 @@ TMPDIR=$tmp/temporary && mkdir "$TMPDIR" && export TMPDIR
 expect_exit 0 "$BIN/d2v-embed" "$tmp/run" "${files[@]}" --out "$tmp/again.safetensors"
 [ -z "$(ls "$TMPDIR")" ] || fail "temporary files were left: $(ls "$TMPDIR")"
 
+step "the features of a recording do not depend on what is embedded beside it"
+synthetic_speech "$tmp/sound" dev 1 6 7
+audio=model.modalities.audio
+expect_exit 0 "$BIN/d2v-ingest" librispeech --from "$tmp/sound" --out "$tmp/recordings"
+expect_exit 0 "$BIN/d2v-train" audio-tiny --threads 1 task.data="$tmp/recordings" optimization.max_update=2 \
+	lr_scheduler.warmup_updates=1 task.min_sample_size=16000 model.depth=1 model.average_top_k_layers=1 model.embed_dim=24 \
+	model.num_heads=2 model.clone_batch=2 "$audio.feature_encoder_spec=[(8, 10, 10), (8, 8, 8), (8, 4, 4)]" \
+	$audio.conv_pos_groups=1 $audio.decoder.decoder_dim=16 checkpoint.save_dir="$tmp/audio"
+mapfile -t files < <(find "$tmp/sound" -name '*.flac' | sort)
+features() { # FILE.safetensors: its numbers, one a line
+	od -An -v -w4 -tf4 -j $((8 + $(od -An -tu8 -N8 "$1"))) -N $((4 * 24 * $2)) "$1"
+}
+expect_exit 0 "$BIN/d2v-embed" "$tmp/audio" "${files[@]}" --out "$tmp/together.safetensors" --threads 1
+for file in "${files[@]}"; do
+	expect_exit 0 "$BIN/d2v-embed" "$tmp/audio" "$file" --out "$tmp/alone.safetensors" --threads 1
+	features "$tmp/alone.safetensors" 1
+done >"$tmp/alone"
+features "$tmp/together.safetensors" ${#files[@]} | paste - "$tmp/alone" >"$tmp/both"
+expect_equal "numbers" "$(wc -l <"$tmp/both")" $((24 * ${#files[@]}))
+# numbers of about 1 in sums of at most 96 products, blocked differently: far below 1e-4
+awk '{ off = $1 - $2; if (!(off * off <= 1e-8)) exit 1; sum += $1 * $1 } END { exit !(sum > 1) }' "$tmp/both" ||
+	fail "features differ: $(paste -sd '|' "$tmp/both" | cut -c 1-400)"
+
 step "what is refused"
 expect_exit 2 "$BIN/d2v-eval" knn "$tmp/run" "$tmp/data" --layer 9
 expect_said "blocks are 1 to 2"

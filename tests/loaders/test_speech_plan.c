@@ -39,6 +39,7 @@ static void check_epoch(const d2v_speech_plan *plan, const d2v_index_row *rows, 
 	uint64_t total = 0;
 	for (uint64_t b = 0; b < plan->batches; b++) {
 		uint64_t size = plan->starts[b + 1] - plan->starts[b], longest = 0, shortest = UINT64_MAX;
+		const d2v_frames_spec *frames = limits->frames;
 		for (uint64_t place = plan->starts[b]; place < plan->starts[b + 1]; place++) {
 			uint32_t sample = d2v_speech_plan_sample(plan, epoch, place), length = clamped(rows, sample, limits);
 			assert_true(sample < count && rows[sample].units >= limits->min_sample_size && !seen[sample]);
@@ -53,10 +54,14 @@ static void check_epoch(const d2v_speech_plan *plan, const d2v_index_row *rows, 
 		assert_true(d2v_speech_plan_target(plan, b) == shortest);
 		uint32_t multiple = limits->required_batch_size_multiple;
 		assert_true(multiple < 2 || size < multiple || size % multiple == 0);
+		if (frames)
+			assert_int_equal(d2v_frames_count(frames, (int64_t)longest), d2v_frames_count(frames, (int64_t)shortest));
 		// Closed only because one more would not fit.
 		if (b + 1 < plan->batches && multiple < 2)
 			assert_true((limits->batch_size && size == limits->batch_size) ||
-						(limits->max_tokens && (size + 1) * longest > limits->max_tokens));
+						(limits->max_tokens && (size + 1) * longest > limits->max_tokens) ||
+						(frames && d2v_frames_count(frames, plan->lengths[plan->starts[b + 1]]) !=
+									   d2v_frames_count(frames, (int64_t)longest)));
 	}
 	assert_true(total == plan->samples - plan->dropped);
 	free(seen);
@@ -66,15 +71,18 @@ static void test_limits_and_coverage(void **state) {
 	(void)state;
 	enum { COUNT = 3000 };
 	d2v_index_row *rows = make_rows(COUNT);
-	d2v_speech_limits cases[6];
-	for (int i = 0; i < 6; i++)
+	const d2v_frames_spec frames = d2v_frames_published();
+	d2v_speech_limits cases[8];
+	for (int i = 0; i < 8; i++)
 		cases[i] = published;
 	cases[1].batch_size = 3;
 	cases[2].max_tokens = 0, cases[2].batch_size = 7, cases[2].max_sample_size = 0;
 	cases[3].required_batch_size_multiple = 4;
 	cases[4].required_batch_size_multiple = 8, cases[4].max_tokens = 0, cases[4].batch_size = 16;
 	cases[5].min_sample_size = 0, cases[5].max_tokens = 320000;
-	for (int i = 0; i < 6; i++) {
+	cases[6].frames = &frames;
+	cases[7].frames = &frames, cases[7].batch_size = 2;
+	for (int i = 0; i < 8; i++) {
 		d2v_speech_plan plan;
 		assert_int_equal(d2v_speech_plan_make(&plan, rows, COUNT, &cases[i], 9, NULL), D2V_OK);
 		uint64_t too_short = 0;

@@ -130,7 +130,8 @@ static void test_batches_hold_what_they_should(void **state) {
 	d2v_source_close(source);
 }
 
-// For evaluation: every utterance once an epoch, whole, normalised, with zeros behind it; the same in every epoch.
+// For evaluation: every utterance once an epoch, whole, normalised, with zeros behind it that make no frame; the same in
+// every epoch.
 static void test_evaluation(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
@@ -156,6 +157,8 @@ static void test_evaluation(void **state) {
 			seen[id]++;
 			cut += wanted < length;
 			padded += wanted < (uint32_t)batch->length;
+			assert_int_equal(
+				d2v_frames_count(&options.frames, wanted), d2v_frames_count(&options.frames, batch->length));
 			assert_int_equal(batch->valid[b], wanted);
 			double mean = 0, squares = 0;
 			for (uint32_t k = 0; k < length; k++)

@@ -1,16 +1,17 @@
 // Convolutions of a waveform: one channel to many, a few taps. The sums are short and the results many, so the pace is the
 // memory's: results are written, and their gradients read, once, in packs of 16 bytes where there are ten taps.
 //
-// A block takes a tile of positions of one row; its samples lie in shared memory. A warp goes over positions, its lanes
-// over packs of CHANNELS channels, of which each thread keeps all weights, or all sums of their gradient, in registers.
+// A block takes a tile of positions of one row; its samples lie in shared memory. A warp takes groups of neighbouring
+// positions, its lanes packs of CHANNELS channels, of which each thread keeps all weights, or all sums of their gradient,
+// in registers. For wav2vec's first layer, known to the compiler, a thread reads the samples of a group as packs.
 #include "kernels/cuda/conv.cuh"
 
 #define WARPS 4
 #define TILE 256       // positions
+#define GROUP 4        // positions; a multiple of 4, so that groups of packed samples start at packs
 #define MAX_STRIDE 32  // of a tile that fits shared memory
 #define MAX_TAPS 32
 #define MAX_PIECES 512 // partial sums of the weights' gradient
-#define AHEAD 4        // positions whose gradients a warp reads before it uses them
 
 // Tiles of all rows, one after another.
 struct wave_tile {
@@ -35,9 +36,40 @@ template <class T> __device__ __forceinline__ void fetch_samples(float *samples,
 		samples[i] = first + i >= 0 && first + i < s.in_w ? to_float(x[at.row * s.in_w + first + i]) : 0.0f;
 }
 
-// Block (tile, 32 packs of channels). EXACT: there are TAPS taps, not fewer.
-template <class T, int CHANNELS, int TAPS, bool EXACT>
-static __global__ void __launch_bounds__(WARPS * 32, EXACT ? 4 : 1)
+// The samples that a group of positions reads. With STRIDE 0 stride and number of taps, at most TAPS, are the shape's.
+template <int TAPS, int STRIDE> struct group_samples {
+	float near[((GROUP - 1) * STRIDE + TAPS + 3) / 4 * 4];
+	__device__ __forceinline__ group_samples(const float *samples, const conv_shape &) {
+#pragma unroll
+		for (int i = 0; i < (int)(sizeof near / sizeof *near); i += 4) {
+			d2v_pack<float, 4> pack = *(const d2v_pack<float, 4> *)(samples + i);
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				near[i + j] = pack.at[j];
+		}
+	}
+	__device__ __forceinline__ float at(int position, int tap) const {
+		return near[position * STRIDE + tap];
+	}
+	static __device__ __forceinline__ bool has(int, const conv_shape &) {
+		return true;
+	}
+};
+template <int TAPS> struct group_samples<TAPS, 0> {
+	const float *samples;
+	int stride;
+	__device__ __forceinline__ group_samples(const float *from, const conv_shape &s) : samples(from), stride(s.stride_w) {}
+	__device__ __forceinline__ float at(int position, int tap) const {
+		return samples[position * stride + tap];
+	}
+	static __device__ __forceinline__ bool has(int tap, const conv_shape &s) {
+		return tap < s.kernel_w;
+	}
+};
+
+// Block (tile, 32 packs of channels).
+template <class T, int CHANNELS, int TAPS, int STRIDE>
+static __global__ void __launch_bounds__(WARPS * 32, STRIDE ? 3 : 1)
 	wave_forward(conv_shape s, T *y, const T *x, const T *w, const T *bias) {
 	D2V_SHARED(float, samples);
 	wave_tile at = find_tile(s, blockIdx.x);
@@ -52,22 +84,25 @@ static __global__ void __launch_bounds__(WARPS * 32, EXACT ? 4 : 1)
 		start[c] = bias ? to_float(bias[channel + c]) : 0.0f;
 #pragma unroll
 		for (int k = 0; k < TAPS; k++)
-			weights[c][k] = EXACT || k < s.kernel_w ? to_float(w[(channel + c) * s.kernel_w + k]) : 0.0f;
+			weights[c][k] = group_samples<TAPS, STRIDE>::has(k, s) ? to_float(w[(channel + c) * s.kernel_w + k]) : 0.0f;
 	}
-	for (int i = threadIdx.x / 32; i < at.count; i += WARPS) {
-		float sums[CHANNELS];
+	for (int i = threadIdx.x / 32 * GROUP; i < at.count; i += WARPS * GROUP) {
+		group_samples<TAPS, STRIDE> near(samples + i * s.stride_w, s);
 #pragma unroll
-		for (int c = 0; c < CHANNELS; c++)
-			sums[c] = start[c];
+		for (int j = 0; j < GROUP; j++) {
+			float sums[CHANNELS];
 #pragma unroll
-		for (int k = 0; k < TAPS; k++)
-			if (EXACT || k < s.kernel_w) {
-				float sample = samples[i * s.stride_w + k];
+			for (int c = 0; c < CHANNELS; c++)
+				sums[c] = start[c];
 #pragma unroll
-				for (int c = 0; c < CHANNELS; c++)
-					sums[c] += weights[c][k] * sample;
-			}
-		store_pack(y + (at.row * s.out_w + at.first + i) * s.out + channel, sums);
+			for (int k = 0; k < TAPS; k++)
+				if (near.has(k, s))
+#pragma unroll
+					for (int c = 0; c < CHANNELS; c++)
+						sums[c] += weights[c][k] * near.at(j, k);
+			if (i + j < at.count)
+				store_pack(y + (at.row * s.out_w + at.first + i + j) * s.out + channel, sums);
+		}
 	}
 }
 
@@ -94,8 +129,8 @@ __device__ __forceinline__ void add_warps(float *partial, const float (&sums)[CH
 }
 
 // Block (piece of `tiles` tiles, 32 packs of channels): partial (pieces, out, taps).
-template <class T, int CHANNELS, int TAPS, bool EXACT>
-static __global__ void __launch_bounds__(WARPS * 32, EXACT ? 3 : 1)
+template <class T, int CHANNELS, int TAPS, int STRIDE>
+static __global__ void __launch_bounds__(WARPS * 32, STRIDE ? 3 : 1)
 	wave_backward_w(conv_shape s, float *partial, const T *x, const T *d_y, int64_t tiles) {
 	D2V_SHARED(float, samples);
 	int64_t channel = ((int64_t)blockIdx.y * 32 + threadIdx.x % 32) * CHANNELS, all = s.rows * tiles_of_row(s);
@@ -106,24 +141,22 @@ static __global__ void __launch_bounds__(WARPS * 32, EXACT ? 3 : 1)
 		fetch_samples(samples, s, x, at);
 		__syncthreads();
 		const T *from = d_y + (at.row * s.out_w + at.first) * s.out + channel;
-		for (int i = threadIdx.x / 32; i < at.count && channel < s.out; i += AHEAD * WARPS) {
-			d2v_pack<T, CHANNELS> gradients[AHEAD];
+		for (int i = threadIdx.x / 32 * GROUP; i < at.count && channel < s.out; i += WARPS * GROUP) {
+			d2v_pack<T, CHANNELS> gradients[GROUP];
 #pragma unroll
-			for (int j = 0; j < AHEAD; j++)
-				if (i + j * WARPS < at.count)
-					gradients[j] = *(const d2v_pack<T, CHANNELS> *)(from + (i + j * WARPS) * s.out);
+			for (int j = 0; j < GROUP; j++)
+				if (i + j < at.count)
+					gradients[j] = *(const d2v_pack<T, CHANNELS> *)(from + (i + j) * s.out);
+			group_samples<TAPS, STRIDE> near(samples + i * s.stride_w, s);
 #pragma unroll
-			for (int j = 0; j < AHEAD; j++)
-				if (i + j * WARPS < at.count) {
+			for (int j = 0; j < GROUP; j++)
+				if (i + j < at.count)
 #pragma unroll
 					for (int k = 0; k < TAPS; k++)
-						if (EXACT || k < s.kernel_w) {
-							float sample = samples[(i + j * WARPS) * s.stride_w + k];
+						if (near.has(k, s))
 #pragma unroll
 							for (int c = 0; c < CHANNELS; c++)
-								sums[c][k] += to_float(gradients[j].at[c]) * sample;
-						}
-				}
+								sums[c][k] += to_float(gradients[j].at[c]) * near.at(j, k);
 		}
 	}
 	add_warps(partial + blockIdx.x * s.out * s.kernel_w, sums, samples, s);
@@ -137,20 +170,18 @@ static bool is_wave(const conv_shape &s) {
 }
 
 static size_t shared_bytes(const conv_shape &s, int taps) {
-	int samples = (TILE - 1) * s.stride_w + s.kernel_w, sums = WARPS * 32 * taps;
+	int samples = (TILE - 1) * s.stride_w + s.kernel_w + 3, sums = WARPS * 32 * taps; // 3: packs are read whole
 	return (size_t)(samples > sums ? samples : sums) * sizeof(float);
 }
 
-// Ten taps, those of wav2vec's first layer, are known to the compiler; others are fewer than its bound.
-#define BY_TAPS(T, s, ...) \
+// wav2vec's first layer, ten taps at stride 5, or any other.
+#define BY_LAYER(T, s, ...) \
 	do { \
-		if ((s).kernel_w == 10) { \
-			constexpr int CHANNELS = 16 / sizeof(T), TAPS = 10; \
-			constexpr bool EXACT = true; \
+		if ((s).kernel_w == 10 && (s).stride_w == 5) { \
+			constexpr int CHANNELS = 16 / sizeof(T), TAPS = 10, STRIDE = 5; \
 			__VA_ARGS__; \
 		} else { \
-			constexpr int CHANNELS = 4, TAPS = MAX_TAPS; \
-			constexpr bool EXACT = false; \
+			constexpr int CHANNELS = 4, TAPS = MAX_TAPS, STRIDE = 0; \
 			__VA_ARGS__; \
 		} \
 	} while (0)
@@ -159,9 +190,9 @@ bool d2v_cuda_conv_wave_forward(
 	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias) {
 	if (!is_wave(s))
 		return false;
-	D2V_BY_TYPE(dev, BY_TAPS(T, s, {
+	D2V_BY_TYPE(dev, BY_LAYER(T, s, {
 		dim3 grid((unsigned)(s.rows * tiles_of_row(s)), d2v_blocks(s.out, 32 * CHANNELS));
-		D2V_LAUNCH(dev, (wave_forward<T, CHANNELS, TAPS, EXACT>), grid, WARPS * 32, shared_bytes(s, 0), s, (T *)y, (const T *)x,
+		D2V_LAUNCH(dev, (wave_forward<T, CHANNELS, TAPS, STRIDE>), grid, WARPS * 32, shared_bytes(s, 0), s, (T *)y, (const T *)x,
 			(const T *)w, (const T *)bias);
 	}));
 	return true;
@@ -175,9 +206,9 @@ bool d2v_cuda_conv_wave_backward_w(d2v_device *dev, const conv_shape &s, float *
 	float *partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * count) * sizeof *partial);
 	if (!partial)
 		return true;
-	D2V_BY_TYPE(dev, BY_TAPS(T, s, {
+	D2V_BY_TYPE(dev, BY_LAYER(T, s, {
 		dim3 grid((unsigned)pieces, d2v_blocks(s.out, 32 * CHANNELS));
-		D2V_LAUNCH(dev, (wave_backward_w<T, CHANNELS, TAPS, EXACT>), grid, WARPS * 32, shared_bytes(s, TAPS), s, partial,
+		D2V_LAUNCH(dev, (wave_backward_w<T, CHANNELS, TAPS, STRIDE>), grid, WARPS * 32, shared_bytes(s, TAPS), s, partial,
 			(const T *)x, (const T *)d_y, piece);
 	}));
 	d2v_cuda_add_partials(dev, d_w, NULL, partial, pieces, count, count);

@@ -80,16 +80,15 @@ static d2v_real *upload_audio(d2v_pass *pass, const d2v_batch *batch) {
 	return wave;
 }
 
-static void upload_text(
-	d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order) {
+static void upload_text(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order) {
 	size_t bytes = (size_t)batch->samples * (size_t)batch->tokens * sizeof *batch->text;
 	out->text = upload(pass, batch->text, bytes);
 	if (pass->tape)
 		out->order = upload(pass, order->places, bytes);
 }
 
-static void upload_input(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order,
-	int64_t channels) {
+static void upload_input(
+	d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order, int64_t channels) {
 	int64_t samples = batch->samples, pixels = (int64_t)batch->height * batch->width;
 	switch (batch->modality) {
 	case D2V_AUDIO:

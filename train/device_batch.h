@@ -34,8 +34,8 @@ d2v_status d2v_padding_set(
 void d2v_padding_release(d2v_padding *padding);
 
 // Both take memory from the pass's arena. The first sets all but masks, noise and the students' padding: clones is 1,
-// every token is kept. order: of the batch's text, read when the pass records and the batch is one of text. channels: of
-// given pixels.
+// every token is kept. order: of the batch's tokens, read when the batch is text and the pass records. channels: of given
+// pixels.
 void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
 	const d2v_token_order *order, int64_t extra, int64_t channels);
 // Adds those. `width` D, of given noise.

@@ -18,8 +18,8 @@ static void run(extraction *e) {
 	d2v_pass *context = config->ema_encoder_only ? &student : &own; // a teacher of blocks only has no context
 	d2v_pass *local = modality->ema_local_encoder ? context : &student;
 	d2v_device_batch batch;
-	d2v_device_batch_upload(&batch, &student, e->host, &model->padding, &model->token_order,
-		modality->num_extra_tokens, modality->in_chans);
+	d2v_device_batch_upload(&batch, &student, e->host, &model->padding, &model->token_order, modality->num_extra_tokens,
+		modality->in_chans);
 
 	d2v_context_input in = { .batch = batch.samples, .clones = 1, .tokens = batch.tokens, .kept = batch.tokens };
 	in.local = d2v_encoder_local(e->encoder, local, &batch, NULL);

@@ -1,5 +1,5 @@
-// Pieces of attention on the tensor cores, for a warp: tiles of a head's vectors in shared memory, their products, what is
-// known of a token beside its vectors, dropout's draws, rows on their way out.
+// Pieces of attention on the tensor cores, for a warp: tiles of a head's vectors in shared memory, their products, what
+// is known of a token beside its vectors, dropout's draws, rows on their way out.
 //
 // Scores are in units of log2: 2^(q . k root log2(e) + bias log2(e) - base), one multiply-add and one ex2 each.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_TILES_CUH
@@ -14,7 +14,7 @@
 
 #define LOG2_E 1.44269504088896340736f
 #define LN_2 0.69314718055994530942f
-#define SKEW 8 // elements between the rows in shared memory: eight neighbours lie in other banks
+#define SKEW 8  // elements between the rows in shared memory: eight neighbours lie in other banks
 #define TILE 64 // tokens that are fetched together
 
 #ifdef D2V_EMULATION
@@ -30,11 +30,10 @@ static __device__ __forceinline__ float power_of_2(float x) {
 #endif
 
 // A head's vectors in shared memory, a token a row.
-template <int SIZE> struct head_row {
-	bf16 at[SIZE + SKEW];
-};
+template <int SIZE> struct head_row { bf16 at[SIZE + SKEW]; };
 
-// Starts the copies of `count` tokens from `first`; zeros for those beyond `tokens`. from: token 0; all threads of the block.
+// Starts the copies of `count` tokens from `first`; zeros for those beyond `tokens`. from: token 0; all threads of the
+// block.
 template <int SIZE>
 static __device__ __forceinline__ void fetch_rows(
 	head_row<SIZE> *to, const bf16 *from, int64_t pitch, int first, int count, int tokens) {
@@ -69,8 +68,9 @@ static __device__ __forceinline__ float distance_between(float i, float j) {
 
 // ---- products of a warp
 
-// The address that a lane gives load_matrices for a (16 rows) or load_transposed for b (16 rows of k, 16 columns), and that
-// it gives load_matrices for b (16 rows that are columns) or load_transposed for a (16 rows of k, 16 columns that are rows).
+// The address that a lane gives load_matrices for a (16 rows) or load_transposed for b (16 rows of k, 16 columns), and
+// that it gives load_matrices for b (16 rows that are columns) or load_transposed for a (16 rows of k, 16 columns that
+// are rows).
 template <int SIZE> static __device__ __forceinline__ const bf16 *lane_of_a(const head_row<SIZE> *rows) {
 	int lane = threadIdx.x % 32;
 	return &rows[lane % 16].at[lane / 16 * 8];
@@ -81,7 +81,8 @@ template <int SIZE> static __device__ __forceinline__ const bf16 *lane_of_b(cons
 }
 
 // sums (16 x 16, two halves of 8 columns) += a b for a fragment of a and one of twice b.
-static __device__ __forceinline__ void multiply_16(float (&low)[4], float (&high)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
+static __device__ __forceinline__ void multiply_16(
+	float (&low)[4], float (&high)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
 	uint32_t first[2] = { b[0], b[1] }, second[2] = { b[2], b[3] };
 	mma_16816(low, a, first);
 	mma_16816(high, a, second);
@@ -95,7 +96,8 @@ static __device__ __forceinline__ void pack_fragment(uint32_t (&a)[4], const flo
 
 // out (16 x SIZE) += a (16 x 16) times 16 rows of SIZE in shared memory; row: lane_of_a of them.
 template <int SIZE>
-static __device__ __forceinline__ void add_weighted(float (&out)[SIZE / 8][4], const uint32_t (&a)[4], const bf16 *row) {
+static __device__ __forceinline__ void add_weighted(
+	float (&out)[SIZE / 8][4], const uint32_t (&a)[4], const bf16 *row) {
 #pragma unroll
 	for (int c = 0; c < SIZE / 16; c++) {
 		uint32_t b[4];
@@ -136,8 +138,8 @@ static __device__ __forceinline__ void turn_words(uint32_t (&words)[4]) {
 // Stores 16 x COLUMNS results, COLUMNS a multiple of 32, times factor[half] (rows g, g + 8), 16 bytes a lane; rows that
 // are beyond `tokens` are left out. to: column 0 of token 0. The whole warp.
 template <int COLUMNS>
-static __device__ __forceinline__ void store_rows(
-	bf16 *to, int64_t pitch, int64_t first, int64_t tokens, const float (&out)[COLUMNS / 8][4], float upper, float lower) {
+static __device__ __forceinline__ void store_rows(bf16 *to, int64_t pitch, int64_t first, int64_t tokens,
+	const float (&out)[COLUMNS / 8][4], float upper, float lower) {
 	int lane = threadIdx.x % 32;
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
@@ -151,7 +153,8 @@ static __device__ __forceinline__ void store_rows(
 				words[n] = pack_bf16(out[4 * c + n][2 * half] * factor, out[4 * c + n][2 * half + 1] * factor);
 			turn_words(words);
 			if (token < tokens)
-				*(uint4 *)(to + token * pitch + c * 32 + lane % 4 * 8) = make_uint4(words[0], words[1], words[2], words[3]);
+				*(uint4 *)(to + token * pitch + c * 32 + lane % 4 * 8) =
+					make_uint4(words[0], words[1], words[2], words[3]);
 		}
 	}
 }
@@ -175,8 +178,8 @@ static __device__ __forceinline__ void store_rows(
 		} \
 	} while (0)
 
-// With BIAS and DROP as the operation has them. Heads of 64, which all recipes have, get code for each case; the others make
-// do with a bias that may be 0.
+// With BIAS and DROP as the operation has them. Heads of 64, which all recipes have, get code for each case; the others
+// make do with a bias that may be 0.
 #define BY_RULES(op, ...) \
 	do { \
 		if ((op)->slope || SIZE != 64) { \
@@ -208,7 +211,8 @@ static inline size_t most_shared() { // of a block
 	return (size_t)gpu_property(cudaDevAttrMaxSharedMemoryPerBlockOptin, 48 * 1024);
 }
 static inline void say_too_long(d2v_device *dev, const d2v_attention *op) {
-	d2v_device_set_error(dev, D2V_UNSUPPORTED, "attention over %lld tokens with heads of %lld channels: a block of this GPU has %zu KiB "
+	d2v_device_set_error(dev, D2V_UNSUPPORTED,
+		"attention over %lld tokens with heads of %lld channels: a block of this GPU has %zu KiB "
 		"of shared memory, which is not enough; use shorter samples",
 		(long long)op->tokens, (long long)(op->width / op->heads), most_shared() / 1024);
 }

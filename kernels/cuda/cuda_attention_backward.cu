@@ -1,15 +1,16 @@
-// Attention in bf16 on the tensor cores, backward: scores computed again from lse, nothing of their size in memory, and five
-// products a score where separate passes for queries and keys would need seven.
+// Attention in bf16 on the tensor cores, backward: scores computed again from lse, nothing of their size in memory, and
+// five products a score where separate passes for queries and keys would need seven.
 //
-// A block takes one head, or several after another. Its warps have 16 or 32 keys each, whose d_k and d_v stay in registers
-// while the queries go by in tiles of 64: S^T = k q^T and dP^T = v d_out^T come out as the next products want them,
-// d_v += P^T d_out and d_k += dS^T q. dS goes through shared memory, twice buffered, so that one barrier a tile is enough;
-// after it some of the warps add d_q = dS k over all keys of the block, in units of 32 queries and 32 channels. Heads with
-// more keys than the warps have take them in several rounds of equal size: d_q then grows in scratch memory that belongs to
-// the block, in the order of the rounds. So every sum has one order, and no atomics are needed.
+// A block takes one head, or several after another. Its warps have 16 or 32 keys each, whose d_k and d_v stay in
+// registers while the queries go by in tiles of 64: S^T = k q^T and dP^T = v d_out^T come out as the next products want
+// them, d_v += P^T d_out and d_k += dS^T q. dS goes through shared memory, twice buffered, so that one barrier a tile
+// is enough; after it some of the warps add d_q = dS k over all keys of the block, in units of 32 queries and 32
+// channels. Heads with more keys than the warps have take them in several rounds of equal size: d_q then grows in
+// scratch memory that belongs to the block, in the order of the rounds. So every sum has one order, and no atomics are
+// needed.
 //
-// 32 keys a warp halve what is read of the queries, but leave registers for 8 warps only; 16 a warp leave them for 12. Which
-// is better depends on what the number of tokens leaves over (count_cost).
+// 32 keys a warp halve what is read of the queries, but leave registers for 8 warps only; 16 a warp leave them for 12.
+// Which is better depends on what the number of tokens leaves over (count_cost).
 #include "kernels/cuda/attention_tiles.cuh"
 
 #define COLUMNS 32 // queries that a warp has in registers at a time
@@ -17,7 +18,7 @@
 
 // M: groups of 16 keys that a warp may have.
 template <int SIZE, int M> struct backward_shape {
-	static constexpr int warps = M == 1 && SIZE <= 64 ? 12 : 8; // at most, for their registers
+	static constexpr int warps = M == 1 && SIZE <= 64 ? 12 : 8;    // at most, for their registers
 	static constexpr bool own_in_registers = M == 1 && SIZE <= 64; // k's and v's fragments
 };
 
@@ -37,9 +38,10 @@ struct backward_plan {
 
 // A block's shared memory, each part a multiple of 16 bytes.
 template <int SIZE> struct backward_memory {
-	float *lse, *inner, *places; // of all queries; lse in units of log2
-	float *totals;               // one a warp
-	head_row<SIZE> *k, *v;       // the round's keys
+	float2 *facts;         // of all queries: lse in units of log2, d_out . out
+	float *places;         // where they stand
+	float *totals;         // one a warp
+	head_row<SIZE> *k, *v; // the round's keys
 	// Of the first of two stages; the second is `stage_bytes` away.
 	head_row<SIZE> *q, *d_out;
 	ds_row *d_s;
@@ -52,9 +54,10 @@ template <class X> static __device__ __forceinline__ X *in_stage(X *first, int s
 }
 
 template <int SIZE>
-static inline __host__ __device__ size_t lay_out(backward_memory<SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums) {
+static inline __host__ __device__ size_t lay_out(
+	backward_memory<SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums) {
 	int queries = plan.tiles * plan.tile;
-	m.lse = (float *)bytes, m.inner = m.lse + queries, m.places = m.inner + queries, m.totals = m.places + queries;
+	m.facts = (float2 *)bytes, m.places = (float *)(m.facts + queries), m.totals = m.places + queries;
 	m.k = (head_row<SIZE> *)(m.totals + 16), m.v = m.k + plan.keys;
 	m.q = m.v + plan.keys, m.d_out = m.q + plan.tile;
 	m.d_s = (ds_row *)(m.d_out + plan.tile);
@@ -83,10 +86,11 @@ struct backward_step {
 
 // ---- facts of the queries
 
-// lse, d_out . out and places of all queries; a query that had no key, or is none, gets probabilities of 0. 4 lanes a query.
+// lse, d_out . out and places of all queries; a query that had no key, or is none, gets probabilities of 0. 4 lanes a
+// query.
 template <int SIZE>
-static __device__ __forceinline__ void fetch_facts(
-	const backward_memory<SIZE> &m, const d2v_attention &op, const backward_plan &plan, int64_t r, int64_t h, float kept) {
+static __device__ __forceinline__ void fetch_facts(const backward_memory<SIZE> &m, const d2v_attention &op,
+	const backward_plan &plan, int64_t r, int64_t h, float kept) {
 	constexpr int at_once = 2;
 	int count = plan.tiles * plan.tile, groups = (int)blockDim.x / 4;
 	float unkept = kept > 0 ? 1.0f / kept : 0.0f;
@@ -113,8 +117,8 @@ static __device__ __forceinline__ void fetch_facts(
 			float total = row_sum(sum[i]);
 			float lse = query < op.tokens ? op.lse[(r * op.heads + h) * op.tokens + query] : -INFINITY;
 			if (threadIdx.x % 4 == 0 && query < count) {
-				m.lse[query] = lse != -INFINITY ? lse * LOG2_E : INFINITY;
-				m.inner[query] = lse != -INFINITY ? total * unkept : 0.0f;
+				bool there = lse != -INFINITY;
+				m.facts[query] = make_float2(there ? lse * LOG2_E : INFINITY, there ? total * unkept : 0.0f);
 				m.places[query] = query < op.tokens ? place_of(op, r, query) : 0.0f;
 			}
 		}
@@ -168,9 +172,11 @@ static __device__ __forceinline__ uint32_t draw_columns(const drop_rule &drop, i
 	return bits | __shfl_xor_sync(0xffffffffu, bits, 16);
 }
 
-// Adds up the columns of a warp's x and y over its rows: of column n * 8 + 2 t + i they are in lane (t, 0), as to's x and y.
+// Adds up the columns of a warp's x and y over its rows: of column n * 8 + 2 t + i they are in lane (t, 0), as to's x
+// and y.
 template <int N>
-static __device__ __forceinline__ void store_columns(float2 *to, const float (&x)[N / 8][2], const float (&y)[N / 8][2]) {
+static __device__ __forceinline__ void store_columns(
+	float2 *to, const float (&x)[N / 8][2], const float (&y)[N / 8][2]) {
 	int lane = threadIdx.x % 32;
 	bool second = lane & 4, upper = lane & 8; // lanes that take the second column, and y
 #pragma unroll
@@ -188,22 +194,25 @@ static __device__ __forceinline__ void store_columns(float2 *to, const float (&x
 
 // N queries from query `first`, at `in_tile` of the stage: d_v, d_k, and dS^T into shared memory.
 template <int SIZE, int N, int M, int ROOM, bool BIAS, bool DROP, bool MASK>
-static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m, const backward_step &step,
-	const drop_rule &drop, int stage, int in_tile, int first, int tile) {
+static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m,
+	const backward_step &step, const drop_rule &drop, int stage, int in_tile, int first, int tile) {
 	constexpr bool OWN = backward_shape<SIZE, ROOM>::own_in_registers;
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32, row = warp * 16 * ROOM;
-	const head_row<SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile, *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
+	const head_row<SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile,
+						 *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
 	uint32_t bits = DROP ? draw_columns<N, M>(drop, step.element + first * step.tokens, step.tokens) : 0;
 	float s[M][N / 8][4], d_p[M][N / 8][4];
 	multiply_queries<SIZE, N, M, OWN>(s, own.k, lane_of_a(m.k + row), lane_of_b(q));
 	multiply_queries<SIZE, N, M, OWN>(d_p, own.v, lane_of_a(m.v + row), lane_of_b(d_out));
 	float gradients[N / 8][2], distances[N / 8][2];
 #pragma unroll
-	for (int n = 0; n < N / 8; n++)
+	for (int n = 0; n < N / 8; n++) {
+		int query = first + n * 8 + 2 * t;
+		float4 facts = *(const float4 *)&m.facts[query]; // of two queries
+		float2 places = BIAS ? *(const float2 *)&m.places[query] : make_float2(0, 0);
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
-			int query = first + n * 8 + 2 * t + i;
-			float lse = m.lse[query], inner = m.inner[query], place = BIAS ? m.places[query] : 0.0f;
+			float lse = i ? facts.z : facts.x, inner = i ? facts.w : facts.y, place = i ? places.y : places.x;
 			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, bits, n * 8 + 2 * t + i) >> g : 0;
 			gradients[n][i] = distances[n][i] = 0;
 #pragma unroll
@@ -224,6 +233,7 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 				}
 			}
 		}
+	}
 	if (BIAS && step.sums)
 		store_columns<N>(in_stage(m.sums, stage, m.stage_bytes) + warp * tile + in_tile, gradients, distances);
 	ds_row *d_s = in_stage(m.d_s, stage, m.stage_bytes) + row + g;
@@ -255,8 +265,8 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 
 // `count` queries, a multiple of 16, for M * 16 keys.
 template <int SIZE, int M, int ROOM, bool BIAS, bool DROP, bool MASK>
-static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m, const backward_step &step,
-	const drop_rule &drop, int stage, int first, int count, int tile) {
+static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m,
+	const backward_step &step, const drop_rule &drop, int stage, int first, int count, int tile) {
 	int at = 0;
 	for (; at + COLUMNS <= count; at += COLUMNS)
 		go_over<SIZE, COLUMNS, M, ROOM, BIAS, DROP, MASK>(own, m, step, drop, stage, at, first + at, tile);
@@ -268,8 +278,8 @@ static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const
 
 // d_q (two groups of 16 queries, or the first; UNIT channels) += dS k.
 template <int SIZE>
-static __device__ __forceinline__ void add_d_q(
-	float (&d_q)[2][UNIT / 8][4], const ds_row *d_s, const head_row<SIZE> *k, int query, bool both, int channel, int keys) {
+static __device__ __forceinline__ void add_d_q(float (&d_q)[2][UNIT / 8][4], const ds_row *d_s, const head_row<SIZE> *k,
+	int query, bool both, int channel, int keys) {
 	const bf16 *a_row = &d_s[threadIdx.x % 32 / 16 * 8 + threadIdx.x % 8].at[query + threadIdx.x % 16 / 8 * 8];
 	const bf16 *b_row = lane_of_a(k) + channel;
 #pragma unroll 2
@@ -289,8 +299,8 @@ static __device__ __forceinline__ void add_d_q(
 	}
 }
 
-// The warps that add up d_q take turns. A multiprocessor has four parts, and warp w is in part w % 4: where one or two parts
-// have a warp more than the others, those others do it. False: this warp is none of them.
+// The warps that add up d_q take turns. A multiprocessor has four parts, and warp w is in part w % 4: where one or two
+// parts have a warp more than the others, those others do it. False: this warp is none of them.
 static __device__ __forceinline__ bool find_helper(const backward_plan &plan, int &helper, int &helpers) {
 	int warp = (int)threadIdx.x / 32, fuller = plan.warps > 4 ? plan.warps % 4 % 3 : 0;
 	helper = warp / 4 * (4 - fuller) + warp % 4 - fuller;
@@ -305,8 +315,8 @@ template <int SIZE> static inline __host__ __device__ int units_of(int queries) 
 
 // d_q of a tile: the round's sum after those of the rounds before. to: of the head.
 template <int SIZE>
-static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZE> &m, const backward_step &step, const backward_plan &plan,
-	bf16 *to, int64_t pitch, int stage, int count, int tile, int round, float factor) {
+static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZE> &m, const backward_step &step,
+	const backward_plan &plan, bf16 *to, int64_t pitch, int stage, int count, int tile, int round, float factor) {
 	constexpr int parts = SIZE / UNIT, words = UNIT / 8;
 	int helper, helpers, units = units_of<SIZE>(count), before = tile * units_of<SIZE>(plan.tile);
 	if (!find_helper(plan, helper, helpers))
@@ -315,7 +325,8 @@ static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZ
 		int query = unit / parts * 32, channel = unit % parts * UNIT;
 		bool both = query + 16 < count;
 		// Where the rounds leave a unit's sums: a float4 a lane for every 8 channels.
-		float4 *partial = (float4 *)plan.d_q + threadIdx.x % 32 +
+		float4 *partial =
+			(float4 *)plan.d_q + threadIdx.x % 32 +
 			((int64_t)blockIdx.x * plan.tiles * units_of<SIZE>(plan.tile) + before + unit) * (2 * words * 32);
 		float d_q[2][words][4] = { { { 0 } } };
 		if (round)
@@ -341,8 +352,8 @@ static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZ
 	}
 }
 
-// The sums of dS and of P * distance of a tile's queries over `warps` and the rounds before, a thread a query. After the last
-// round: their products, which scale_sums takes back.
+// The sums of dS and of P * distance of a tile's queries over `warps` and the rounds before, a thread a query. After
+// the last round: their products, which scale_sums takes back.
 template <int SIZE>
 static __device__ __forceinline__ float add_scale_sums(
 	const backward_memory<SIZE> &m, const backward_plan &plan, int warps, int stage, int count, int tile, int round) {
@@ -381,8 +392,8 @@ template <int SIZE> static __device__ __forceinline__ head_place find_head(const
 	return at;
 }
 
-// Has the head that the multiprocessor will turn to next brought into the cache while it is busy with this one: a block that
-// fills it alone has nobody else to wait with.
+// Has the head that the multiprocessor will turn to next brought into the cache while it is busy with this one: a block
+// that fills it alone has nobody else to wait with.
 template <int SIZE> static __device__ __forceinline__ void announce_head(const d2v_attention &op, int64_t n) {
 	if (n >= op.rows * op.heads)
 		return;
@@ -390,11 +401,12 @@ template <int SIZE> static __device__ __forceinline__ void announce_head(const d
 	for (int i = (int)threadIdx.x; i < 5 * (int)op.tokens; i += (int)blockDim.x) {
 		int64_t token = i / 5, part = i % 5;
 		const bf16 *out = (const bf16 *)op.out + (at.d_out - (const bf16 *)op.d_out);
-		prefetch(part < 3 ? at.qkv + token * at.pitch + part * op.width : (part == 3 ? at.d_out : out) + token * op.width);
+		prefetch(
+			part < 3 ? at.qkv + token * at.pitch + part * op.width : (part == 3 ? at.d_out : out) + token * op.width);
 	}
 }
 
-template <int SIZE, int M, bool BIAS, bool DROP>
+template <int SIZE, int M>
 static __device__ __forceinline__ void start_keys(
 	keys<SIZE, M> &own, const d2v_attention &op, const head_place &at, int64_t first) {
 	own.products = 0;
@@ -413,8 +425,9 @@ static __device__ __forceinline__ void start_keys(
 
 // A round of keys against all queries. next: the head to come. Returns what the thread knows of the scale's gradient.
 template <int SIZE, int M, bool BIAS, bool DROP>
-static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m, const d2v_attention &op, const drop_rule &drop,
-	const backward_plan &plan, backward_step step, const head_place &at, int64_t next, int round, float root) {
+static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m, const d2v_attention &op,
+	const drop_rule &drop, const backward_plan &plan, backward_step step, const head_place &at, int64_t next, int round,
+	float root) {
 	int warp = (int)threadIdx.x / 32, tokens = (int)op.tokens, start = round * plan.keys, first = start + warp * 16 * M;
 	auto count_of = [&](int tile) {
 		int left = tokens - tile * plan.tile;
@@ -422,7 +435,8 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 	};
 	auto fetch_tile = [&](int tile) {
 		if (tile < plan.tiles) {
-			head_row<SIZE> *q = in_stage(m.q, tile % 2, m.stage_bytes), *d_out = in_stage(m.d_out, tile % 2, m.stage_bytes);
+			head_row<SIZE> *q = in_stage(m.q, tile % 2, m.stage_bytes),
+						   *d_out = in_stage(m.d_out, tile % 2, m.stage_bytes);
 			fetch_rows<SIZE>(q, at.qkv, at.pitch, tile * plan.tile, count_of(tile), tokens);
 			fetch_rows<SIZE>(d_out, at.d_out, op.width, tile * plan.tile, count_of(tile), tokens);
 		}
@@ -435,7 +449,7 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 	if (round == 0)
 		fetch_facts<SIZE>(m, op, plan, at.r, at.h, step.kept);
 	keys<SIZE, M> own;
-	start_keys<SIZE, M, BIAS, DROP>(own, op, at, first);
+	start_keys<SIZE, M>(own, op, at, first);
 	step.element += first;
 	int groups = (tokens - first + 15) / 16; // of the warp's keys
 	bool masked = op.key_padding || first + 16 * M > tokens;
@@ -470,7 +484,8 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 		if (groups > k) {
 			float factor = root * step.kept;
 			store_rows<SIZE>(at.d_qkv + op.width, at.pitch, first + k * 16, tokens, own.d_k[k], factor, factor);
-			store_rows<SIZE>(at.d_qkv + 2 * op.width, at.pitch, first + k * 16, tokens, own.d_v[k], step.kept, step.kept);
+			store_rows<SIZE>(
+				at.d_qkv + 2 * op.width, at.pitch, first + k * 16, tokens, own.d_v[k], step.kept, step.kept);
 		}
 	__syncthreads(); // the keys are done with
 	return own.products - correction;
@@ -478,7 +493,8 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 
 // The block's sum into one place, with the warps added in their order.
 template <int SIZE>
-static __device__ __forceinline__ void store_scale(const backward_memory<SIZE> &m, const backward_plan &plan, float *to, float products, float factor) {
+static __device__ __forceinline__ void store_scale(
+	const backward_memory<SIZE> &m, const backward_plan &plan, float *to, float products, float factor) {
 	products = warp_sum(products);
 	if (threadIdx.x % 32 == 0)
 		m.totals[threadIdx.x / 32] = products;
@@ -564,8 +580,8 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 		return;
 	plan.d_q = scratch, plan.sums = scratch + tiles * unit;
 	plan.scales = scales ? plan.sums + tiles * 2 * plan.tile : NULL;
-	D2V_LAUNCH(dev, (go_back<SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op, make_drop_rule(&op->drop),
-		plan);
+	D2V_LAUNCH(dev, (go_back<SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op,
+		make_drop_rule(&op->drop), plan);
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
 }

@@ -1,23 +1,22 @@
-// Attention in bf16 on the tensor cores, forward, without a matrix of scores in memory (T. Dao, "FlashAttention-2", 2023):
-// a running maximum and sum per query while the keys go by.
+// Attention in bf16 on the tensor cores, forward, without a matrix of scores in memory (T. Dao, "FlashAttention-2",
+// 2023): a running maximum and sum per query while the keys go by.
 //
-// A block has up to 224 queries of one head, a warp 32 of them (16 where heads are large), so that what is read of the keys
-// serves two products; the second 16 are skipped where there are none. The keys come by asynchronous copies in tiles of
-// 64, four under way at a time, cut to a multiple of 16: 197 tokens cost 208, and up to 256 nothing is fetched twice. Two
-// such blocks share a multiprocessor, so that one computes while the other fetches; short heads, bound by memory, make
-// small blocks, many at a time.
+// A block has up to 256 queries of one head, a warp 32 of them (16 where heads are large), so that what is read of the
+// keys serves two products; the second 16 are skipped where there are none. The keys come by asynchronous copies in
+// tiles of 64, cut to a multiple of 16: 197 tokens cost 208. Up to 256 all are under way from the start and nothing is
+// fetched twice; beyond, two tiles take turns. Two such blocks or more share a multiprocessor, so that one computes
+// while another fetches; short heads, bound by memory, make small blocks, many at a time.
 //
 // The maximum is a base only, so it need not be the newest: rescaling waits until it has grown by a factor of 2^8.
 #include "kernels/cuda/attention_tiles.cuh"
 
-#define WARPS 7  // of a block, at most
+#define WARPS 8    // of a block, at most
 #define SLACK 8.0f // of a base, in units of log2
 
 // M: groups of 16 queries that a warp may have.
 template <int SIZE> struct forward_shape {
 	static constexpr int M = SIZE <= 64 ? 2 : 1;
 	static constexpr int rows = 16 * M;
-	static constexpr int stages = SIZE <= 64 ? 4 : 2; // tiles under way
 	static constexpr int blocks = SIZE <= 64 ? 2 : 1; // that a multiprocessor is to hold
 };
 
@@ -34,13 +33,17 @@ template <int SIZE> struct forward_memory {
 	float *places;             // of all keys
 };
 
+// Tiles in shared memory at a time, a power of 2: all of up to 256 keys where heads are small.
+template <int SIZE> static inline __host__ __device__ int stages_of(int64_t tokens) {
+	return SIZE <= 64 && tokens <= 4 * TILE ? 4 : 2;
+}
 template <int SIZE> static inline __host__ __device__ int64_t ring_rows(int64_t tokens) {
-	int64_t rows = (tokens + 15) / 16 * 16;
-	int64_t most = forward_shape<SIZE>::stages * TILE;
+	int64_t rows = (tokens + 15) / 16 * 16, most = stages_of<SIZE>(tokens) * TILE;
 	return rows < most ? rows : most;
 }
 
-template <int SIZE> static __device__ __forceinline__ forward_memory<SIZE> lay_out(unsigned char *bytes, int rows, int64_t tokens) {
+template <int SIZE>
+static __device__ __forceinline__ forward_memory<SIZE> lay_out(unsigned char *bytes, int rows, int64_t tokens) {
 	forward_memory<SIZE> m;
 	int64_t ring = ring_rows<SIZE>(tokens);
 	m.q = (head_row<SIZE> *)bytes;
@@ -58,8 +61,7 @@ struct forward_step {
 
 // Scores of M * 16 queries and COLUMNS keys, in units of log2 with BIAS, else of q . k.
 template <int SIZE, int M, int COLUMNS>
-static __device__ __forceinline__ void multiply_keys(
-	float (&s)[M][COLUMNS / 8][4], const bf16 *q, const bf16 *k) {
+static __device__ __forceinline__ void multiply_keys(float (&s)[M][COLUMNS / 8][4], const bf16 *q, const bf16 *k) {
 #pragma unroll
 	for (int m = 0; m < M; m++)
 #pragma unroll
@@ -113,7 +115,8 @@ static __device__ __forceinline__ void raise_tops(queries<SIZE, 2> &own, const f
 	bool grown = false;
 #pragma unroll
 	for (int m = 0; m < M; m++)
-		grown = grown || best[m][0] * unit > own.top[m][0] * unit + SLACK || best[m][1] * unit > own.top[m][1] * unit + SLACK;
+		grown = grown || best[m][0] * unit > own.top[m][0] * unit + SLACK ||
+				best[m][1] * unit > own.top[m][1] * unit + SLACK;
 	if (!__any_sync(0xffffffffu, grown))
 		return;
 #pragma unroll
@@ -132,8 +135,8 @@ static __device__ __forceinline__ void raise_tops(queries<SIZE, 2> &own, const f
 		}
 }
 
-// Which of COLUMNS keys from `element` each of M * 16 queries keeps: bit j of lane i is of query i and key j; for M = 1 the
-// upper 16 lanes have the same as the lower.
+// Which of COLUMNS keys from `element` each of M * 16 queries keeps: bit j of lane i is of query i and key j; for M = 1
+// the upper 16 lanes have the same as the lower.
 template <int M, int COLUMNS>
 static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int64_t element, int64_t tokens) {
 	int lane = threadIdx.x % 32;
@@ -144,10 +147,11 @@ static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int6
 	return bits | __shfl_xor_sync(0xffffffffu, bits, 16);
 }
 
-// COLUMNS keys for M * 16 queries. q, k, v: this lane's addresses (lane_of_a, lane_of_b, lane_of_a); first: the first key.
+// COLUMNS keys for M * 16 queries. q, k, v: this lane's addresses (lane_of_a, lane_of_b, lane_of_a); first: the first
+// key.
 template <int SIZE, int M, int COLUMNS, bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step, const drop_rule &drop, const bf16 *q,
-	const bf16 *k, const bf16 *v, const float *places, int first, bool masked) {
+static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step,
+	const drop_rule &drop, const bf16 *q, const bf16 *k, const bf16 *v, const float *places, int first, bool masked) {
 	uint32_t draws = DROP ? draw_rows<M, COLUMNS>(drop, step.element + first, step.tokens) : 0;
 	float s[M][COLUMNS / 8][4], best[M][2];
 	multiply_keys<SIZE, M, COLUMNS>(s, q, k);
@@ -199,8 +203,9 @@ static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const 
 
 // A tile of keys for M * 16 queries.
 template <int SIZE, int M, bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const forward_step &step, const drop_rule &drop,
-	const bf16 *q, const head_row<SIZE> *k, const head_row<SIZE> *v, const float *places, int first, bool masked) {
+static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const forward_step &step,
+	const drop_rule &drop, const bf16 *q, const head_row<SIZE> *k, const head_row<SIZE> *v, const float *places,
+	int first, bool masked) {
 	int left = (int)step.tokens - first, count = left < TILE ? (left + 15) / 16 * 16 : TILE, at = 0;
 	masked = masked || left < TILE;
 	for (; at + 32 <= count; at += 32)
@@ -233,27 +238,29 @@ static __device__ __forceinline__ void finish_queries(
 }
 
 template <int SIZE, bool BIAS, bool DROP>
-static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks) attend_head(d2v_attention op, drop_rule drop) {
-	constexpr int ROWS = forward_shape<SIZE>::rows, STAGES = forward_shape<SIZE>::stages;
+static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks)
+	attend_head(d2v_attention op, drop_rule drop) {
+	constexpr int ROWS = forward_shape<SIZE>::rows;
 	D2V_SHARED(unsigned char, bytes);
 	int block_rows = (int)blockDim.x / 32 * ROWS, warp = (int)threadIdx.x / 32;
 	unsigned pieces = ((unsigned)op.tokens + (unsigned)block_rows - 1) / (unsigned)block_rows, n = blockIdx.x / pieces;
 	unsigned heads = (unsigned)op.heads;
 	int64_t start = blockIdx.x % pieces * block_rows, h = n % heads, r = n / heads;
 	int64_t pitch = 3 * op.width, first = start + warp * ROWS;
-	int tokens = (int)op.tokens, tiles = (tokens + TILE - 1) / TILE;
+	int tokens = (int)op.tokens, tiles = (tokens + TILE - 1) / TILE, stages = stages_of<SIZE>(tokens);
 	forward_memory<SIZE> memory = lay_out<SIZE>(bytes, block_rows, op.tokens);
 	const bf16 *vectors = (const bf16 *)op.qkv + r * op.tokens * pitch + h * SIZE;
 	auto fetch_tile = [&](int tile) {
 		if (tile < tiles) {
-			int at = tile * TILE, left = tokens - at, count = left < TILE ? (left + 15) / 16 * 16 : TILE;
-			fetch_rows<SIZE>(memory.k + tile % STAGES * TILE, vectors + op.width, pitch, at, count, tokens);
-			fetch_rows<SIZE>(memory.v + tile % STAGES * TILE, vectors + 2 * op.width, pitch, at, count, tokens);
+			int at = tile * TILE, stage = tile & (stages - 1), left = tokens - at,
+				count = left < TILE ? (left + 15) / 16 * 16 : TILE;
+			fetch_rows<SIZE>(memory.k + stage * TILE, vectors + op.width, pitch, at, count, tokens);
+			fetch_rows<SIZE>(memory.v + stage * TILE, vectors + 2 * op.width, pitch, at, count, tokens);
 		}
 		copy_commit();
 	};
 	fetch_rows<SIZE>(memory.q, vectors, pitch, (int)start, block_rows, tokens);
-	for (int tile = 0; tile < STAGES - 1; tile++)
+	for (int tile = 0; tile < stages - 1; tile++)
 		fetch_tile(tile);
 	for (int i = (int)threadIdx.x; i < tiles * TILE; i += (int)blockDim.x)
 		memory.places[i] = key_place(op, r, i);
@@ -276,13 +283,18 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	bool masked = op.key_padding;
 	int left = tokens - (int)first;
 	for (int tile = 0; tile < tiles; tile++) {
-		copy_wait<STAGES - 2>();
+		if (stages == 2)
+			copy_wait<0>();
+		else
+			copy_wait<2>();
 		__syncthreads(); // this tile is there, the last one is done with
-		fetch_tile(tile + STAGES - 1);
-		const head_row<SIZE> *k = memory.k + tile % STAGES * TILE, *v = memory.v + tile % STAGES * TILE;
+		fetch_tile(tile + stages - 1);
+		int stage = (tile & (stages - 1)) * TILE;
+		const head_row<SIZE> *k = memory.k + stage, *v = memory.v + stage;
 		const float *places = memory.places + tile * TILE;
 		if (ROWS > 16 && left > 16)
-			attend_tile<SIZE, forward_shape<SIZE>::M, BIAS, DROP>(own, step, drop, q, k, v, places, tile * TILE, masked);
+			attend_tile<SIZE, forward_shape<SIZE>::M, BIAS, DROP>(
+				own, step, drop, q, k, v, places, tile * TILE, masked);
 		else if (left > 0)
 			attend_tile<SIZE, 1, BIAS, DROP>(own, step, drop, q, k, v, places, tile * TILE, masked);
 	}

@@ -95,8 +95,7 @@ static void test_attention(void **state) {
 		{ 1, 33, 0, 2, 256, .slope = false },
 		{ 2, 40, 1, 2, 64, .slope = false }, // heads that a GPU's tensor cores take: 32, 64, 96, 128
 		{ 3, 70, 1, 2, 128, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f },
-		{ 3, 130, 0, 1, 96, .padding = true },
-		{ 2, 65, 2, 1, 128, .slope = true, .scale = true, .drop = .2f },
+		{ 3, 130, 0, 1, 96, .padding = true }, { 2, 65, 2, 1, 128, .slope = true, .scale = true, .drop = .2f },
 		{ 2, 300, 1, 2, 32, .slope = true, .scale = true, .positions = true,
 			.drop = .1f }, // more than a block of queries
 	};
@@ -108,17 +107,23 @@ static void test_attention(void **state) {
 static void test_lengths(void **state) {
 	(void)state;
 	static const shape shapes[] = {
-		{ 1, 1, 0, 1, 64, .slope = false }, { 2, 7, 0, 1, 64, .padding = true }, { 1, 15, 0, 1, 64, .drop = .1f },
-		{ 1, 16, 0, 2, 128, .slope = false }, { 1, 17, 1, 1, 64, .slope = true, .scale = true, .drop = .3f },
-		{ 1, 48, 0, 1, 128, .drop = .1f }, { 3, 63, 0, 1, 64, .padding = true, .drop = .1f },
-		{ 1, 65, 1, 1, 64, .slope = true, .scale = true, .positions = true }, { 1, 129, 0, 1, 32, .drop = .1f },
+		{ 1, 1, 0, 1, 64, .slope = false },
+		{ 2, 7, 0, 1, 64, .padding = true },
+		{ 1, 15, 0, 1, 64, .drop = .1f },
+		{ 1, 16, 0, 2, 128, .slope = false },
+		{ 1, 17, 1, 1, 64, .slope = true, .scale = true, .drop = .3f },
+		{ 1, 48, 0, 1, 128, .drop = .1f },
+		{ 3, 63, 0, 1, 64, .padding = true, .drop = .1f },
+		{ 1, 65, 1, 1, 64, .slope = true, .scale = true, .positions = true },
+		{ 1, 129, 0, 1, 32, .drop = .1f },
 		{ 1, 129, 2, 1, 64, .slope = true, .positions = true, .drop = .1f },
 		{ 1, 161, 1, 1, 96, .slope = true, .scale = true, .drop = .1f },
 		{ 1, 150, 1, 1, 128, .slope = true, .scale = true, .drop = .1f },
-		{ 3, 255, 0, 1, 64, .slope = true, .scale = true, .padding = true }, { 1, 257, 0, 1, 64, .slope = false },
-		{ 2, 40, 1, 2, 128, .slope = false },                                                           // pictures
-		{ 1, 197, 1, 1, 64, .slope = false },                                                           // their teacher
-		{ 1, 266, 0, 1, 64, .drop = .1f },                                                              // text
+		{ 3, 255, 0, 1, 64, .slope = true, .scale = true, .padding = true },
+		{ 1, 257, 0, 1, 64, .slope = false },
+		{ 2, 40, 1, 2, 128, .slope = false }, // pictures
+		{ 1, 197, 1, 1, 64, .slope = false }, // their teacher
+		{ 1, 266, 0, 1, 64, .drop = .1f },    // text
 		{ 2, 310, 0, 1, 64, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f }, // speech
 		{ 1, 400, 0, 1, 64, .slope = true, .scale = true, .drop = .1f },
 		{ 1, 512, 0, 1, 64, .slope = false, .teacher = true },

@@ -13,7 +13,8 @@
 #define GROUP 4 // rows under way together, backward
 #define PIECES 2048 // at most, backward: enough to fill any card
 
-enum norm_kind { PLAIN, RESIDUAL, GELU, ANY }; // ANY: whatever the operation asks for, dropouts and `add` too
+// DROPPED: a residual and its dropout. ADDED: gelu and `add`, a layer of a decoder. ANY: whatever the operation asks for.
+enum norm_kind { PLAIN, RESIDUAL, DROPPED, GELU, ADDED, ANY };
 
 // The lane's part of a row as it lies in memory: CHUNKS packs of N, `32 * N` apart. Elements past the end are zero.
 template <class T, int N, int CHUNKS> struct row_packs {
@@ -64,11 +65,12 @@ template <class T, int N, int CHUNKS> struct row_part {
 	}
 };
 
-// One row from x (and residual) on.
+// One row from x (and residual) on; added: what ADDED adds.
 template <class T, int N, int CHUNKS, int KIND>
-static __device__ __forceinline__ void norm_row(row_part<T, N, CHUNKS> &x, const d2v_norm &op, const drop_rule &after, int64_t row) {
+static __device__ __forceinline__ void norm_row(row_part<T, N, CHUNKS> &x, const row_part<T, N, CHUNKS> &added, const d2v_norm &op,
+	const drop_rule &after, int64_t row) {
 	typedef row_part<T, N, CHUNKS> part;
-	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU;
+	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU || KIND == ADDED;
 	int64_t channels = op.channels, first = row * channels;
 	float total = 0, square = 0;
 #pragma unroll
@@ -105,7 +107,7 @@ static __device__ __forceinline__ void norm_row(row_part<T, N, CHUNKS> &x, const
 #pragma unroll
 		for (int i = 0; i < N; i++) {
 			float v = (x.at[c][i] - mean) * rstd * gain[i] + bias[i];
-			x.at[c][i] = with_gelu ? gelu(v) : v;
+			x.at[c][i] = (with_gelu ? gelu(v) : v) + (KIND == ADDED ? added.at[c][i] : 0.0f);
 		}
 		if (KIND == ANY) {
 			float add[N] = { 0 };
@@ -122,38 +124,42 @@ static __device__ __forceinline__ void norm_row(row_part<T, N, CHUNKS> &x, const
 
 template <class T, int N, int CHUNKS, int KIND>
 static __global__ void __launch_bounds__(32 * WARPS) norm_forward(d2v_norm op, drop_rule drop, drop_rule after) {
-	const bool with_residual = KIND == ANY ? op.residual != NULL : KIND == RESIDUAL;
+	const bool with_residual = KIND == ANY ? op.residual != NULL : KIND == RESIDUAL || KIND == DROPPED;
+	const T *second = (const T *)(KIND == ADDED ? op.add : with_residual ? op.residual : NULL);
 	int64_t channels = op.channels, row = (int64_t)blockIdx.x * WARPS * ROWS_EACH + threadIdx.y;
 	int64_t end = ((int64_t)blockIdx.x + 1) * WARPS * ROWS_EACH;
 	end = end < op.rows ? end : op.rows;
-	row_packs<T, N, CHUNKS> next = {}, next_residual = {};
+	row_packs<T, N, CHUNKS> next = {}, next_second = {};
 	if (row < end) {
 		next.load((const T *)op.x + row * channels, channels);
-		if (with_residual)
-			next_residual.load((const T *)op.residual + row * channels, channels);
+		if (KIND == ADDED || with_residual)
+			next_second.load(second + row * channels, channels);
 	}
 	for (; row < end; row += WARPS) {
 		int64_t first = row * channels, ahead = first + WARPS * channels;
-		row_part<T, N, CHUNKS> x, residual;
+		row_part<T, N, CHUNKS> x, other;
 		x.take(next);
-		if (with_residual)
-			residual.take(next_residual);
+		other.take(next_second);
 		if (row + WARPS < end) {
 			next.load((const T *)op.x + ahead, channels);
-			if (with_residual)
-				next_residual.load((const T *)op.residual + ahead, channels);
+			if (KIND == ADDED || with_residual)
+				next_second.load(second + ahead, channels);
 		}
 		if (with_residual) {
-			if (KIND == ANY)
-				residual.drop(drop, first, channels);
+			if (KIND == DROPPED || KIND == ANY)
+				other.drop(drop, first, channels);
 #pragma unroll
-			for (int c = 0; c < CHUNKS; c++)
+			for (int c = 0; c < CHUNKS; c++) {
 #pragma unroll
-				for (int i = 0; i < N; i++) // as the backward pass will read it
-					x.at[c][i] = to_float(from_float<T>(x.at[c][i] + residual.at[c][i]));
-			x.store((T *)op.sum + first, channels);
+				for (int i = 0; i < N; i++)
+					x.at[c][i] += other.at[c][i];
+				d2v_pack<T, N> sum = make_pack<T, N>(x.at[c]);
+				unpack(x.at[c], sum); // as the backward pass will read it
+				if (x.column(c) < channels)
+					write_pack((T *)op.sum + first + x.column(c), sum);
+			}
 		}
-		norm_row<T, N, CHUNKS, KIND>(x, op, after, row);
+		norm_row<T, N, CHUNKS, KIND>(x, other, op, after, row);
 	}
 }
 
@@ -199,17 +205,18 @@ template <int N> struct block_limit {
 	static constexpr int threads = N == 1 ? 1024 : 1280 / N;
 };
 template <int N, int KIND, bool ACCUMULATE> struct resident_blocks {
-	static constexpr int count = N == 1 ? 1 : N < 8 ? 2 - ACCUMULATE : KIND == ANY ? 2 : KIND == GELU || ACCUMULATE ? 3 : 4;
+	static constexpr int count = N == 1 ? 1 : N < 8 ? 2 - ACCUMULATE : KIND == ANY ? 2 : KIND == GELU || KIND == DROPPED || ACCUMULATE ? 3 : 4;
 };
 
 template <class T, int N, int KIND, bool ACCUMULATE>
 static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_blocks<N, KIND, ACCUMULATE>::count))
 	norm_backward(d2v_norm op, drop_rule drop, drop_rule after, float *partial, int64_t piece) {
 	alignas(16) __shared__ float warps[2 * block_limit<N>::threads / 32 * 2 * GROUP];
+	constexpr bool light = KIND == PLAIN || KIND == DROPPED; // to compute again, rather than to keep
 	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU, accumulate = KIND == ANY ? op.accumulate_d_sum : ACCUMULATE;
 	int64_t channels = op.channels, column = (int64_t)threadIdx.x * N, end = ((int64_t)blockIdx.x + 1) * piece;
 	bool mine = column < channels;
-	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 };
+	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 }, share = 1.0f / (float)channels;
 #pragma unroll
 	for (int i = 0; i < N; i++)
 		gain[i] = 1;
@@ -269,9 +276,9 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 		for (int r = 0; r < GROUP; r++) {
 			if (!mine || row + r >= end)
 				continue;
-			float n[N], out[N], total = rstd[r] * sums[r] / (float)channels, product = rstd[r] * sums[GROUP + r] / (float)channels;
+			float n[N], out[N], total = sums[r] * share, product = sums[GROUP + r] * share;
 			unpack(n, x[r]);
-			if (KIND == PLAIN) { // the others keep what took them long
+			if (light) {
 				unpack(d[r], d_y[r]);
 #pragma unroll
 				for (int i = 0; i < N; i++)
@@ -280,13 +287,13 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 			unpack(out, before[r]);
 #pragma unroll
 			for (int i = 0; i < N; i++) {
-				d[r][i] = rstd[r] * d[r][i] - total - (n[i] - mean[r]) * rstd[r] * product;
+				d[r][i] = rstd[r] * (d[r][i] - total - (n[i] - mean[r]) * rstd[r] * product); // zero when all are the same
 				out[i] += d[r][i];
 			}
 			store_pack(d_sum + r * channels, out);
 			if (!op.d_residual)
 				continue;
-			if (KIND == ANY)
+			if (KIND == DROPPED || KIND == ANY)
 				drop_pack(d[r], drop, at + r * channels);
 			store_pack((T *)op.d_residual + at + r * channels, d[r]);
 		}
@@ -302,10 +309,20 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 
 // ---- launching
 
-static norm_kind kind_of(const d2v_norm *op) {
-	if (op->drop.p > 0 || op->after_drop.p > 0 || op->add || (op->residual && op->gelu))
+static norm_kind forward_kind(const d2v_norm *op) {
+	if (op->after_drop.p > 0 || (op->residual && (op->gelu || op->add)) || (op->add && !op->gelu))
 		return ANY;
-	return op->gelu ? GELU : op->residual ? RESIDUAL : PLAIN;
+	if (op->residual)
+		return op->drop.p > 0 ? DROPPED : RESIDUAL;
+	return op->add ? ADDED : op->gelu ? GELU : PLAIN;
+}
+
+// A residual costs the backward pass nothing, `add` is not its affair.
+static norm_kind backward_kind(const d2v_norm *op) {
+	bool dropped = op->drop.p > 0 && op->d_residual;
+	if (op->after_drop.p > 0 || (op->gelu && (dropped || op->accumulate_d_sum)))
+		return ANY;
+	return op->gelu ? GELU : dropped ? DROPPED : PLAIN;
 }
 
 static bool fits_wide(const d2v_norm *op, int64_t wide) {
@@ -349,15 +366,14 @@ template <class T> struct forward_launch {
 			make_drop_rule(&op->drop), make_drop_rule(&op->after_drop));
 	}
 	template <int N, int CHUNKS> void run() const {
-		norm_kind kind = N == 1 ? ANY : kind_of(op);
-		if (kind == PLAIN)
-			start<N, CHUNKS, N == 1 ? ANY : PLAIN>();
-		else if (kind == RESIDUAL)
-			start<N, CHUNKS, N == 1 ? ANY : RESIDUAL>();
-		else if (kind == GELU)
-			start<N, CHUNKS, N == 1 ? ANY : GELU>();
-		else
-			start<N, CHUNKS, ANY>();
+		switch (N == 1 ? ANY : forward_kind(op)) {
+		case PLAIN: return start<N, CHUNKS, N == 1 ? ANY : PLAIN>();
+		case RESIDUAL: return start<N, CHUNKS, N == 1 ? ANY : RESIDUAL>();
+		case DROPPED: return start<N, CHUNKS, N == 1 ? ANY : DROPPED>();
+		case GELU: return start<N, CHUNKS, N == 1 ? ANY : GELU>();
+		case ADDED: return start<N, CHUNKS, N == 1 ? ANY : ADDED>();
+		case ANY: return start<N, CHUNKS, ANY>();
+		}
 	}
 };
 
@@ -381,17 +397,22 @@ static void start_backward(d2v_device *dev, const d2v_norm *op, float *partial, 
 
 template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op, float *partial, int64_t piece) {
 	constexpr int wide = 16 / sizeof(T);
-	norm_kind kind = kind_of(op);
+	norm_kind kind = backward_kind(op);
+	bool accumulate = op->accumulate_d_sum;
 	if (!fits_wide(op, wide))
-		start_backward<T, 1, ANY, false>(dev, op, partial, piece);
-	else if (kind == ANY || (kind == GELU && op->accumulate_d_sum))
+		start_backward<T, 1, ANY, false>(dev, op, partial, piece); // ANY looks for itself whether to accumulate
+	else if (kind == ANY)
 		start_backward<T, wide, ANY, false>(dev, op, partial, piece);
 	else if (kind == GELU)
 		start_backward<T, wide, GELU, false>(dev, op, partial, piece);
-	else if (op->accumulate_d_sum)
+	else if (kind == DROPPED && accumulate)
+		start_backward<T, wide, DROPPED, true>(dev, op, partial, piece);
+	else if (kind == DROPPED)
+		start_backward<T, wide, DROPPED, false>(dev, op, partial, piece);
+	else if (accumulate)
 		start_backward<T, wide, PLAIN, true>(dev, op, partial, piece);
 	else
-		start_backward<T, wide, PLAIN, false>(dev, op, partial, piece); // a residual costs it nothing
+		start_backward<T, wide, PLAIN, false>(dev, op, partial, piece);
 }
 
 void d2v_cuda_norm_backward(d2v_device *dev, const d2v_norm *op) {

@@ -120,14 +120,36 @@ template <class T, int N> __device__ __forceinline__ void unpack(float (&out)[N]
 template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)[N], const T *from) {
 	unpack(out, read_pack<T, N>(from));
 }
-template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
+template <class T, int N> __device__ __forceinline__ d2v_pack<T, N> make_pack(const float (&values)[N]) {
 	d2v_pack<T, N> pack;
+#ifdef D2V_EMULATION
+	constexpr bool in_pairs = false;
+#define D2V_ROUND_PAIR(word, low, high)
+#else
+	constexpr bool in_pairs = sizeof(T) == 2 && N % 2 == 0; // alone each would go through the special function units
+#define D2V_ROUND_PAIR(word, low, high) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low))
+#endif
+	if constexpr (in_pairs) {
+		uint32_t words[N / 2];
 #pragma unroll
-	for (int i = 0; i < N; i++)
-		pack.at[i] = from_float<T>(values[i]);
+		for (int i = 0; i < N / 2; i++)
+			D2V_ROUND_PAIR(words[i], values[2 * i], values[2 * i + 1]);
+		memcpy(&pack, words, sizeof pack);
+	} else {
+#pragma unroll
+		for (int i = 0; i < N; i++)
+			pack.at[i] = from_float<T>(values[i]);
+	}
+	return pack;
+#undef D2V_ROUND_PAIR
+}
+template <class T, int N> __device__ __forceinline__ void write_pack(T *to, const d2v_pack<T, N> &pack) {
 	typename d2v_words<sizeof pack>::type words;
 	memcpy(&words, &pack, sizeof words);
 	*(typename d2v_words<sizeof pack>::type *)to = words;
+}
+template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
+	write_pack(to, make_pack<T, N>(values));
 }
 
 // The same result in every lane, added in the same order on every run.

@@ -108,7 +108,7 @@ static void test_gelu_everywhere(void **state) {
 	}
 	d2v_linear_forward(h.device, &op);
 	d2v_linear_backward(h.device, &op);
-	double step = d2v_device_real_size(h.device) == 2 ? 0x1p-9 : FLT_EPSILON / 2; // half of the distance of 1 to the next
+	double step = d2v_device_real_size(h.device) == 2 ? 0x1p-8 : (double)FLT_EPSILON / 2; // half of the distance of 1 to the next
 	for (int i = 0; i < COUNT; i++) {
 		double x = harness_get(&h, MANY_THREADS, "x", i), y = harness_get(&h, MANY_THREADS, "y", i);
 		double d = harness_get(&h, MANY_THREADS, "d_y", i), part = erfc(-x * sqrt(0.5)) / 2;

@@ -86,6 +86,12 @@ static void test_norm(void **state) {
 		{ 9, 31, .affine = true, .residual = true, .drop = .2f, .accumulate = true },
 		{ 8, 30, .affine = true, .residual = true, .drop = .5f, .span = 60 }, // DropPath: two rows at a time
 		{ 11, 384, .affine = true, .after = .1f },
+		{ 37, 384, .affine = true, .residual = true, .accumulate = true },
+		{ 21, 384, .affine = true, .residual = true, .drop = .1f },
+		{ 22, 256, .affine = true, .residual = true, .drop = .1f, .accumulate = true },
+		{ 23, 384, .affine = true, .gelu = true, .add = true },
+		{ 13, 256, .gelu = true, .accumulate = true },
+		{ 9, 1280, .affine = true },
 		{ 5, 768, .affine = true, .residual = true, .drop = .1f, .after = .1f, .gelu = true, .add = true },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)

@@ -26,20 +26,20 @@ say() { echo "results: $*" >&2; }
 
 # What is changed of a recipe, and how often to look. In these minutes many small updates teach more than few large ones, so both
 # work at half the width and at a multiple of the learning rate, with a schedule that ends in time. Digits further have three
-# blocks, an extractor of four layers, which is a third of the recipe's work, a teacher with an extractor of its own that
-# follows fast enough to learn something itself, no dropout, and a decoder that sees four frames around it: what lies
-# farther away has to come from the encoder.
+# blocks, an extractor of four layers, a thirteenth of the recipe's in work, no dropout, a teacher with an extractor of its own
+# (so that the student cannot make its targets easy), and a decoder that sees four frames around it: what lies farther away has
+# to come from the encoder.
 image_settings=(task.data="$dir/cifar10" d2v.probe_interval=100 d2v.probe_samples=1000 model.embed_dim=96 model.modalities.image.embed_dim=96
 	model.modalities.image.decoder.decoder_dim=48 optimization.max_update=300 'optimization.lr=[0.002]'
 	lr_scheduler.warmup_updates=40 model.ema_anneal_end_step=300 ${IMAGE_EXTRA:-})
 audio=model.modalities.audio
-audio_settings=(task.data="$dir/digits" task.min_sample_size=3000 dataset.max_tokens=160000 d2v.probe_interval=200
+audio_settings=(task.data="$dir/digits" task.min_sample_size=3000 dataset.max_tokens=160000 d2v.probe_interval=150
 	d2v.probe_samples=1000 model.embed_dim=96 model.depth=3 model.average_top_k_layers=3 model.encoder_dropout=0 model.post_mlp_drop=0
-	model.attention_dropout=0 model.ema_end_decay=0.999 model.ema_anneal_end_step=1000 $audio.ema_local_encoder=true
+	model.attention_dropout=0 model.ema_end_decay=0.999 model.ema_anneal_end_step=800 $audio.ema_local_encoder=true
 	"$audio.feature_encoder_spec=[(32, 16, 8), (64, 7, 5), (96, 6, 4), (96, 3, 2)]" $audio.conv_pos_width=9
 	$audio.conv_pos_depth=1 $audio.conv_pos_groups=2 $audio.prenet_dropout=0 $audio.decoder.decoder_dim=64
 	$audio.decoder.decoder_layers=2 $audio.decoder.decoder_kernel=5 $audio.decoder.decoder_groups=1
-	$audio.decoder.input_dropout=0 optimization.max_update=1000 'optimization.lr=[0.003]' lr_scheduler.warmup_updates=40
+	$audio.decoder.input_dropout=0 optimization.max_update=600 'optimization.lr=[0.003]' lr_scheduler.warmup_updates=40
 	${AUDIO_EXTRA:-})
 layer=${LAYER:-last}
 

@@ -258,15 +258,16 @@ RUN_TESTS = BIN=$(abspath $(BIN)) OBJ=$(abspath $(O)) D2V_SHARED=$(D2V_SHARED) C
 # ThreadSanitizer does not know libgomp, so it sees the parts whose threads are ours.
 TSAN_TESTS = $(filter $(foreach part,base shards ingest loaders,$(O)/tests/$(part)/%),$(TESTS))
 
+# The scripts take longest: they begin, so that none of them is alone in the end.
 check: | $(BUILD)/have-CHECK ## build with warnings as errors and run all tests; ONLY=word runs those whose name has it
 	@$(MAKE) --no-print-directory WERROR=1 build-tests
-	@$(RUN_TESTS) --only='$(ONLY)' $(TESTS) $(FUZZERS) $(SHELL_TESTS)
+	@$(RUN_TESTS) --only='$(ONLY)' $(SHELL_TESTS) $(TESTS) $(FUZZERS)
 
 asan: | $(BUILD)/have-CHECK ## all tests under AddressSanitizer and UndefinedBehaviorSanitizer
 	@$(MAKE) --no-print-directory VARIANT=asan run-asan
 run-asan: build-tests
 	@UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_stack_use_after_return=1 \
-	  $(RUN_TESTS) --only='$(ONLY)' $(TESTS) $(FUZZERS) $(SHELL_TESTS)
+	  $(RUN_TESTS) --only='$(ONLY)' $(SHELL_TESTS) $(TESTS) $(FUZZERS)
 
 tsan: | $(BUILD)/have-CHECK ## the tests of our own threads under ThreadSanitizer
 	@$(MAKE) --no-print-directory VARIANT=tsan run-tsan

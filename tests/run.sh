@@ -1,32 +1,31 @@
 #!/usr/bin/env bash
-# Runs tests one after another, each with a timeout and an empty folder, and ends with 'N passed, N failed'.
+# Runs tests, as many at a time as there are processors (up to four), each with a timeout and an empty folder, and ends with
+# 'N passed, N failed, N skipped'.
 #     tests/run.sh [--only=WORD] PROGRAM|SCRIPT...
 # A program speaks TAP (cmocka does, when asked): each of its cases counts. A fuzz_* program replays its corpus and counts once, as a
-# script does. Exit status 77 means skipped. Output is shown only for what failed; D2V_TEST_VERBOSE=1 shows all.
+# script does. Exit status 77 means skipped. Output is shown only for what failed; D2V_TEST_VERBOSE=1 shows all. D2V_TEST_JOBS=1 runs one
+# after another.
 set -u
 only=
-passed=0 failed=0 skipped=0
 timeout_s=${D2V_TEST_TIMEOUT:-600}
+processors=$(nproc)
+jobs=${D2V_TEST_JOBS:-$((processors < 4 ? processors : 4))} # tests bring threads of their own
 root=$(pwd)
 scratch=$(mktemp -d "${TMPDIR:-/tmp}/d2v-tests.XXXXXX")
 trap 'rm -rf "$scratch"' EXIT
 export CMOCKA_MESSAGE_OUTPUT=TAP
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} # threads that wait leave the processors to the other tests
 
 count() { # FILE REGEX
 	grep -cE "$2" "$1" || true
 }
 
-for test in "$@"; do
-	case $test in --only=*) only=${test#--only=}; continue ;; esac
-	name=${test##*/}
-	case $test in *"$only"*) ;; *) continue ;; esac
-	mkdir -p "$scratch/tmp"
-	log=$scratch/log
-	arguments=()
+run_test() { # TEST FOLDER: leaves "PASSED FAILED SKIPPED" in FOLDER.verdict
+	local test=$1 folder=$2 log=$2.log name=${1##*/} program=$root/$1 arguments=() started=$SECONDS status ok bad skip
+	mkdir -p "$folder"
 	case $name in fuzz_*) arguments=("$root/tests/fuzz/corpus/${name#fuzz_}") ;; esac
-	case $test in /*) program=$test ;; *) program=$root/$test ;; esac
-	started=$SECONDS
-	TMPDIR=$scratch/tmp timeout --kill-after=10 "$timeout_s" "$program" ${arguments[@]+"${arguments[@]}"} >"$log" 2>&1 </dev/null
+	case $test in /*) program=$test ;; esac
+	TMPDIR=$folder timeout --kill-after=10 "$timeout_s" "$program" ${arguments[@]+"${arguments[@]}"} >"$log" 2>&1 </dev/null
 	status=$?
 	case $name in
 	test_*.sh | fuzz_*)
@@ -38,12 +37,33 @@ for test in "$@"; do
 		if [ $status -ne 0 ] && [ "$bad" -eq 0 ]; then bad=1; fi
 		if [ $status -eq 0 ] && [ $((ok + bad + skip)) -eq 0 ]; then bad=1; echo "no case was run" >>"$log"; fi ;;
 	esac
-	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 	[ $status -eq 124 ] && echo "timed out after $timeout_s s" >>"$log"
-	printf '%-44s %4d passed %3d failed %3d skipped  %3d s\n' "$name" "$ok" "$bad" "$skip" $((SECONDS - started))
-	[ "$skip" -gt 0 ] && [ $status -eq 77 ] && sed -n 's/^skip: /    skipped: /p' "$log"
-	if [ "$bad" -gt 0 ] || [ -n "${D2V_TEST_VERBOSE:-}" ]; then sed 's/^/    | /' "$log" | tail -n 80; fi
-	rm -rf "$scratch/tmp"
+	echo "$ok $bad $skip" >"$folder.verdict"
+	(
+		flock 9
+		printf '%-44s %4d passed %3d failed %3d skipped  %3d s\n' "$name" "$ok" "$bad" "$skip" $((SECONDS - started))
+		[ "$skip" -gt 0 ] && [ $status -eq 77 ] && sed -n 's/^skip: /    skipped: /p' "$log"
+		if [ "$bad" -gt 0 ] || [ -n "${D2V_TEST_VERBOSE:-}" ]; then sed 's/^/    | /' "$log" | tail -n 80; fi
+	) 9>"$scratch/lock"
+	rm -rf "$folder" "$log"
+}
+
+tests=()
+for test in "$@"; do
+	case $test in --only=*) only=${test#--only=}; continue ;; esac
+	case $test in *"$only"*) tests+=("$test") ;; esac
+done
+for i in "${!tests[@]}"; do
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+	run_test "${tests[$i]}" "$scratch/$i" &
+done
+wait
+
+passed=0 failed=0 skipped=0
+for i in "${!tests[@]}"; do
+	# No verdict: not even the test's own shell came to its end.
+	read -r ok bad skip <"$scratch/$i.verdict" || { ok=0 bad=1 skip=0; echo "${tests[$i]##*/}: came to no end"; }
+	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
 done
 [ $((passed + failed)) -gt 0 ] || { echo "no test was run"; failed=1; }
 echo "$passed passed, $failed failed, $skipped skipped"

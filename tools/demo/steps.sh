@@ -55,6 +55,7 @@ learnt() { # RUN
 	first=$(head -n 1 "$1/metrics.jsonl") last=$(tail -n 1 "$1/metrics.jsonl")
 	there_is loss "$(number "$first" loss) at update $(field "$first" update), $(number "$last" loss) at update $(field "$last" update)"
 	there_is "spread of predictions" "$(number "$first" pred_var) before, $(number "$last" pred_var) after (0 would be a collapse)"
+	there_is "spread of targets" "$(number "$first" target_var) before, $(number "$last" target_var) after (the loss goes with its square)"
 }
 field() { sed -n "s/.*\"$2\": *\([-0-9.e+]*\).*/\1/p" <<<"$1"; } # LINE KEY
 number() { LC_ALL=C printf "%.2f" "$(field "$1" "$2")"; }

@@ -25,9 +25,9 @@
 #include <sys/resource.h>
 
 #define RATE 16000
-#define COPIES 4
+#define COPIES 8
 #define CHAPTER_FILES 16 // with their transcripts behind them, as in LibriSpeech
-#define ROUNDS 8
+#define ROUNDS 6
 #define FILES_MAX 4096
 #define TARGET_CORE 0.8
 #define TARGET_TWO 1.8

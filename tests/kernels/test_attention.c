@@ -53,8 +53,9 @@ static d2v_attention make(harness *h, const shape *s, const tables *t) {
 	op.lse = harness_float(h, "lse", OUT, s->rows * s->heads * s->tokens);
 	h->reduction = s->tokens + s->width;
 	op.d_qkv = harness_real(h, "d_qkv", OUT, 3 * all);
-	// Terms of either sign, each as large as the largest distance allows: the sum is small beside them.
-	h->reduction = s->tokens * s->tokens * s->rows * 16;
+	// Terms of either sign, the sum of which is small beside them: what d_out . out of a query is off by, as a sum of
+	// `width` products, comes into it times the mean distance, a third of the tokens.
+	h->reduction = s->rows * s->tokens * s->width * (16 + s->tokens * s->tokens / 9);
 	op.d_scale = s->slope ? harness_float(h, "d_scale", SUM, s->heads) : NULL;
 	return op;
 }

@@ -11,8 +11,10 @@
 
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/mma.cuh"
+#include <stdlib.h>
 
-#define MAX_WARPS 16
+#define LARGE_TILE 512        // results
+#define SMALL_TILE 256        // leaves room for two blocks a processor, if the weights do
 #define MAX_TAPS 10          // of a block in the weights' gradient: one a warp
 #define MAX_CHANNELS 64      // of a group's results
 #define SHARED_MOST ((size_t)226 << 10)
@@ -121,16 +123,16 @@ static __device__ __forceinline__ void store_results(bf16 *to, const float (&val
 	}
 }
 
-// Block (number, group): tiles number, number + gridDim.x, ... A warp has 32 results of a tile, for all channels of the
-// group, BLOCKS times 8.
-template <int BLOCKS>
-static __global__ void __launch_bounds__(32 * MAX_WARPS)
+// Block (number, group): tiles number, number + gridDim.x, ... A warp has 16 ROWS results of a tile, for all channels of
+// the group, BLOCKS times 8. More rows fetch the weights less often, fewer divide small tiles more evenly.
+template <int ROWS, int BLOCKS>
+static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * ROWS) * 32)
 	convolve_planes(plane_pass s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool accumulate) {
 	D2V_SHARED(bf16, weights);
 	bf16 *planes = weights + (8 * BLOCKS + 8) * s.weight_pitch;
 	int plane_size = s.places * s.in_pitch;
 	int *offsets = (int *)(planes + 2 * plane_size), *table = offsets + 2 * s.steps;
-	int lane = threadIdx.x % 32, t = lane % 4, first = threadIdx.x / 32 * 32;
+	int lane = threadIdx.x % 32, t = lane % 4, first = threadIdx.x / 32 * 16 * ROWS;
 	int64_t group = blockIdx.y;
 	plane_source source = input_of(s, x + group * s.in_group);
 	number_places(table, s);
@@ -156,30 +158,30 @@ static __global__ void __launch_bounds__(32 * MAX_WARPS)
 		fetch(number + gridDim.x, half ^ 1);
 		copy_wait<1>();
 		__syncthreads();
-		float sums[2][BLOCKS][4] = {};
+		float sums[ROWS][BLOCKS][4] = {};
 		const bf16 *a_row = planes + half * plane_size + (first + lane % 16) * s.in_pitch;
-		bool both = first + 16 < s.results;
 		for (int step = 0; step < s.steps && first < s.results; step++) {
 			const bf16 *at = a_row + offsets[2 * step + lane / 16];
-			uint32_t a[2][4];
-			load_matrices(a[0], at);
-			load_matrices(a[1], both ? at + 16 * s.in_pitch : at);
+			uint32_t a[ROWS][4];
+#pragma unroll
+			for (int m = 0; m < ROWS; m++) // past the last result the first is fetched again
+				load_matrices(a[m], first + 16 * m < s.results ? at + 16 * m * s.in_pitch : at);
 #pragma unroll
 			for (int j = 0; j < BLOCKS; j += 2) {
 				uint32_t b[4];
 				load_matrices(b, b_row + j * 8 * s.weight_pitch + step * 16);
 				uint32_t left[2] = { b[0], b[1] }, right[2] = { b[2], b[3] };
-				mma_16816(sums[0][j], a[0], left);
-				mma_16816(sums[1][j], a[1], left);
-				if (j + 1 < BLOCKS) {
-					mma_16816(sums[0][j + 1 < BLOCKS ? j + 1 : 0], a[0], right);
-					mma_16816(sums[1][j + 1 < BLOCKS ? j + 1 : 0], a[1], right);
+#pragma unroll
+				for (int m = 0; m < ROWS; m++) {
+					mma_16816(sums[m][j], a[m], left);
+					if (j + 1 < BLOCKS)
+						mma_16816(sums[m][j + 1 < BLOCKS ? j + 1 : 0], a[m], right);
 				}
 			}
 		}
 		tile_place at = find_tile(s, number);
 #pragma unroll
-		for (int i = 0; i < 4; i++) { // the four places of the lane
+		for (int i = 0; i < 2 * ROWS; i++) { // the lane's places
 			int p = first + i * 8 + lane / 4, dx = p % s.row_width, dy = p / s.row_width;
 			if (p >= s.results || dx >= s.tile_w || dy >= s.tile_h || at.x + dx >= s.out_w || at.y + dy >= s.out_h)
 				continue;
@@ -336,8 +338,6 @@ static size_t weights_shared(const plane_pass &s) {
 		(size_t)s.places * sizeof(int);
 }
 
-#define LARGE_TILE 512
-#define SMALL_TILE 256 // two blocks a processor, if shared memory allows
 
 // The larger tile when only one block fits a processor anyway.
 static plane_pass choose_tile(const conv_shape &c, plane_pass (*make)(const conv_shape &, int)) {
@@ -357,7 +357,7 @@ bool d2v_cuda_conv_is_grouped(d2v_device *dev, const conv_shape &c) {
 		!group_fits(c.out / c.groups) || c.kernel_h * c.kernel_w > 64)
 		return false;
 	plane_pass forward = choose_tile(c, forward_pass), backward = choose_tile(c, backward_pass);
-	return forward.results <= 32 * MAX_WARPS && backward.results <= 32 * MAX_WARPS && convolve_shared(forward) <= SHARED_MOST &&
+	return forward.results <= LARGE_TILE && backward.results <= LARGE_TILE && convolve_shared(forward) <= SHARED_MOST &&
 		convolve_shared(backward) <= SHARED_MOST && weights_shared(forward_pass(c, SMALL_TILE)) <= SHARED_MOST;
 }
 
@@ -386,8 +386,16 @@ static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2
 	int64_t at_once = PROCESSORS * (int64_t)(SHARED_MOST / (shared + 1024) < 1 ? 1 : SHARED_MOST / (shared + 1024));
 	int64_t blocks = at_once / s.groups < 1 ? 1 : at_once / s.groups;
 	dim3 grid((unsigned)(blocks < s.tiles ? blocks : s.tiles), (unsigned)s.groups);
-	unsigned threads = (unsigned)round_up(s.results, 32);
-	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
+	static const int rows = getenv("ROWS") ? atoi(getenv("ROWS")) : 4;
+	unsigned threads = (unsigned)round_up(s.results, 16 * rows) / rows * 2;
+	if (rows == 2)
+	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<2, BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
+		(const bf16 *)turned, (const bf16 *)bias, accumulate));
+	else if (rows == 3)
+	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<3, BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
+		(const bf16 *)turned, (const bf16 *)bias, accumulate));
+	else
+	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<4, BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
 		(const bf16 *)turned, (const bf16 *)bias, accumulate));
 }
 

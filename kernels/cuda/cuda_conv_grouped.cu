@@ -68,11 +68,12 @@ static __device__ __forceinline__ void fetch_plane(
 	if (pack >= source.packs)
 		return;
 	const bf16 *image = source.from + row * source.height * source.width * source.channels + pack * 8;
+	int channels = (int)source.channels;
+#pragma unroll 4
 	for (int i = threadIdx.x / 8; i < count; i += blockDim.x / 8) {
 		int dx = table[i] & 0xffff, y = y0 + (table[i] >> 16), x = x0 + dx;
 		bool inside = y >= 0 && y < source.y_end && x >= 0 && x < source.x_end && dx < source.across;
-		const bf16 *at = inside ? image + ((int64_t)y * source.width + x) * source.channels : source.from;
-		copy_async(plane + i * pitch + pack * 8, at, inside);
+		copy_async(plane + i * pitch + pack * 8, inside ? image + (y * source.width + x) * channels : source.from, inside);
 	}
 }
 
@@ -123,6 +124,19 @@ static __device__ __forceinline__ void store_results(bf16 *to, const float (&val
 	}
 }
 
+// sums (ROWS times 16, BLOCKS times 8) += a b of one step of k.
+template <int ROWS, int BLOCKS>
+static __device__ __forceinline__ void multiply_step(
+	float (&sums)[ROWS][BLOCKS][4], const uint32_t (&a)[ROWS][4], const uint32_t (&b)[(BLOCKS + 1) / 2][4]) {
+#pragma unroll
+	for (int j = 0; j < BLOCKS; j++) {
+		uint32_t right[2] = { b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1] };
+#pragma unroll
+		for (int m = 0; m < ROWS; m++)
+			mma_16816(sums[m][j], a[m], right);
+	}
+}
+
 // Block (number, group): tiles number, number + gridDim.x, ... A warp has 16 ROWS results of a tile, for all channels of
 // the group, BLOCKS times 8. More rows fetch the weights less often, fewer divide small tiles more evenly.
 template <int ROWS, int BLOCKS>
@@ -158,32 +172,36 @@ static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * RO
 		fetch(number + gridDim.x, half ^ 1);
 		copy_wait<1>();
 		__syncthreads();
+		// A step's fragments are on their way while those of the step before are multiplied.
 		float sums[ROWS][BLOCKS][4] = {};
+		uint32_t a[2][ROWS][4], b[2][(BLOCKS + 1) / 2][4];
 		const bf16 *a_row = planes + half * plane_size + (first + lane % 16) * s.in_pitch;
-		for (int step = 0; step < s.steps && first < s.results; step++) {
+		auto load = [&](int step, uint32_t(&left)[ROWS][4], uint32_t(&right)[(BLOCKS + 1) / 2][4]) {
 			const bf16 *at = a_row + offsets[2 * step + lane / 16];
-			uint32_t a[ROWS][4];
 #pragma unroll
 			for (int m = 0; m < ROWS; m++) // past the last result the first is fetched again
-				load_matrices(a[m], first + 16 * m < s.results ? at + 16 * m * s.in_pitch : at);
+				load_matrices(left[m], first + 16 * m < s.results ? at + 16 * m * s.in_pitch : at);
 #pragma unroll
-			for (int j = 0; j < BLOCKS; j += 2) {
-				uint32_t b[4];
-				load_matrices(b, b_row + j * 8 * s.weight_pitch + step * 16);
-				uint32_t left[2] = { b[0], b[1] }, right[2] = { b[2], b[3] };
-#pragma unroll
-				for (int m = 0; m < ROWS; m++) {
-					mma_16816(sums[m][j], a[m], left);
-					if (j + 1 < BLOCKS)
-						mma_16816(sums[m][j + 1 < BLOCKS ? j + 1 : 0], a[m], right);
-				}
+			for (int j = 0; j < BLOCKS; j += 2)
+				load_matrices(right[j / 2], b_row + j * 8 * s.weight_pitch + step * 16);
+		};
+		if (first < s.results) {
+			load(0, a[0], b[0]);
+			for (int step = 0; step + 1 < s.steps; step += 2) {
+				load(step + 1, a[1], b[1]);
+				multiply_step(sums, a[0], b[0]);
+				load(min(step + 2, s.steps - 1), a[0], b[0]);
+				multiply_step(sums, a[1], b[1]);
 			}
+			if (s.steps % 2)
+				multiply_step(sums, a[0], b[0]);
 		}
 		tile_place at = find_tile(s, number);
+		bf16 *to = y + ((at.row * s.out_h + at.y) * s.out_w + at.x) * s.out + group * s.out_group + 2 * BLOCKS * t;
 #pragma unroll
 		for (int i = 0; i < 2 * ROWS; i++) { // the lane's places
-			int p = first + i * 8 + lane / 4, dx = p % s.row_width, dy = p / s.row_width;
-			if (p >= s.results || dx >= s.tile_w || dy >= s.tile_h || at.x + dx >= s.out_w || at.y + dy >= s.out_h)
+			int p = first + i * 8 + lane / 4, place = p < s.results ? table[p] : -1, dx = place & 0xffff, dy = place >> 16;
+			if (place < 0 || dx >= s.tile_w || dy >= s.tile_h || at.x + dx >= s.out_w || at.y + dy >= s.out_h)
 				continue;
 			float values[2 * BLOCKS];
 #pragma unroll
@@ -191,8 +209,7 @@ static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * RO
 				values[2 * j] = sums[i / 2][j][i % 2 * 2] + add[2 * j];
 				values[2 * j + 1] = sums[i / 2][j][i % 2 * 2 + 1] + add[2 * j + 1];
 			}
-			int64_t position = (at.row * s.out_h + at.y + dy) * s.out_w + at.x + dx;
-			store_results<BLOCKS>(y + position * s.out + group * s.out_group + 2 * BLOCKS * t, values, accumulate);
+			store_results<BLOCKS>(to + (dy * s.out_w + dx) * (int)s.out, values, accumulate);
 		}
 		__syncthreads(); // the plane is done with
 	}
@@ -239,23 +256,25 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS)
 		__syncthreads();
 		const bf16 *a_row = planes + half * plane_size + offset + (lane % 8 + lane / 16 * 8) * s.in_pitch + lane / 8 % 2 * 8;
 		const bf16 *b_row = results + half * result_size + (lane % 8 + lane / 8 % 2 * 8) * s.out_pitch + lane / 16 * 8;
-		for (int p = 0; p < s.results && tap < taps; p += 16) {
-			uint32_t a[ROWS][4];
+		uint32_t a[2][ROWS][4], b[2][(BLOCKS + 1) / 2][4];
+		auto load = [&](int p, uint32_t(&left)[ROWS][4], uint32_t(&right)[(BLOCKS + 1) / 2][4]) {
 #pragma unroll
 			for (int m = 0; m < ROWS; m++)
-				load_transposed(a[m], a_row + p * s.in_pitch + m * 16);
+				load_transposed(left[m], a_row + p * s.in_pitch + m * 16);
 #pragma unroll
-			for (int j = 0; j < BLOCKS; j += 2) {
-				uint32_t b[4];
-				load_transposed(b, b_row + p * s.out_pitch + j * 8);
-				uint32_t left[2] = { b[0], b[1] }, right[2] = { b[2], b[3] };
-#pragma unroll
-				for (int m = 0; m < ROWS; m++) {
-					mma_16816(sums[m][j], a[m], left);
-					if (j + 1 < BLOCKS)
-						mma_16816(sums[m][j + 1 < BLOCKS ? j + 1 : 0], a[m], right);
-				}
+			for (int j = 0; j < BLOCKS; j += 2)
+				load_transposed(right[j / 2], b_row + p * s.out_pitch + j * 8);
+		};
+		if (tap < taps) {
+			load(0, a[0], b[0]);
+			for (int p = 0; p + 16 < s.results; p += 32) {
+				load(p + 16, a[1], b[1]);
+				multiply_step(sums, a[0], b[0]);
+				load(min(p + 32, s.results - 16), a[0], b[0]);
+				multiply_step(sums, a[1], b[1]);
 			}
+			if (s.results % 32)
+				multiply_step(sums, a[0], b[0]);
 		}
 		__syncthreads();
 	}
@@ -354,7 +373,7 @@ static bool group_fits(int64_t channels) {
 
 bool d2v_cuda_conv_is_grouped(d2v_device *dev, const conv_shape &c) {
 	if (!d2v_cuda_is_bf16(dev) || c.groups == 1 || c.stride_h != 1 || c.stride_w != 1 || !group_fits(c.in / c.groups) ||
-		!group_fits(c.out / c.groups) || c.kernel_h * c.kernel_w > 64)
+		!group_fits(c.out / c.groups) || c.kernel_h * c.kernel_w > 64 || c.in_h * c.in_w * c.in > INT32_MAX || c.out_h * c.out_w * c.out > INT32_MAX)
 		return false;
 	plane_pass forward = choose_tile(c, forward_pass), backward = choose_tile(c, backward_pass);
 	return forward.results <= LARGE_TILE && backward.results <= LARGE_TILE && convolve_shared(forward) <= SHARED_MOST &&

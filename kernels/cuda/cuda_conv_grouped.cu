@@ -11,11 +11,11 @@
 
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/mma.cuh"
-#include <stdlib.h>
 
+#define ROWS 2                // of a warp, in 16s
 #define LARGE_TILE 512        // results
 #define SMALL_TILE 256        // leaves room for two blocks a processor, if the weights do
-#define MAX_TAPS 10          // of a block in the weights' gradient: one a warp
+#define MAX_TAPS 9           // of a block in the weights' gradient: one a warp
 #define MAX_CHANNELS 64      // of a group's results
 #define SHARED_MOST ((size_t)226 << 10)
 #define PROCESSORS 132 // of an H100 or H200; others only divide the work less evenly
@@ -96,51 +96,70 @@ static __device__ __forceinline__ void number_packs(int *offsets, const plane_pa
 
 // ---- results
 
-// The group's weights (out_group, taps * in_group), rows in the order in which lanes hold results: row 8 j + 2 t + e is
-// channel 2 BLOCKS t + 2 j + e, so that a lane's results of one place follow each other.
+// A lane holds two neighbours of every block of 8 results. Which channels these are is ours to choose, by the order of the
+// weights' rows: fours of blocks give a lane 8 channels that follow each other, a pair 4, a single one 2, so that lanes t of
+// a place store whole sectors of memory. The first channel of block j for lane t:
+template <int BLOCKS> static __device__ __forceinline__ int channel_of(int j, int t) {
+	constexpr int fours = BLOCKS / 4 * 4, pairs = BLOCKS / 2 * 2;
+	if (j < fours)
+		return j / 4 * 32 + 8 * t + j % 4 * 2;
+	if (j < pairs)
+		return fours * 8 + 4 * t + (j - fours) * 2;
+	return pairs * 8 + 2 * t;
+}
+
+// The group's weights (out_group, taps * in_group) in that order.
 template <int BLOCKS>
 static __device__ __forceinline__ void fetch_weights(bf16 *to, const bf16 *w, const plane_pass &s) {
 	int width = s.kernel_h * s.kernel_w * s.in_group, packs = 2 * s.steps;
 	for (int i = threadIdx.x; i < 8 * BLOCKS * packs; i += blockDim.x) {
-		int row = i / packs, k = i % packs * 8;
-		int channel = row % 8 / 2 * 2 * BLOCKS + row / 8 * 2 + row % 2;
+		int row = i / packs, k = i % packs * 8, channel = channel_of<BLOCKS>(row / 8, row % 8 / 2) + row % 2;
 		copy_async(to + row * s.weight_pitch + k, w + (int64_t)channel * width + k, k < width);
 	}
 }
 
-// The lane's results of one place, 2 BLOCKS channels that follow each other.
-template <int BLOCKS>
-static __device__ __forceinline__ void store_results(bf16 *to, const float (&values)[2 * BLOCKS], bool accumulate) {
-	constexpr int pack = BLOCKS % 4 == 0 ? 8 : BLOCKS % 2 == 0 ? 4 : 2;
+template <int COUNT>
+static __device__ __forceinline__ void store_some(bf16 *to, const float *values, bool accumulate) {
+	float v[COUNT], before[COUNT];
+	if (accumulate)
+		load_pack(before, to);
 #pragma unroll
-	for (int first = 0; first < 2 * BLOCKS; first += pack) {
-		float v[pack], before[pack];
-		if (accumulate)
-			load_pack(before, to + first);
-#pragma unroll
-		for (int i = 0; i < pack; i++)
-			v[i] = values[first + i] + (accumulate ? before[i] : 0.0f);
-		store_pack(to + first, v);
-	}
+	for (int i = 0; i < COUNT; i++)
+		v[i] = values[i] + (accumulate ? before[i] : 0.0f);
+	store_pack(to, v);
 }
 
-// sums (ROWS times 16, BLOCKS times 8) += a b of one step of k.
-template <int ROWS, int BLOCKS>
+// The lane's results of one place, two of each block. to: the place's first channel of the group.
+template <int BLOCKS>
+static __device__ __forceinline__ void store_results(bf16 *to, int t, const float (&values)[2 * BLOCKS], bool accumulate) {
+	constexpr int fours = BLOCKS / 4 * 4, pairs = BLOCKS / 2 * 2;
+#pragma unroll
+	for (int j = 0; j < fours; j += 4)
+		store_some<8>(to + channel_of<BLOCKS>(j, t), values + 2 * j, accumulate);
+	if (fours < pairs)
+		store_some<4>(to + channel_of<BLOCKS>(fours, t), values + 2 * fours, accumulate);
+	if (pairs < BLOCKS)
+		store_some<2>(to + channel_of<BLOCKS>(pairs, t), values + 2 * pairs, accumulate);
+}
+
+// sums (COUNT times 16, BLOCKS times 8) += a b of one step of k.
+template <int COUNT, int BLOCKS>
 static __device__ __forceinline__ void multiply_step(
-	float (&sums)[ROWS][BLOCKS][4], const uint32_t (&a)[ROWS][4], const uint32_t (&b)[(BLOCKS + 1) / 2][4]) {
+	float (&sums)[COUNT][BLOCKS][4], const uint32_t (&a)[COUNT][4], const uint32_t (&b)[(BLOCKS + 1) / 2][4]) {
 #pragma unroll
 	for (int j = 0; j < BLOCKS; j++) {
 		uint32_t right[2] = { b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1] };
 #pragma unroll
-		for (int m = 0; m < ROWS; m++)
+		for (int m = 0; m < COUNT; m++)
 			mma_16816(sums[m][j], a[m], right);
 	}
 }
 
 // Block (number, group): tiles number, number + gridDim.x, ... A warp has 16 ROWS results of a tile, for all channels of
-// the group, BLOCKS times 8. More rows fetch the weights less often, fewer divide small tiles more evenly.
-template <int ROWS, int BLOCKS>
-static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * ROWS) * 32)
+// the group, BLOCKS times 8. (More rows a warp would fetch the weights less often; measured, that loses more to warps
+// without work.)
+template <int BLOCKS>
+static __global__ void __launch_bounds__(LARGE_TILE / (16 * ROWS) * 32)
 	convolve_planes(plane_pass s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool accumulate) {
 	D2V_SHARED(bf16, weights);
 	bf16 *planes = weights + (8 * BLOCKS + 8) * s.weight_pitch;
@@ -155,7 +174,7 @@ static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * RO
 	float add[2 * BLOCKS];
 #pragma unroll
 	for (int i = 0; i < 2 * BLOCKS; i++)
-		add[i] = bias ? to_float(bias[group * s.out_group + 2 * BLOCKS * t + i]) : 0.0f;
+		add[i] = bias ? to_float(bias[group * s.out_group + channel_of<BLOCKS>(i / 2, t) + i % 2]) : 0.0f;
 	__syncthreads();
 	auto fetch = [&](int64_t number, int half) {
 		if (number < s.tiles) {
@@ -197,7 +216,7 @@ static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * RO
 				multiply_step(sums, a[0], b[0]);
 		}
 		tile_place at = find_tile(s, number);
-		bf16 *to = y + ((at.row * s.out_h + at.y) * s.out_w + at.x) * s.out + group * s.out_group + 2 * BLOCKS * t;
+		bf16 *to = y + ((at.row * s.out_h + at.y) * s.out_w + at.x) * s.out + group * s.out_group;
 #pragma unroll
 		for (int i = 0; i < 2 * ROWS; i++) { // the lane's places
 			int p = first + i * 8 + lane / 4, place = p < s.results ? table[p] : -1, dx = place & 0xffff, dy = place >> 16;
@@ -209,7 +228,7 @@ static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * RO
 				values[2 * j] = sums[i / 2][j][i % 2 * 2] + add[2 * j];
 				values[2 * j + 1] = sums[i / 2][j][i % 2 * 2 + 1] + add[2 * j + 1];
 			}
-			store_results<BLOCKS>(to + (dy * s.out_w + dx) * (int)s.out, values, accumulate);
+			store_results<BLOCKS>(to + (dy * s.out_w + dx) * (int)s.out, t, values, accumulate);
 		}
 		__syncthreads(); // the plane is done with
 	}
@@ -220,8 +239,8 @@ static __global__ void __launch_bounds__((LARGE_TILE + 16 * ROWS - 1) / (16 * RO
 
 // Block (piece, group, part of the taps): a warp has one tap and sums, over the tiles of the piece, the products of the
 // group's d_y (results, all channels) and of what the tap reads of x. partial (pieces, out, taps, in_group).
-template <int ROWS, int BLOCKS>
-static __global__ void __launch_bounds__(32 * MAX_TAPS)
+template <int PARTS, int BLOCKS>
+static __global__ void __launch_bounds__(32 * MAX_TAPS, PARTS * BLOCKS > 18 ? 1 : 2)
 	sum_weights(plane_pass s, float *partial, const bf16 *x, const bf16 *d_y, int64_t tiles_of_piece) {
 	D2V_SHARED(bf16, planes);
 	int plane_size = s.places * s.in_pitch, result_size = s.results * s.out_pitch;
@@ -246,7 +265,7 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS)
 		}
 		copy_commit();
 	};
-	float sums[ROWS][BLOCKS][4] = {};
+	float sums[PARTS][BLOCKS][4] = {};
 	int offset = (tap / s.kernel_w * s.row_width + tap % s.kernel_w) * s.in_pitch;
 	int half = 0;
 	fetch(begin, 0);
@@ -256,25 +275,16 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS)
 		__syncthreads();
 		const bf16 *a_row = planes + half * plane_size + offset + (lane % 8 + lane / 16 * 8) * s.in_pitch + lane / 8 % 2 * 8;
 		const bf16 *b_row = results + half * result_size + (lane % 8 + lane / 8 % 2 * 8) * s.out_pitch + lane / 16 * 8;
-		uint32_t a[2][ROWS][4], b[2][(BLOCKS + 1) / 2][4];
-		auto load = [&](int p, uint32_t(&left)[ROWS][4], uint32_t(&right)[(BLOCKS + 1) / 2][4]) {
+#pragma unroll 1 // more would not leave registers for a second block
+		for (int p = 0; p < s.results && tap < taps; p += 16) {
+			uint32_t a[PARTS][4], b[(BLOCKS + 1) / 2][4];
 #pragma unroll
-			for (int m = 0; m < ROWS; m++)
-				load_transposed(left[m], a_row + p * s.in_pitch + m * 16);
+			for (int m = 0; m < PARTS; m++)
+				load_transposed(a[m], a_row + p * s.in_pitch + m * 16);
 #pragma unroll
 			for (int j = 0; j < BLOCKS; j += 2)
-				load_transposed(right[j / 2], b_row + p * s.out_pitch + j * 8);
-		};
-		if (tap < taps) {
-			load(0, a[0], b[0]);
-			for (int p = 0; p + 16 < s.results; p += 32) {
-				load(p + 16, a[1], b[1]);
-				multiply_step(sums, a[0], b[0]);
-				load(min(p + 32, s.results - 16), a[0], b[0]);
-				multiply_step(sums, a[1], b[1]);
-			}
-			if (s.results % 32)
-				multiply_step(sums, a[0], b[0]);
+				load_transposed(b[j / 2], b_row + p * s.out_pitch + j * 8);
+			multiply_step(sums, a, b);
 		}
 		__syncthreads();
 	}
@@ -283,7 +293,7 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS)
 		return;
 	float *to = partial + blockIdx.x * s.out * taps * s.in_group;
 #pragma unroll
-	for (int m = 0; m < ROWS; m++)
+	for (int m = 0; m < PARTS; m++)
 #pragma unroll
 		for (int j = 0; j < BLOCKS; j++)
 #pragma unroll
@@ -405,16 +415,8 @@ static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2
 	int64_t at_once = PROCESSORS * (int64_t)(SHARED_MOST / (shared + 1024) < 1 ? 1 : SHARED_MOST / (shared + 1024));
 	int64_t blocks = at_once / s.groups < 1 ? 1 : at_once / s.groups;
 	dim3 grid((unsigned)(blocks < s.tiles ? blocks : s.tiles), (unsigned)s.groups);
-	static const int rows = getenv("ROWS") ? atoi(getenv("ROWS")) : 4;
-	unsigned threads = (unsigned)round_up(s.results, 16 * rows) / rows * 2;
-	if (rows == 2)
-	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<2, BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
-		(const bf16 *)turned, (const bf16 *)bias, accumulate));
-	else if (rows == 3)
-	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<3, BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
-		(const bf16 *)turned, (const bf16 *)bias, accumulate));
-	else
-	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<4, BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
+	unsigned threads = (unsigned)round_up(s.results, 16 * ROWS) / ROWS * 2;
+	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
 		(const bf16 *)turned, (const bf16 *)bias, accumulate));
 }
 
@@ -444,19 +446,19 @@ int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &c) {
 	return pieces < 1 ? 1 : pieces > s.tiles ? s.tiles : pieces;
 }
 
-#define BY_ROWS(channels, ...) \
+#define BY_PARTS(channels, ...) \
 	do { \
 		if ((channels) == 16) { \
-			constexpr int ROWS = 1; \
+			constexpr int PARTS = 1; \
 			__VA_ARGS__; \
 		} else if ((channels) <= 32) { \
-			constexpr int ROWS = 2; \
+			constexpr int PARTS = 2; \
 			__VA_ARGS__; \
 		} else if ((channels) == 48) { \
-			constexpr int ROWS = 3; \
+			constexpr int PARTS = 3; \
 			__VA_ARGS__; \
 		} else { \
-			constexpr int ROWS = 4; \
+			constexpr int PARTS = 4; \
 			__VA_ARGS__; \
 		} \
 	} while (0)
@@ -467,6 +469,6 @@ void d2v_cuda_conv_grouped_backward_w(
 	int parts, taps = taps_of_block(s, &parts);
 	int64_t pieces = d2v_cuda_conv_grouped_pieces(c), tiles = (s.tiles + pieces - 1) / pieces;
 	dim3 grid((unsigned)pieces, (unsigned)s.groups, (unsigned)parts);
-	BY_ROWS(s.in_group, BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (sum_weights<ROWS, BLOCKS>), grid, 32 * taps, weights_shared(s), s,
+	BY_PARTS(s.in_group, BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (sum_weights<PARTS, BLOCKS>), grid, 32 * taps, weights_shared(s), s,
 		partial, (const bf16 *)x, (const bf16 *)d_y, tiles)));
 }

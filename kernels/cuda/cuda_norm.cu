@@ -256,7 +256,7 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 					d[r][i] *= gelu_derivative(n[i] * gain[i] + bias[i]);
 				sum_gain[i] += d[r][i] * n[i];
 				sum_bias[i] += d[r][i];
-				d[r][i] *= gain[i];
+				d[r][i] = __fmul_rn(d[r][i], gain[i]); // the same product in the sum as beside it: see below
 				total += d[r][i];
 				product += d[r][i] * n[i];
 			}
@@ -282,12 +282,12 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 				unpack(d[r], d_y[r]);
 #pragma unroll
 				for (int i = 0; i < N; i++)
-					d[r][i] *= gain[i];
+					d[r][i] = __fmul_rn(d[r][i], gain[i]);
 			}
 			unpack(out, before[r]);
 #pragma unroll
 			for (int i = 0; i < N; i++) {
-				d[r][i] = rstd[r] * (d[r][i] - total - (n[i] - mean[r]) * rstd[r] * product); // zero when all are the same
+				d[r][i] = rstd[r] * (d[r][i] - total - (n[i] - mean[r]) * rstd[r] * product); // exactly zero for a row of one channel
 				out[i] += d[r][i];
 			}
 			store_pack(d_sum + r * channels, out);

@@ -102,7 +102,7 @@ static __device__ __forceinline__ void number_packs(int *offsets, const plane_pa
 template <int BLOCKS> static __device__ __forceinline__ int channel_of(int j, int t) {
 	constexpr int fours = BLOCKS / 4 * 4, pairs = BLOCKS / 2 * 2;
 	if (j < fours)
-		return j / 4 * 32 + 8 * t + j % 4 * 2;
+		return 8 * (j - j % 4) + 8 * t + 2 * (j % 4);
 	if (j < pairs)
 		return fours * 8 + 4 * t + (j - fours) * 2;
 	return pairs * 8 + 2 * t;
@@ -135,11 +135,11 @@ static __device__ __forceinline__ void store_results(bf16 *to, int t, const floa
 	constexpr int fours = BLOCKS / 4 * 4, pairs = BLOCKS / 2 * 2;
 #pragma unroll
 	for (int j = 0; j < fours; j += 4)
-		store_some<8>(to + channel_of<BLOCKS>(j, t), values + 2 * j, accumulate);
+		store_some<8>(to + 8 * j + 8 * t, values + 2 * j, accumulate);
 	if (fours < pairs)
-		store_some<4>(to + channel_of<BLOCKS>(fours, t), values + 2 * fours, accumulate);
+		store_some<4>(to + 8 * fours + 4 * t, values + 2 * fours, accumulate);
 	if (pairs < BLOCKS)
-		store_some<2>(to + channel_of<BLOCKS>(pairs, t), values + 2 * pairs, accumulate);
+		store_some<2>(to + 8 * pairs + 2 * t, values + 2 * pairs, accumulate);
 }
 
 // sums (COUNT times 16, BLOCKS times 8) += a b of one step of k.

@@ -303,15 +303,21 @@ results: all ## train the smallest recipes on the samples, three seeds each, and
 # ---- on a machine with a GPU -----------------------------------------------------------------------------------------------
 
 GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS))
-build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(O)/tests/e2e/helper_speech_set
+# Where a program's GPU time goes, kernel by kernel; needs the toolkit's CUPTI.
+GPU_TRACE := $(if $(CUDA),$(if $(wildcard $(CUDA_PATH)/include/cupti.h),$(O)/tests/gpu/trace_kernels.so))
+build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(GPU_TRACE) $(O)/tests/e2e/helper_speech_set
+$(O)/tests/gpu/trace_kernels.so: tests/gpu/trace_kernels.c $(O)/flags
+	@mkdir -p $(@D)
+	$(call say,LINK)
+	$(Q)$(COMPILE) $(if $(WERROR),-Werror) -fPIC -shared -o $@ $< -L$(CUDA_PATH)/lib64 -lcupti
 
 check-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations, golden cases, training and resume on it, against the references and the CPU
 	@$(MAKE) --no-print-directory CUDA=1 build-gpu
 	@OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) tests/gpu/check_gpu.sh
 
-bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations and whole steps as shares of its products and copying
+bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations and whole steps as shares of its products and copying; TRACE=1 adds the time of every kernel
 	@$(MAKE) --no-print-directory CUDA=1 build-gpu
-	@$(BUILD)/cuda/tests/gpu/bench_gpu $(if $(ONLY),cuda $(ONLY))
+	@$(if $(TRACE),CUDA_INJECTION64_PATH=$(abspath $(BUILD))/cuda/tests/gpu/trace_kernels.so) $(BUILD)/cuda/tests/gpu/bench_gpu $(if $(ONLY),cuda $(ONLY))
 
 # Processors since 2013 run it. What a program needs beyond CUDA, the C library and the driver travels in lib/.
 bundle: | $(BUILD)/have-CHECK ## a tarball of the CUDA programs, tests and benchmark with their libraries, for a GPU machine without packages

@@ -77,7 +77,8 @@ static d2v_status find_ties(d2v_speech_plan *plan, d2v_error *err) {
 }
 
 // How many of the `size` utterances from `place` on make as many frames as the first.
-static uint64_t equal_frames(const d2v_speech_plan *plan, const d2v_frames_spec *frames, uint64_t place, uint64_t size) {
+static uint64_t equal_frames(
+	const d2v_speech_plan *plan, const d2v_frames_spec *frames, uint64_t place, uint64_t size) {
 	int64_t wanted = d2v_frames_count(frames, plan->lengths[place]);
 	uint64_t low = 1, high = size; // the first `low` do, from `high` on none is looked at
 	while (low < high) {

@@ -2,10 +2,11 @@
 //
 // Utterances shorter than min_sample_size are left out; the others are sorted by min(length, max_sample_size), longest
 // first, and cut into runs: a batch is closed when one more would make count > batch_size or count * longest >
-// max_tokens (recipes.md section 3), or would not make as many frames where `frames` asks for that. The lengths at each place of that order are the same in every epoch, so the runs
-// are too; what an epoch draws is which of the equally long utterances stands where: a keyed permutation of each group
-// of equals, computed on the fly. Hence planning costs one sort when opening and nothing per epoch, and any place of
-// any epoch can be looked up at once. Life: make -> any number of threads look things up -> release.
+// max_tokens (recipes.md section 3), or would not make as many frames where `frames` asks for that. The lengths at each
+// place of that order are the same in every epoch, so the runs are too; what an epoch draws is which of the equally
+// long utterances stands where: a keyed permutation of each group of equals, computed on the fly. Hence planning costs
+// one sort when opening and nothing per epoch, and any place of any epoch can be looked up at once. Life: make -> any
+// number of threads look things up -> release.
 #ifndef D2V_LOADERS_SPEECH_PLAN_H
 #define D2V_LOADERS_SPEECH_PLAN_H
 

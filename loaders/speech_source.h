@@ -9,10 +9,9 @@
 // block generator and cropped at another random start; K is what row 0 of this rank's batch shows (model.md 5.6).
 // For evaluation (`eval`) nothing is drawn and nothing is masked: whole utterances, the longest first, every epoch
 // alike, as normalised f32 (`wave`), padded with zeros to the longest of the batch; longer ones end at max_sample_size.
-// A batch then holds only utterances that make equally many frames, so that no frame is padding and what a model makes of
-// an utterance does not depend on its neighbours: padded frames would reach the last real ones through the positional
-// convolutions, as in the original (model.md 2.2).
-// Threads: one thread calls (statistics and tell too).
+// A batch then holds only utterances that make equally many frames, so that no frame is padding and what a model makes
+// of an utterance does not depend on its neighbours: padded frames would reach the last real ones through the
+// positional convolutions, as in the original (model.md 2.2). Threads: one thread calls (statistics and tell too).
 #ifndef D2V_LOADERS_SPEECH_SOURCE_H
 #define D2V_LOADERS_SPEECH_SOURCE_H
 

@@ -3,9 +3,10 @@
 # spoken digits, on three seeds each, holds the probe against an untrained encoder's, and prints docs/results.md. Curves go to
 # DOCS_DIR (docs). Ends with 1 when a run does not exceed its untrained encoder by more than the 95 % interval, or took too long.
 #     make results            or: SEEDS="1 2 3" ONLY=image RESULTS_DIR=build/results tools/results.sh > docs/results.md
-# IMAGE_EXTRA and AUDIO_EXTRA are further KEY=VALUEs, EVAL_EXTRA further options of d2v-eval. Needs D2V_SHARED with data/cifar10 and data/fsdd. Finished runs are kept, one
-# that was stopped starts anew. "Ten minutes on two cores" are 20 minutes of processor time, which is what the page gives and what
-# a run may not exceed; MINUTES (ten) ends a run whatever it has reached, so give more on a machine that has other things to do.
+# IMAGE_EXTRA and AUDIO_EXTRA are further KEY=VALUEs, EVAL_EXTRA further options of d2v-eval. Needs D2V_SHARED with data/cifar10
+# and data/fsdd. Finished runs are kept, one that was stopped starts anew. "Ten minutes on two cores" are 20 minutes of
+# processor time, which is what the page gives and what a run may not exceed; MINUTES (ten) ends a run whatever it has reached,
+# so give more on a machine that has other things to do.
 set -euo pipefail
 BIN=${BIN:-build/bin} dir=${RESULTS_DIR:-build/results} seeds=${SEEDS:-1 2 3} only=${ONLY:-image audio}
 shared=${D2V_SHARED:-../shared}
@@ -34,8 +35,8 @@ image_settings=(task.data="$dir/cifar10" d2v.probe_interval=100 d2v.probe_sample
 	lr_scheduler.warmup_updates=40 model.ema_anneal_end_step=300 ${IMAGE_EXTRA:-})
 audio=model.modalities.audio
 audio_settings=(task.data="$dir/digits" task.min_sample_size=3000 dataset.max_tokens=160000 d2v.probe_interval=150
-	d2v.probe_samples=1000 model.embed_dim=96 model.depth=3 model.average_top_k_layers=3 model.encoder_dropout=0 model.post_mlp_drop=0
-	model.attention_dropout=0 model.ema_end_decay=0.999 model.ema_anneal_end_step=800 $audio.ema_local_encoder=true
+	d2v.probe_samples=1000 model.embed_dim=96 model.depth=3 model.average_top_k_layers=3 model.encoder_dropout=0
+	model.post_mlp_drop=0 model.attention_dropout=0 model.ema_end_decay=0.999 model.ema_anneal_end_step=800 $audio.ema_local_encoder=true
 	"$audio.feature_encoder_spec=[(32, 16, 8), (64, 7, 5), (96, 6, 4), (96, 3, 2)]" $audio.conv_pos_width=9
 	$audio.conv_pos_depth=1 $audio.conv_pos_groups=2 $audio.prenet_dropout=0 $audio.decoder.decoder_dim=64
 	$audio.decoder.decoder_layers=2 $audio.decoder.decoder_kernel=5 $audio.decoder.decoder_groups=1

@@ -130,8 +130,8 @@ static void test_batches_hold_what_they_should(void **state) {
 	d2v_source_close(source);
 }
 
-// For evaluation: every utterance once an epoch, whole, normalised, with zeros behind it that make no frame; the same in
-// every epoch.
+// For evaluation: every utterance once an epoch, whole, normalised, with zeros behind it that make no frame; the same
+// in every epoch.
 static void test_evaluation(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);

@@ -60,7 +60,7 @@ endif
 
 PACKAGES := gcc libc6-dev liblmdb-dev libsndfile1-dev libsoxr-dev libarchive-dev libcurl4-openssl-dev libssl-dev zlib1g-dev \
             libxxhash-dev libdnnl-dev libyaml-dev libjansson-dev libjpeg-dev libpng-dev
-CHECK_PACKAGES := $(PACKAGES) g++ libcmocka-dev flac nginx-light zip zstd xz-utils
+CHECK_PACKAGES := $(PACKAGES) g++ libcmocka-dev flac curl nginx-light zip zstd xz-utils
 DEMO_PACKAGES  := $(PACKAGES) espeak-ng flac
 FUZZ_PACKAGES  := $(PACKAGES) clang libclang-rt-14-dev
 

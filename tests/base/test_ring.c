@@ -16,6 +16,7 @@ typedef struct fixture {
 		slots[SLOTS_MAX]; // written by a worker between claim and publish, read by the consumer between take and give
 	uint64_t source_end;
 	atomic_ulong seed;
+	bool in_turn; // the workers consume too, whoever finds something published
 	uint64_t consumed; // guarded by nothing but the ring: whoever has a ticket may touch it
 } fixture;
 
@@ -25,19 +26,31 @@ static void sleep_up_to(unsigned *seed, unsigned microseconds) {
 	nanosleep(&nap, NULL);
 }
 
+static void consume_published(fixture *f) {
+	uint64_t ticket;
+	size_t slot;
+	while (d2v_ring_take_published(f->ring, &ticket, &slot)) {
+		D2V_ASSERT(ticket == f->consumed && f->slots[slot] == ticket * ticket);
+		f->consumed++;
+		d2v_ring_give(f->ring, ticket);
+	}
+}
+
 static void *work(void *context) {
 	fixture *f = context;
 	unsigned seed = (unsigned)atomic_fetch_add(&f->seed, 7919);
 	uint64_t ticket;
 	size_t slot;
 	while (d2v_ring_claim(f->ring, &ticket, &slot)) {
-		sleep_up_to(&seed, 300);
+		sleep_up_to(&seed, f->in_turn ? 100 : 300);
 		if (ticket >= f->source_end) {
 			d2v_ring_end(f->ring, ticket);
 			break;
 		}
 		f->slots[slot] = ticket * ticket;
 		d2v_ring_publish(f->ring, ticket);
+		if (f->in_turn)
+			consume_published(f);
 	}
 	return NULL;
 }
@@ -89,47 +102,16 @@ static void test_order_with_any_number_of_workers(void **state) {
 	check_order(4, 8, 1);
 }
 
-static void consume_published(fixture *f) {
-	uint64_t ticket;
-	size_t slot;
-	while (d2v_ring_take_published(f->ring, &ticket, &slot)) {
-		D2V_ASSERT(ticket == f->consumed && f->slots[slot] == ticket * ticket);
-		f->consumed++;
-		d2v_ring_give(f->ring, ticket);
-	}
-}
-
-static void *work_and_consume(void *context) {
-	fixture *f = context;
-	unsigned seed = (unsigned)atomic_fetch_add(&f->seed, 7919);
-	uint64_t ticket;
-	size_t slot;
-	while (d2v_ring_claim(f->ring, &ticket, &slot)) {
-		sleep_up_to(&seed, 100);
-		if (ticket >= f->source_end) {
-			d2v_ring_end(f->ring, ticket);
-			break;
-		}
-		f->slots[slot] = ticket * ticket;
-		d2v_ring_publish(f->ring, ticket);
-		consume_published(f);
-	}
-	return NULL;
-}
-
 static void test_workers_consume_in_turn(void **state) {
 	(void)state;
 	static const int workers[] = { 1, 2, 8 };
 	static const size_t slots[] = { 1, 3, 8 };
 	for (int i = 0; i < 9; i++) {
-		fixture f = { .source_end = 300 };
+		fixture f = { .in_turn = true };
 		pthread_t threads[WORKERS_MAX];
-		d2v_error err;
 		uint64_t ticket;
 		size_t slot;
-		assert_ok(d2v_ring_new(&f.ring, slots[i / 3], &err));
-		for (int k = 0; k < workers[i % 3]; k++)
-			assert_int_equal(pthread_create(&threads[k], NULL, work_and_consume, &f), 0);
+		start(&f, slots[i / 3], threads, workers[i % 3], 300);
 		for (int k = 0; k < workers[i % 3]; k++)
 			pthread_join(threads[k], NULL);
 		assert_int_equal(f.consumed, 300); // none was left behind

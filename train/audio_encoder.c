@@ -123,6 +123,7 @@ static void extract_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int 
 	int64_t batch, int64_t steps_in, int64_t steps_out, turns gradients) {
 	int64_t in = layer == 0 ? 1 : encoder->spec.layer[layer - 1].channels;
 	int64_t out = encoder->spec.layer[layer].channels, rows = batch * steps_out;
+	size_t mark = d2v_pass_begin_layer(pass);
 	d2v_real *conv = d2v_pass_reals(pass, rows * out);
 	d2v_pass_run(pass, &d2v_op_conv1d,
 		&(d2v_conv1d){
@@ -158,6 +159,7 @@ static void extract_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int 
 			.d_gain = d2v_pass_gradient(pass, encoder->gain[layer]),
 			.d_bias = d2v_pass_gradient(pass, encoder->bias[layer]),
 		});
+	d2v_pass_end_layer(pass, mark);
 }
 
 static void extract(const d2v_audio_encoder *encoder, d2v_pass *pass, const d2v_real *wave, d2v_real *features,
@@ -262,6 +264,7 @@ static d2v_real *norm_before(
 static void position_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int layer, const d2v_real *x, d2v_real *y,
 	int64_t rows, int64_t tokens, d2v_real *d_y, d2v_real *d_x) {
 	int64_t kernel = d2v_audio_position_kernel(encoder->config);
+	size_t mark = d2v_pass_begin_layer(pass);
 	d2v_real *conv = d2v_pass_reals(pass, rows * tokens * encoder->width);
 	d2v_pass_run(pass, &d2v_op_conv1d,
 		&(d2v_conv1d){
@@ -296,6 +299,7 @@ static void position_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int
 			.d_y = d_y,
 			.d_sum = d_y,
 		});
+	d2v_pass_end_layer(pass, mark);
 }
 
 d2v_real *d2v_audio_positions(const d2v_audio_encoder *encoder, d2v_pass *pass, const d2v_real *x, int64_t rows,

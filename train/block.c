@@ -250,12 +250,12 @@ d2v_real *d2v_block_forward(const d2v_block *block, d2v_pass *pass, const d2v_mo
 	run.rows = tokens->rows * tokens->count, run.width = config->embed_dim, run.hidden = d2v_mlp_width(config);
 	d2v_real *y = d2v_pass_reals(pass, run.rows * run.width);
 	d2v_real *m = target ? d2v_pass_reals(pass, run.rows * run.width) : tokens->narrow;
-	size_t mark = d2v_pass_begin(pass);
+	size_t mark = d2v_pass_begin_layer(pass);
 	if (config->layer_norm_first)
 		norm_first(&run, x, m, y);
 	else
 		post_norm(&run, x, m, y);
-	d2v_pass_end(pass, mark);
+	d2v_pass_end_layer(pass, mark);
 	if (target)
 		*target = config->end_of_block_targets ? y : m;
 	return y;

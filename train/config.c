@@ -160,7 +160,7 @@ static d2v_status deciding_tree(const d2v_config *config, json_t **tree, d2v_err
 	static const char *const left_out[][2] = { { "common", "log_interval" }, { "common", "tensorboard_logdir" },
 		{ "task", "data" }, { "dataset", "num_workers" }, { "optimization", "stop_time_hours" }, { "d2v", "device" },
 		{ "d2v", "threads" }, { "d2v", "probe_interval" }, { "d2v", "probe_data" }, { "d2v", "probe_samples" },
-		{ "d2v", "probe_k" }, { "d2v", "probe_layer" } };
+		{ "d2v", "probe_k" }, { "d2v", "probe_layer" }, { "d2v", "recompute" } };
 	static const char *const parts[] = { "audio", "image", "text" };
 	for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++)
 		json_object_del(json_object_get(*tree, left_out[i][0]), left_out[i][1]);
@@ -263,6 +263,10 @@ d2v_schedule_config d2v_config_schedule(const d2v_config *config) {
 	for (int i = 0; i < 3 && lr->phase_ratio.count == 3; i++)
 		schedule.phase_ratio[i] = lr->phase_ratio.value[i];
 	return schedule;
+}
+
+d2v_memory_options d2v_config_memory(const d2v_config *config) {
+	return (d2v_memory_options){ .recompute = config->own.recompute };
 }
 
 int64_t d2v_config_batches_per_update(const d2v_config *config, uint64_t epoch) {

@@ -77,6 +77,7 @@ typedef struct d2v_own_config {
 	int64_t probe_interval;              // updates between two probes of the teacher; 0: never
 	char probe_data[D2V_FIELD_TEXT_MAX]; // empty: task.data
 	int64_t probe_samples, probe_k, probe_layer;
+	bool recompute; // of d2v_memory_options
 } d2v_own_config;
 
 typedef struct d2v_config {
@@ -119,6 +120,7 @@ d2v_status d2v_config_compare(
 
 d2v_optimizer_config d2v_config_optimizer(const d2v_config *config);
 d2v_schedule_config d2v_config_schedule(const d2v_config *config);
+d2v_memory_options d2v_config_memory(const d2v_config *config);
 // The data set of a modality: of a joint run the modality's own, of others task.data; with dataset.* where it says
 // nothing.
 d2v_task_part d2v_config_part(const d2v_config *config, d2v_modality modality);

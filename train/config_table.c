@@ -201,6 +201,9 @@ static const d2v_field rows[] = {
 	INT("d2v.max_damaged", own.max_damaged, 0, COUNT_MAX, "0",
 		"damaged records that may be replaced by others before the run stops"),
 	REAL("d2v.max_damaged_share", own.max_damaged_share, 0, 1, "0", "the same as a share of all records"),
+	BOOL("d2v.recompute", own.recompute, "false",
+		"less memory for more time: layers keep their outputs alone, the rest is computed again on the way back; the "
+		"result is the same to the byte"),
 	INT("d2v.collapse_interval", own.collapse_interval, 0, COUNT_MAX, "200",
 		"updates between two looks for collapse; 0: never"),
 	INT("d2v.probe_interval", own.probe_interval, 0, COUNT_MAX, "0",

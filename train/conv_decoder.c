@@ -173,7 +173,9 @@ static d2v_real *conv_layer(const d2v_conv_decoder *decoder, d2v_pass *pass, int
 	d2v_real *d_x = frames[*input_frame], *d_y = residual ? d_x : frames[1 - *input_frame];
 	d2v_real *d_conv = residual ? frames[1 - *input_frame] : d_y;
 	int64_t count = rows * tokens * config->decoder_dim;
-	d2v_real *y = d2v_pass_reals(pass, count), *conv = d2v_pass_reals(pass, count);
+	d2v_real *y = d2v_pass_reals(pass, count);
+	size_t mark = d2v_pass_begin_layer(pass);
+	d2v_real *conv = d2v_pass_reals(pass, count);
 	conv_place place = { .layer = layer, .x = x, .y = conv, .d_y = d_conv, .d_x = d_x, .accumulate = residual };
 	place.rows = rows, place.tokens = tokens;
 	if (decoder->side)
@@ -194,6 +196,7 @@ static d2v_real *conv_layer(const d2v_conv_decoder *decoder, d2v_pass *pass, int
 			.d_y = d_y,
 			.d_sum = d_conv,
 		});
+	d2v_pass_end_layer(pass, mark);
 	if (!residual)
 		*input_frame = 1 - *input_frame;
 	return y;

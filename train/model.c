@@ -154,6 +154,9 @@ const d2v_step_view *d2v_model_view(const d2v_model *model) {
 void d2v_model_set_profile(d2v_model *model, d2v_profile *profile) {
 	model->profile = profile;
 }
+void d2v_model_set_memory(d2v_model *model, d2v_memory_options options) {
+	model->memory = options;
+}
 void d2v_model_watch_bias(d2v_model *model, bool on) {
 	model->watch_bias = on;
 }

@@ -43,6 +43,13 @@ void d2v_model_zero_gradients(d2v_model *model);
 // Seconds by stage and operation of the steps to come are added to it; NULL: no profile. Borrowed.
 struct d2v_profile;
 void d2v_model_set_profile(d2v_model *model, struct d2v_profile *profile);
+// What steps do to need less memory. Zeros: nothing.
+typedef struct d2v_memory_options {
+	// Blocks and convolutional layers keep only their outputs; the rest is computed again on the way back. The bytes of
+	// the result are the same.
+	bool recompute;
+} d2v_memory_options;
+void d2v_model_set_memory(d2v_model *model, d2v_memory_options options);
 // After weights or teacher were changed from outside (load): refreshes the working copies.
 void d2v_model_refresh(d2v_model *model);
 

@@ -9,7 +9,7 @@ typedef struct step {
 	d2v_model *model;
 	const d2v_encoder *encoder; // the batch's modality's
 	const d2v_batch *host;
-	d2v_arena arena;
+	d2v_arena arena, insides; // the second: of layers that are computed again
 	bool gradients; // a training step; otherwise an evaluation
 	d2v_pass student;
 	d2v_device_batch batch;
@@ -26,6 +26,7 @@ static d2v_pass student_pass(step *s, uint64_t update) {
 	d2v_model *model = s->model;
 	d2v_pass pass = d2v_model_pass(model, &s->arena, false);
 	pass.tape = s->gradients ? &model->tape : NULL;
+	pass.insides = model->memory.recompute ? &s->insides : NULL;
 	pass.training = s->gradients;
 	pass.update = update;
 	pass.part = model->parts;
@@ -283,11 +284,20 @@ static void watch_bias(step *s) {
 static size_t plan(step *s) {
 	d2v_ops_set_dry(s->model->device, true);
 	d2v_arena_init_measuring(&s->arena);
+	d2v_arena_init_measuring(&s->insides);
 	run_forward(s, 0);
 	if (s->model->watch_bias)
 		watch_bias(s);
 	d2v_ops_set_dry(s->model->device, false);
-	return s->arena.peak;
+	return s->arena.peak + s->insides.peak;
+}
+
+// The memory that plan() asked for.
+static d2v_status make_room(step *s, d2v_error *err) {
+	size_t outputs = s->arena.peak, insides = s->insides.peak;
+	D2V_TRY(d2v_model_make_room(s->model, &s->arena, outputs + insides, err));
+	d2v_arena_init(&s->insides, s->arena.base + outputs, insides);
+	return D2V_OK;
 }
 
 static d2v_status check_batch(const d2v_model *model, const d2v_batch *batch, d2v_error *err) {
@@ -335,7 +345,8 @@ static d2v_status run_step(d2v_model *model, const d2v_batch *batch, uint64_t up
 	if (gradients && batch->modality == D2V_TEXT)
 		D2V_TRY(d2v_token_order_set(&model->token_order, batch->text, (size_t)batch->samples * (size_t)batch->tokens,
 			(size_t)s.encoder->config->vocab_size, err));
-	D2V_TRY(d2v_model_make_room(model, &s.arena, plan(&s), err));
+	(void)plan(&s);
+	D2V_TRY(make_room(&s, err));
 	run_forward(&s, update);
 	if (model->watch_bias)
 		watch_bias(&s);

@@ -44,13 +44,41 @@ void d2v_pass_end(d2v_pass *pass, size_t mark) {
 		d2v_arena_rewind(pass->arena, mark);
 }
 
+static bool is_computed_again(const d2v_pass *pass) {
+	return pass->tape && pass->insides;
+}
+
+static void exchange_arenas(d2v_pass *pass) {
+	d2v_arena *arena = pass->arena;
+	pass->arena = pass->insides;
+	pass->insides = arena;
+}
+
+size_t d2v_pass_begin_layer(d2v_pass *pass) {
+	if (is_computed_again(pass)) {
+		exchange_arenas(pass);
+		d2v_tape_begin_segment(pass->tape);
+	}
+	return d2v_arena_mark(pass->arena);
+}
+
+void d2v_pass_end_layer(d2v_pass *pass, size_t mark) {
+	if (!is_computed_again(pass)) {
+		d2v_pass_end(pass, mark);
+		return;
+	}
+	d2v_tape_end_segment(pass->tape);
+	d2v_arena_rewind(pass->arena, mark);
+	exchange_arenas(pass);
+}
+
 void d2v_pass_run(d2v_pass *pass, const d2v_op_kind *kind, const void *op) {
 	double start = d2v_profile_start(pass->profile);
 	if (kind->forward)
 		kind->forward(pass->device, op);
 	if (pass->tape)
 		d2v_tape_record(pass->tape, kind, op, pass->stage);
-	d2v_profile_stop(pass->profile, pass->device, pass->stage, kind->name, false, start);
+	d2v_profile_stop(pass->profile, pass->device, pass->stage, kind->name, D2V_PROFILE_FORWARD, start);
 }
 
 d2v_random_key d2v_pass_key(d2v_pass *pass, d2v_random_purpose purpose) {

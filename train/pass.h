@@ -10,6 +10,7 @@
 typedef struct d2v_pass {
 	d2v_device *device;
 	d2v_arena *arena;
+	d2v_arena *insides; // where layers that are computed again on the way back have their insides; NULL: none is
 	d2v_tape *tape; // NULL: nothing is recorded
 	const d2v_params *params;
 	bool teacher;            // weights are the teacher's
@@ -40,6 +41,12 @@ float *d2v_pass_floats(d2v_pass *pass, int64_t count);
 // `end`.
 size_t d2v_pass_begin(const d2v_pass *pass);
 void d2v_pass_end(d2v_pass *pass, size_t mark);
+
+// The same around a layer, whose output is taken before and which reads nothing but its input and weights. When recording
+// with `insides`, all layers have the same memory for what they take inside, and what it held is computed again on the
+// way back (train/tape.h). They do not nest.
+size_t d2v_pass_begin_layer(d2v_pass *pass);
+void d2v_pass_end_layer(d2v_pass *pass, size_t mark);
 
 // Runs an operation, and records it.
 void d2v_pass_run(d2v_pass *pass, const d2v_op_kind *kind, const void *op);

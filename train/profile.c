@@ -19,7 +19,7 @@ static d2v_profile_row *row_of(d2v_profile *profile, const char *stage, const ch
 }
 
 void d2v_profile_stop(
-	d2v_profile *profile, d2v_device *device, const char *stage, const char *kind, bool backward, double start) {
+	d2v_profile *profile, d2v_device *device, const char *stage, const char *kind, d2v_profile_way way, double start) {
 	if (!profile)
 		return;
 	(void)d2v_device_sync(
@@ -27,6 +27,6 @@ void d2v_profile_stop(
 	d2v_profile_row *row = row_of(profile, stage, kind);
 	if (!row)
 		return;
-	*(backward ? &row->backward : &row->forward) += d2v_clock() - start;
+	row->seconds[way] += d2v_clock() - start;
 	row->calls++;
 }

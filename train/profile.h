@@ -7,9 +7,16 @@
 
 #define D2V_PROFILE_ROWS 128
 
+typedef enum d2v_profile_way {
+	D2V_PROFILE_FORWARD,
+	D2V_PROFILE_AGAIN,
+	D2V_PROFILE_BACKWARD,
+	D2V_PROFILE_WAYS
+} d2v_profile_way;
+
 typedef struct d2v_profile_row {
-	const char *stage, *kind; // "trunk", "linear"
-	double forward, backward; // seconds
+	const char *stage, *kind;         // "trunk", "linear"
+	double seconds[D2V_PROFILE_WAYS]; // forward, forward once more for the backward pass, backward
 	long calls;
 } d2v_profile_row;
 
@@ -21,6 +28,6 @@ typedef struct d2v_profile { // by stage and kind
 // All of these take NULL for "no profile" and then do nothing.
 double d2v_profile_start(const d2v_profile *profile);
 void d2v_profile_stop(
-	d2v_profile *profile, d2v_device *device, const char *stage, const char *kind, bool backward, double start);
+	d2v_profile *profile, d2v_device *device, const char *stage, const char *kind, d2v_profile_way way, double start);
 
 #endif

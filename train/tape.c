@@ -19,10 +19,12 @@ void d2v_tape_release(d2v_tape *tape) {
 void d2v_tape_reset(d2v_tape *tape) {
 	tape->count = 0;
 	tape->used = 0;
+	tape->in_segment = false;
 	tape->failed = D2V_OK;
 }
 
 void d2v_tape_record(d2v_tape *tape, const d2v_op_kind *kind, const void *op, const char *stage) {
+	D2V_ASSERT(!tape->in_segment || (kind->forward && kind->backward));
 	if (!kind->backward || tape->failed)
 		return;
 	size_t place = (kind->size + STRUCT_ALIGN - 1) / STRUCT_ALIGN * STRUCT_ALIGN;
@@ -36,14 +38,34 @@ void d2v_tape_record(d2v_tape *tape, const d2v_op_kind *kind, const void *op, co
 	tape->used += place;
 }
 
+void d2v_tape_begin_segment(d2v_tape *tape) {
+	D2V_ASSERT(!tape->in_segment);
+	tape->in_segment = true;
+	tape->segment = tape->count;
+}
+
+void d2v_tape_end_segment(d2v_tape *tape) {
+	D2V_ASSERT(tape->in_segment);
+	tape->in_segment = false;
+	if (tape->count > tape->segment)
+		tape->entries[tape->count - 1].again = tape->count - tape->segment;
+}
+
+static void run_entry(
+	const d2v_tape *tape, size_t index, d2v_device *device, d2v_profile *profile, d2v_profile_way way) {
+	const d2v_tape_entry *entry = &tape->entries[index];
+	double start = d2v_profile_start(profile);
+	(way == D2V_PROFILE_BACKWARD ? entry->kind->backward : entry->kind->forward)(device, tape->bytes + entry->at);
+	d2v_profile_stop(profile, device, entry->stage, entry->kind->name, way, start);
+}
+
 d2v_status d2v_tape_backward(const d2v_tape *tape, d2v_device *device, d2v_profile *profile, d2v_error *err) {
 	if (tape->failed)
 		return d2v_fail(err, tape->failed, "out of memory while recording a step");
 	for (size_t i = tape->count; i-- > 0;) {
-		const d2v_tape_entry *entry = &tape->entries[i];
-		double start = d2v_profile_start(profile);
-		entry->kind->backward(device, tape->bytes + entry->at);
-		d2v_profile_stop(profile, device, entry->stage, entry->kind->name, true, start);
+		for (size_t left = tape->entries[i].again; left > 0; left--)
+			run_entry(tape, i + 1 - left, device, profile, D2V_PROFILE_AGAIN);
+		run_entry(tape, i, device, profile, D2V_PROFILE_BACKWARD);
 	}
 	return D2V_OK;
 }

@@ -20,6 +20,7 @@ static d2v_status open_all(d2v_trainer *trainer, d2v_error *err) {
 	D2V_TRY(status);
 	D2V_TRY(d2v_config_stored(config, &trainer->stored_config, err));
 	D2V_TRY(d2v_model_new(&trainer->model, trainer->device, &config->model, err));
+	d2v_model_set_memory(trainer->model, d2v_config_memory(config));
 	d2v_optimizer_config optimizer = d2v_config_optimizer(config);
 	D2V_TRY(d2v_optimizer_new(&trainer->optimizer, trainer->model, &optimizer, err));
 	trainer->schedule = d2v_config_schedule(config);

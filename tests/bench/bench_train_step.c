@@ -122,9 +122,13 @@ static d2v_status run_step(bench *b, double *seconds, double *flops, d2v_error *
 	return status;
 }
 
+static double seconds_of(const d2v_profile_row *row) {
+	return row->seconds[D2V_PROFILE_FORWARD] + row->seconds[D2V_PROFILE_AGAIN] + row->seconds[D2V_PROFILE_BACKWARD];
+}
+
 static int by_time(const void *left, const void *right) {
 	const d2v_profile_row *a = left, *b = right;
-	double x = a->forward + a->backward, y = b->forward + b->backward;
+	double x = seconds_of(a), y = seconds_of(b);
 	return x < y ? 1 : x > y ? -1 : 0;
 }
 
@@ -136,15 +140,17 @@ static d2v_status print_profile(bench *b, d2v_error *err) {
 	d2v_status status = run_step(b, &seconds, &flops, err);
 	d2v_model_set_profile(b->model, NULL);
 	qsort(profile->rows, (size_t)profile->count, sizeof *profile->rows, by_time);
-	printf("%-12s %-12s %6s %10s %10s %7s\n", "stage", "operation", "calls", "forward ms", "backward", "share");
+	printf("%-12s %-12s %6s %10s %10s %10s %7s\n", "stage", "operation", "calls", "forward ms", "again", "backward",
+		"share");
 	for (int i = 0; i < profile->count; i++) {
 		const d2v_profile_row *row = &profile->rows[i];
-		known += row->forward + row->backward;
-		printf("%-12s %-12s %6ld %10.1f %10.1f %6.1f%%\n", row->stage, row->kind, row->calls, row->forward * 1e3,
-			row->backward * 1e3, 100 * (row->forward + row->backward) / seconds);
+		known += seconds_of(row);
+		printf("%-12s %-12s %6ld %10.1f %10.1f %10.1f %6.1f%%\n", row->stage, row->kind, row->calls,
+			row->seconds[D2V_PROFILE_FORWARD] * 1e3, row->seconds[D2V_PROFILE_AGAIN] * 1e3,
+			row->seconds[D2V_PROFILE_BACKWARD] * 1e3, 100 * seconds_of(row) / seconds);
 	}
-	printf("%-12s %-12s %6s %10.1f %10s %6.1f%%   (optimizer, teacher's move, what lies between)\n", "rest", "", "",
-		(seconds - known) * 1e3, "", 100 * (seconds - known) / seconds);
+	printf("%-12s %-12s %6s %10.1f %10s %10s %6.1f%%   (optimizer, teacher's move, what lies between)\n", "rest", "",
+		"", (seconds - known) * 1e3, "", "", 100 * (seconds - known) / seconds);
 	d2v_free(profile);
 	return status;
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# A training run killed (-9) at random moments and started again, each time with another number of loader threads, ends with
-# the final checkpoint of the run never killed, byte for byte, and so with the same digest of all batches consumed.
+# A training run killed (-9) at random moments and started again, each time with another number of loader threads, with
+# layers computed again or kept, ends with the final checkpoint of the run never killed, byte for byte, and so with the same
+# digest of all batches consumed.
 #     KILLS=20 SEED=7 tests/e2e/test_train_kill.sh
 set -euo pipefail
 train=${BIN:-build/bin}/d2v-train
@@ -41,7 +42,7 @@ longest=$((opening + 2 * ($(now) - began - opening) / (kills + 2)))
 hits=0
 for ((k = 0; k < kills; k++)); do
 	threads=$((1 << RANDOM % 3))
-	(start "$dir/killed" $threads) >>"$dir/log.killed" 2>&1 &
+	(start "$dir/killed" $threads d2v.recompute=$( ((RANDOM % 2)) && echo true || echo false)) >>"$dir/log.killed" 2>&1 &
 	child=$!
 	life=$((1 + RANDOM % longest))
 	sleep "$((life / 1000)).$(printf '%03d' $((life % 1000)))"

@@ -270,7 +270,8 @@ static void test_stored_leaves_the_machine_out(void **state) {
 	assert_null(strstr(stored, "/here"));
 	assert_null(strstr(stored, "save_dir"));
 	const char *const harmless[] = { "dataset.num_workers=7", "task.data=/there", "checkpoint.save_dir=/tmp/x",
-		"d2v.threads=3", "d2v.device=cpu", "common.log_interval=3", "checkpoint.save_interval_updates=9" };
+		"d2v.threads=3", "d2v.device=cpu", "common.log_interval=3", "checkpoint.save_interval_updates=9",
+		"d2v.recompute=true" };
 	for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
 		assert_ok(d2v_config_override(&config, harmless[i], &err));
 	assert_ok(d2v_config_stored(&config, &other, &err));

@@ -274,7 +274,10 @@ tsan: | $(BUILD)/have-CHECK ## the tests of our own threads under ThreadSanitize
 run-tsan: build-tsan
 	@TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1 $(RUN_TESTS) --only='$(ONLY)' $(TSAN_TESTS)
 
-build-tests: $(TOOLS) $(DEMO_TOOLS) $(TESTS) $(FUZZERS) $(HELPERS) $(EMULATED)
+# Of the tests only those that ONLY names, and what scripts among them want.
+chosen = $(if $(ONLY),$(strip $(foreach test,$1,$(if $(findstring $(ONLY),$(test)),$(test)))),$1)
+build-tests: $(TOOLS) $(call chosen,$(TESTS) $(FUZZERS)) $(if $(call chosen,$(SHELL_TESTS)),$(DEMO_TOOLS) $(HELPERS)) \
+  $(if $(filter tests/emulation/%,$(call chosen,$(SHELL_TESTS))),$(EMULATED))
 build-tsan: $(TSAN_TESTS)
 
 golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*

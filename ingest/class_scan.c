@@ -2,6 +2,7 @@
 
 #include "base/progress.h"
 #include "base/signals.h"
+#include "ingest/address.h"
 #include "ingest/reader.h"
 
 static d2v_status check_going(const d2v_ingest_options *options, const d2v_member *member, d2v_error *err) {
@@ -61,7 +62,7 @@ static d2v_status take_val_labels(d2v_classes *classes, const d2v_val_labels *la
 
 static const d2v_ingest_source *streamed(const d2v_ingest_options *options) {
 	for (size_t i = 0; i < options->source_count; i++)
-		if (!options->keep && d2v_download_is_url(options->sources[i].where))
+		if (!options->keep && d2v_address_is_url(options->sources[i].where))
 			return &options->sources[i];
 	return NULL;
 }
@@ -74,7 +75,7 @@ d2v_status d2v_class_scan(d2v_classes *classes, const d2v_ingest_options *option
 	if (once && !labels)
 		return d2v_fail(err, D2V_INVALID,
 			"%s: the classes must be known before an archive is read as it comes: give %s, or --keep-archives",
-			d2v_download_public_url(once->where, shown, sizeof shown),
+			d2v_address_public(once->where, shown, sizeof shown),
 			is_imagenet ? "--synset-words FILE or --val-labels FILE" : "--classes FILE, or --label-by none");
 	if (!once)
 		D2V_TRY(scan_all(classes, options, err));

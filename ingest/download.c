@@ -7,6 +7,7 @@
 #include "base/random.h"
 #include "base/signals.h"
 #include "base/version.h"
+#include "ingest/address.h"
 #include "ingest/http_answer.h"
 
 #include <curl/curl.h>
@@ -257,25 +258,6 @@ static bool is_redirect(const d2v_download *download) {
 	return code == 301 || code == 302 || code == 303 || code == 307 || code == 308;
 }
 
-static bool same_part(CURLU *a, CURLU *b, CURLUPart part) {
-	char *left = NULL, *right = NULL;
-	bool same = curl_url_get(a, part, &left, CURLU_DEFAULT_PORT) == CURLUE_OK &&
-				curl_url_get(b, part, &right, CURLU_DEFAULT_PORT) == CURLUE_OK && strcasecmp(left, right) == 0;
-	curl_free(left);
-	curl_free(right);
-	return same;
-}
-
-static bool is_same_server(const char *a, const char *b) {
-	CURLU *left = curl_url(), *right = curl_url();
-	bool same = left && right && curl_url_set(left, CURLUPART_URL, a, 0) == CURLUE_OK &&
-				curl_url_set(right, CURLUPART_URL, b, 0) == CURLUE_OK && same_part(left, right, CURLUPART_SCHEME) &&
-				same_part(left, right, CURLUPART_HOST) && same_part(left, right, CURLUPART_PORT);
-	curl_url_cleanup(left);
-	curl_url_cleanup(right);
-	return same;
-}
-
 // What the server names becomes the target of the next attempt.
 static d2v_status follow(d2v_download *download, d2v_error *err) {
 	char *to = NULL;
@@ -283,7 +265,7 @@ static d2v_status follow(d2v_download *download, d2v_error *err) {
 	if (!to)
 		return d2v_fail(err, D2V_NETWORK, "%s: the server redirects (%ld) and does not say where to", download->shown,
 			download->answer.code);
-	if (!d2v_download_is_url(to))
+	if (!d2v_address_is_url(to))
 		return d2v_fail(err, D2V_NETWORK, "%s: the server redirects to another protocol than http and https: %.200s",
 			download->shown, to);
 	if (download->redirects == REDIRECTS_MAX)
@@ -293,7 +275,7 @@ static d2v_status follow(d2v_download *download, d2v_error *err) {
 	d2v_free(download->target);
 	download->target = target;
 	download->redirects++;
-	download->away = download->away || !is_same_server(download->url, target);
+	download->away = download->away || !d2v_address_same_server(download->url, target);
 	return D2V_OK;
 }
 
@@ -428,16 +410,6 @@ d2v_status d2v_download_read(d2v_download *download, const void **bytes, size_t 
 // ---- life
 // ------------------------------------------------------------------------------------------------------------
 
-// User and password of the address, so that they can be left out where a redirect leads elsewhere.
-static void find_login(d2v_download *download) {
-	CURLU *parts = curl_url();
-	if (parts && curl_url_set(parts, CURLUPART_URL, download->url, 0) == CURLUE_OK) {
-		curl_url_get(parts, CURLUPART_USER, &download->user, CURLU_URLDECODE);
-		curl_url_get(parts, CURLUPART_PASSWORD, &download->password, CURLU_URLDECODE);
-	}
-	curl_url_cleanup(parts);
-}
-
 static d2v_status set_up(d2v_download *download, d2v_error *err) {
 	pthread_once(&curl_once, start_curl);
 	download->multi = curl_multi_init();
@@ -445,7 +417,8 @@ static d2v_status set_up(d2v_download *download, d2v_error *err) {
 	if (!download->multi || !download->easy)
 		return d2v_fail(err, D2V_NO_MEMORY, "%s: libcurl cannot start", download->shown);
 	CURL *easy = download->easy;
-	find_login(download);
+	// Apart from the address, so that they can be left out where a redirect leads elsewhere.
+	d2v_address_login(download->url, &download->user, &download->password);
 	curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
 	curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, CONNECT_SECONDS);
 	curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
@@ -468,7 +441,7 @@ d2v_status d2v_download_open(d2v_download **opened, const char *url, const d2v_d
 	download->start = download->position = start;
 	if (version)
 		download->version = *version;
-	d2v_download_public_url(url, download->shown, sizeof download->shown);
+	d2v_address_public(url, download->shown, sizeof download->shown);
 	d2v_status status = d2v_strdup(&download->url, url, err);
 	if (status == D2V_OK)
 		status = set_up(download, err);
@@ -496,23 +469,10 @@ void d2v_download_close(d2v_download *download) {
 	if (download->multi)
 		curl_multi_cleanup(download->multi);
 	curl_slist_free_all(download->headers);
-	curl_free(download->user);
-	curl_free(download->password);
+	d2v_free(download->user);
+	d2v_free(download->password);
 	d2v_free(download->target);
 	d2v_free(download->buffer);
 	d2v_free(download->url);
 	d2v_free(download);
-}
-
-bool d2v_download_is_url(const char *text) {
-	return strncasecmp(text, "http://", 7) == 0 || strncasecmp(text, "https://", 8) == 0;
-}
-
-const char *d2v_download_public_url(const char *url, char *out, size_t size) {
-	const char *host = strstr(url, "://");
-	host = host ? host + 3 : url;
-	size_t length = strcspn(host, "/?#");
-	const char *user = memrchr(host, '@', length), *from = user ? user + 1 : host;
-	snprintf(out, size, "%.*s%.*s", (int)(host - url), url, (int)strcspn(from, "?#"), from);
-	return out;
 }

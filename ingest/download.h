@@ -1,4 +1,4 @@
-// Bytes of an http(s) address, pulled piece by piece. libcurl is named in download.c only.
+// Bytes of an http(s) address, pulled piece by piece. libcurl is named in download.c and address.c only.
 //
 // A connection that breaks is taken up again by Range where it broke, after a pause that doubles each time and has
 // jitter; a server that ignores Range has the bytes already had thrown away again; one whose file has changed meanwhile
@@ -48,10 +48,5 @@ d2v_status d2v_download_read(d2v_download *download, const void **bytes, size_t 
 const d2v_download_version *d2v_download_version_of(const d2v_download *download);
 uint64_t d2v_download_total(const d2v_download *download); // 0: unknown
 void d2v_download_close(d2v_download *download);           // NULL is allowed
-
-// The address as it may be shown and stored: without user and password, and without what follows a question mark, since
-// signed addresses carry their keys there. Returns out.
-const char *d2v_download_public_url(const char *url, char *out, size_t size);
-bool d2v_download_is_url(const char *text);
 
 #endif

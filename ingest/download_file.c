@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "ingest/address.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,7 +66,7 @@ static d2v_status part_open(partial *part, const char *url, const char *path, d2
 	if (part->fd < 0 || fstat(part->fd, &facts) < 0)
 		return d2v_fail_errno(err, "%s: cannot be opened", part->path);
 	char shown[1024];
-	read_note(part, d2v_download_public_url(url, shown, sizeof shown), (uint64_t)facts.st_size);
+	read_note(part, d2v_address_public(url, shown, sizeof shown), (uint64_t)facts.st_size);
 	return D2V_OK;
 }
 
@@ -105,7 +106,7 @@ static d2v_status fetch(partial *part, const char *url, const d2v_download_optio
 	d2v_download_progress *progress, void *context, d2v_error *err) {
 	d2v_download *download;
 	char shown[1024]; // what is noted holds no login
-	d2v_download_public_url(url, shown, sizeof shown);
+	d2v_address_public(url, shown, sizeof shown);
 	D2V_TRY(d2v_download_open(&download, url, options, part->have, &part->version, err));
 	d2v_status status = D2V_OK;
 	while (status == D2V_OK) {

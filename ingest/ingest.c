@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "ingest/address.h"
 #include "ingest/class_scan.h"
 #include "ingest/decoder.h"
 #include "ingest/journal.h"
@@ -37,8 +38,8 @@ static d2v_status source_name(const d2v_ingest_source *source, char **name, d2v_
 	char shown[1024];
 	if (source->name)
 		return d2v_strdup(name, source->name, err);
-	if (d2v_download_is_url(source->where))
-		return d2v_strdup(name, d2v_download_public_url(source->where, shown, sizeof shown), err);
+	if (d2v_address_is_url(source->where))
+		return d2v_strdup(name, d2v_address_public(source->where, shown, sizeof shown), err);
 	snprintf(shown, sizeof shown, "%s", source->where);
 	for (size_t end = strlen(shown); end > 1 && shown[end - 1] == '/'; end--)
 		shown[end - 1] = '\0';
@@ -57,7 +58,7 @@ static d2v_status describe_source(const d2v_ingest_options *options, size_t inde
 	if (status == D2V_OK)
 		status = d2v_json_set(object, "name", json_string(name), err);
 	// The size of a local archive: a changed one is not to be gone on from.
-	if (status == D2V_OK && !d2v_download_is_url(source->where) && !d2v_file_is_directory(source->where)) {
+	if (status == D2V_OK && !d2v_address_is_url(source->where) && !d2v_file_is_directory(source->where)) {
 		if (!d2v_file_exists(source->where))
 			status = d2v_fail(err, D2V_NOT_FOUND,
 				"%s: there is no such file or folder; an address would begin with http:// or https://", source->where);

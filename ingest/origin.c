@@ -1,6 +1,7 @@
 #include "ingest/origin.h"
 
 #include "base/file.h"
+#include "ingest/address.h"
 #include "ingest/origin_kinds.h"
 #include "ingest/utf8.h"
 
@@ -9,7 +10,7 @@
 
 d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_origin_options *options, d2v_error *err) {
 	*source = NULL;
-	if (!d2v_download_is_url(where) && d2v_file_is_directory(where))
+	if (!d2v_address_is_url(where) && d2v_file_is_directory(where))
 		return d2v_origin_open_folder(source, where, err);
 	if (options->single)
 		return d2v_origin_open_single(source, where, options, err);

@@ -1,6 +1,7 @@
 // libarchive is named here for its archives, in unpacker.c for its filters.
 #include "base/hash.h"
 #include "base/memory.h"
+#include "ingest/address.h"
 #include "ingest/origin_kinds.h"
 #include "ingest/stream.h"
 #include "ingest/unpacker.h"
@@ -293,7 +294,7 @@ d2v_status d2v_origin_open_archive(
 	d2v_checksum_kind sum = options->md5 ? D2V_MD5 : D2V_SHA256;
 	d2v_stream *stream;
 	*source = NULL;
-	D2V_TRY(d2v_download_is_url(where) ? d2v_stream_open_download(&stream, where, &options->download, sum, err)
+	D2V_TRY(d2v_address_is_url(where) ? d2v_stream_open_download(&stream, where, &options->download, sum, err)
 									   : d2v_stream_open_file(&stream, where, sum, err));
 	return d2v_origin_open_stream(source, stream, options->md5 ? options->md5 : options->sha256, err);
 }

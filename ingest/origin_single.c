@@ -1,6 +1,7 @@
 // A source that is one file by itself, here or at an address: its only member is called as the file is.
 #include "base/file.h"
 #include "base/memory.h"
+#include "ingest/address.h"
 #include "ingest/origin_kinds.h"
 #include "ingest/stream.h"
 
@@ -89,7 +90,7 @@ d2v_status d2v_origin_open_single(
 	opened->source.kind = &kind;
 	opened->sum = options->md5 ? options->md5 : options->sha256;
 	d2v_origin_single_name(where, opened->name, sizeof opened->name);
-	d2v_status status = d2v_download_is_url(where)
+	d2v_status status = d2v_address_is_url(where)
 							? d2v_stream_open_download(&opened->stream, where, &options->download, sum, err)
 							: d2v_stream_open_file(&opened->stream, where, sum, err);
 	if (status != D2V_OK)
@@ -101,7 +102,7 @@ d2v_status d2v_origin_open_single(
 
 const char *d2v_origin_single_name(const char *where, char *name, size_t size) {
 	snprintf(name, size, "%s", d2v_path_name(where));
-	if (d2v_download_is_url(where))
+	if (d2v_address_is_url(where))
 		name[strcspn(name, "?#")] = '\0';
 	return name;
 }

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "base/signals.h"
+#include "ingest/address.h"
 #include "ingest/decoder.h"
 #include "ingest/download_file.h"
 
@@ -53,7 +54,7 @@ d2v_status d2v_reader_open_source(
 	char *path = NULL;
 	*opened = NULL;
 	d2v_status status = D2V_OK;
-	if (options->keep && d2v_download_is_url(source->where))
+	if (options->keep && d2v_address_is_url(source->where))
 		status = keep_download(options, source, &how.download, &path, err);
 	if (status == D2V_OK)
 		status = d2v_origin_open(opened, path ? path : source->where, &how, err);

@@ -1,6 +1,7 @@
 #include "ingest/stream.h"
 
 #include "base/memory.h"
+#include "ingest/address.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -68,7 +69,7 @@ d2v_status d2v_stream_open_file(d2v_stream **stream, const char *path, d2v_check
 d2v_status d2v_stream_open_download(
 	d2v_stream **stream, const char *url, const d2v_download_options *options, d2v_checksum_kind kind, d2v_error *err) {
 	char shown[512];
-	D2V_TRY(stream_new(stream, d2v_download_public_url(url, shown, sizeof shown), true, kind, err));
+	D2V_TRY(stream_new(stream, d2v_address_public(url, shown, sizeof shown), true, kind, err));
 	d2v_status status = d2v_download_open(&(*stream)->download, url, options, 0, NULL, err);
 	if (status != D2V_OK) {
 		d2v_stream_close(*stream);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "ingest/address.h"
 
 #include <string.h>
 
@@ -75,7 +76,7 @@ d2v_status d2v_val_labels_load(
 	*labels = NULL;
 	D2V_TRY(d2v_alloc_zero(&loaded, 1, sizeof *loaded, err));
 	d2v_status status =
-		d2v_download_is_url(where) ? fetch(loaded, where, download, err) : read_file(loaded, where, err);
+		d2v_address_is_url(where) ? fetch(loaded, where, download, err) : read_file(loaded, where, err);
 	if (status == D2V_OK)
 		status = cut_lines(loaded, where, err);
 	if (status == D2V_OK)

@@ -1,5 +1,6 @@
 // d2v-ingest librispeech and audio.
 #include "base/memory.h"
+#include "ingest/address.h"
 #include "ingest/librispeech_splits.h"
 #include "tools/ingest_program.h"
 
@@ -141,7 +142,7 @@ static d2v_status name_folder_split(ingest_job *job, d2v_ingest_source *source, 
 	for (size_t end = strlen(path); end > 1 && path[end - 1] == '/'; end--)
 		path[end - 1] = '\0';
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-	if (!ingest_common_options.split && !d2v_download_is_url(source->where) && !strchr(name, '.') &&
+	if (!ingest_common_options.split && !d2v_address_is_url(source->where) && !strchr(name, '.') &&
 		d2v_layout_is_split_name(name))
 		source->split = name;
 	return D2V_OK;

@@ -7,6 +7,7 @@
 #include "loaders/bench.h"
 #include "loaders/speech_source.h"
 #include "tests/base/scratch.h"
+#include "tests/loaders/source_promises.h"
 #include "tests/loaders/source_stream.h"
 #include "tests/loaders/speech_data.h"
 
@@ -51,6 +52,14 @@ static d2v_source *open_source(const d2v_speech_options *options) {
 	d2v_source *source;
 	assert_ok(d2v_speech_source_open(&source, options, &err));
 	return source;
+}
+
+static d2v_status open_any(d2v_source **source, const void *options, d2v_error *e) {
+	return d2v_speech_source_open(source, options, e);
+}
+
+static source_opener opener_of(d2v_speech_options *options) {
+	return (source_opener){ open_any, options, &options->common };
 }
 
 static uint64_t epoch_of(const d2v_speech_options *options) {
@@ -184,15 +193,10 @@ static void test_evaluation(void **state) {
 static void test_same_stream_for_any_threads(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
-	uint64_t count = 2 * epoch_of(&options) + 3, one[BATCHES_MAX], many[BATCHES_MAX];
-	source_stream_digests(open_source(&options), one, count);
-	static const struct { int threads, slots; } cases[] = { { 2, 0 }, { 8, 0 }, { 8, 3 }, { 1, 16 } };
-	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-		options.common.threads = cases[i].threads;
-		options.common.slots = cases[i].slots;
-		source_stream_digests(open_source(&options), many, count);
-		assert_memory_equal(one, many, count * sizeof *one);
-	}
+	source_opener opener = opener_of(&options);
+	uint64_t one[4], many[4];
+	source_promises_one_stream(&opener);
+	source_stream_digests(open_source(&options), one, 4);
 	// The comparison can fail: every option that should reach the stream does.
 	d2v_speech_options other = options_for(&data);
 	other.common.seed++;
@@ -207,71 +211,15 @@ static void test_same_stream_for_any_threads(void **state) {
 static void test_goes_on_from_anywhere(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
-	uint64_t steps = epoch_of(&options), count = 2 * steps + 3, digests[BATCHES_MAX];
-	d2v_source_position positions[BATCHES_MAX];
-	d2v_source *source = open_source(&options);
-	for (uint64_t i = 0; i < count; i++) {
-		positions[i] = d2v_source_tell(source);
-		const d2v_batch *batch = source_stream_next(source);
-		digests[i] = batch->digest;
-		d2v_source_give(source, batch);
-	}
-	assert_true(positions[0].epoch == 1 && positions[0].step == 0 && positions[0].index == 0);
-	assert_true(positions[steps].epoch == 2 && positions[steps].step == 0 && positions[steps].index == steps);
-	for (uint64_t from = 0; from + 2 < count; from++) {
-		if (from % 3 == 0) { // another number of threads, and a fresh process's source
-			d2v_source_close(source);
-			options.common.threads = 1 + (int)(from / 3 % 3);
-			source = open_source(&options);
-		}
-		assert_ok(d2v_source_seek(source, &positions[from], &err));
-		for (uint64_t i = from; i < from + 2; i++) {
-			const d2v_batch *batch = source_stream_next(source);
-			assert_true(batch->digest == digests[i] && batch->index == i);
-			d2v_source_give(source, batch);
-		}
-		d2v_source_position now = d2v_source_tell(source);
-		assert_memory_equal(&now, &positions[from + 2], sizeof now);
-	}
-	d2v_source_position wrong = positions[3];
-	wrong.plan ^= 1;
-	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
-	assert_non_null(strstr(err.text, "max_tokens"));
-	wrong = positions[3], wrong.epoch = 0;
-	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
-	wrong = positions[3], wrong.step = UINT64_MAX;
-	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
-	d2v_source_close(source);
+	source_opener opener = opener_of(&options);
+	source_promises_to_go_on(&opener, "max_tokens");
 }
 
-// The batches of rank r's turns stand at places r, R + r, ... of the stream of one rank; the last turn may be empty.
 static void test_ranks_share_one_stream(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
-	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
-	source_stream_digests(open_source(&options), all, 2 * steps);
-	for (uint32_t ranks = 2; ranks <= 5; ranks++) {
-		uint64_t turns = (steps + ranks - 1) / ranks, empty = 0;
-		for (uint32_t rank = 0; rank < ranks; rank++) {
-			options.common.world_size = ranks, options.common.rank = rank, options.common.threads = 2;
-			d2v_source *source = open_source(&options);
-			assert_true(d2v_source_epoch_steps(source, 1) == turns);
-			for (uint64_t i = 0; i < 2 * turns; i++) {
-				const d2v_batch *batch = source_stream_next(source);
-				uint64_t place = i % turns * ranks + rank;
-				assert_true(batch->epoch == i / turns + 1);
-				if (place < steps)
-					assert_true(batch->digest == all[i / turns * steps + place]);
-				else {
-					assert_true(batch->samples == 0 && batch->kept == 0 && batch->masked_count == 0);
-					empty++;
-				}
-				d2v_source_give(source, batch);
-			}
-			d2v_source_close(source);
-		}
-		assert_true(empty == 2 * (turns * ranks - steps));
-	}
+	source_opener opener = opener_of(&options);
+	source_promises_shares_to_ranks(&opener);
 }
 
 static void test_other_number_of_ranks_goes_on(void **state) {
@@ -550,24 +498,8 @@ static void test_refusals(void **state) {
 static void test_failing_allocations(void **state) {
 	speech_data data = make_data(state);
 	d2v_speech_options options = options_for(&data);
-	long live = d2v_memory_live();
-	for (long n = 0;; n++) {
-		d2v_source *source;
-		const d2v_batch *batch = NULL;
-		d2v_memory_fail_after(n);
-		d2v_status status = d2v_speech_source_open(&source, &options, NULL);
-		if (status == D2V_OK)
-			status = d2v_source_next(source, &batch, NULL);
-		d2v_memory_fail_after(-1);
-		if (batch)
-			d2v_source_give(source, batch);
-		d2v_source_close(source);
-		assert_int_equal(d2v_memory_live(), live);
-		if (status == D2V_OK)
-			break;
-		assert_int_equal(status, D2V_NO_MEMORY);
-		assert_true(n < 10000);
-	}
+	source_opener opener = opener_of(&options);
+	source_promises_to_leave_nothing(&opener);
 }
 
 // An allocator of the caller's: counts, and fails when told to.

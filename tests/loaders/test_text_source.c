@@ -7,6 +7,7 @@
 #include "shards/codec_tokens.h"
 #include "shards/dictionary.h"
 #include "tests/base/scratch.h"
+#include "tests/loaders/source_promises.h"
 #include "tests/loaders/source_stream.h"
 #include "tests/loaders/text_data.h"
 
@@ -56,6 +57,14 @@ static d2v_source *open_source(const d2v_text_options *options) {
 	d2v_source *source;
 	assert_ok(d2v_text_source_open(&source, options, &err));
 	return source;
+}
+
+static d2v_status open_any(d2v_source **source, const void *options, d2v_error *e) {
+	return d2v_text_source_open(source, options, e);
+}
+
+static source_opener opener_of(d2v_text_options *options) {
+	return (source_opener){ open_any, options, &options->common };
 }
 
 static uint64_t epoch_of(const d2v_text_options *options) {
@@ -205,13 +214,10 @@ static void test_evaluation_is_in_order(void **state) {
 static void test_same_stream_for_any_threads(void **state) {
 	text_data data = make_data(state);
 	d2v_text_options options = options_for(&data);
-	uint64_t count = 2 * epoch_of(&options) + 3, one[BATCHES_MAX], many[BATCHES_MAX];
-	source_stream_digests(open_source(&options), one, count);
-	for (int threads = 2; threads <= 8; threads *= 4) {
-		options.common.threads = threads;
-		source_stream_digests(open_source(&options), many, count);
-		assert_memory_equal(one, many, count * sizeof *one);
-	}
+	source_opener opener = opener_of(&options);
+	uint64_t one[4], many[4];
+	source_promises_one_stream(&opener);
+	source_stream_digests(open_source(&options), one, 4);
 	// The comparison can fail: every option that should reach the stream does.
 	d2v_text_options others[4];
 	for (int i = 0; i < 4; i++)
@@ -230,49 +236,15 @@ static void test_same_stream_for_any_threads(void **state) {
 static void test_goes_on_from_anywhere(void **state) {
 	text_data data = make_data(state);
 	d2v_text_options options = options_for(&data);
-	uint64_t steps = epoch_of(&options), count = 2 * steps + 3, digests[BATCHES_MAX];
-	d2v_source_position positions[BATCHES_MAX];
-	d2v_source *source = open_source(&options);
-	for (uint64_t i = 0; i < count; i++) {
-		positions[i] = d2v_source_tell(source);
-		const d2v_batch *batch = source_stream_next(source);
-		digests[i] = batch->digest;
-		d2v_source_give(source, batch);
-	}
-	for (uint64_t from = 0; from < count; from += 5) {
-		d2v_source_close(source);
-		options.common.threads = 1 + (int)(from % 3);
-		source = open_source(&options);
-		assert_ok(d2v_source_seek(source, &positions[from], &err));
-		const d2v_batch *batch = source_stream_next(source);
-		assert_true(batch->digest == digests[from] && batch->index == from);
-		d2v_source_give(source, batch);
-	}
-	d2v_source_position wrong = positions[3];
-	wrong.plan ^= 1;
-	assert_int_equal(d2v_source_seek(source, &wrong, &err), D2V_INVALID);
-	assert_non_null(strstr(err.text, "tokens_per_sample"));
-	d2v_source_close(source);
+	source_opener opener = opener_of(&options);
+	source_promises_to_go_on(&opener, "tokens_per_sample");
 }
 
 static void test_ranks_share_one_stream(void **state) {
 	text_data data = make_data(state);
 	d2v_text_options options = options_for(&data);
-	uint64_t steps = epoch_of(&options), all[BATCHES_MAX];
-	source_stream_digests(open_source(&options), all, 2 * steps);
-	for (uint32_t ranks = 2; ranks <= 3; ranks++)
-		for (uint32_t rank = 0; rank < ranks; rank++) {
-			uint64_t turns = (steps + ranks - 1) / ranks;
-			options.common.world_size = ranks, options.common.rank = rank;
-			d2v_source *source = open_source(&options);
-			for (uint64_t i = 0; i < 2 * turns; i++) {
-				const d2v_batch *batch = source_stream_next(source);
-				uint64_t place = i % turns * ranks + rank;
-				assert_true(place < steps ? batch->digest == all[i / turns * steps + place] : batch->samples == 0);
-				d2v_source_give(source, batch);
-			}
-			d2v_source_close(source);
-		}
+	source_opener opener = opener_of(&options);
+	source_promises_shares_to_ranks(&opener);
 }
 
 // Flips a bit of a record's tokens, found in the shards by them.
@@ -416,24 +388,8 @@ static void test_refusals(void **state) {
 static void test_failing_allocations(void **state) {
 	text_data data = make_data(state);
 	d2v_text_options options = options_for(&data);
-	long live = d2v_memory_live();
-	for (long n = 0;; n++) {
-		d2v_source *source;
-		const d2v_batch *batch = NULL;
-		d2v_memory_fail_after(n);
-		d2v_status status = d2v_text_source_open(&source, &options, NULL);
-		if (status == D2V_OK)
-			status = d2v_source_next(source, &batch, NULL);
-		d2v_memory_fail_after(-1);
-		if (batch)
-			d2v_source_give(source, batch);
-		d2v_source_close(source);
-		assert_int_equal(d2v_memory_live(), live);
-		if (status == D2V_OK)
-			break;
-		assert_int_equal(status, D2V_NO_MEMORY);
-		assert_true(n < 10000);
-	}
+	source_opener opener = opener_of(&options);
+	source_promises_to_leave_nothing(&opener);
 }
 
 int main(void) {

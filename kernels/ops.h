@@ -20,13 +20,15 @@ void d2v_ops_set_dry(d2v_device *device, bool dry);
 bool d2v_ops_is_dry(const d2v_device *device);
 
 // ---- dropout -----------------------------------------------------------------------------------------------------------
-// Part of several operations. Element i is kept iff the uniform of counter i/span is >= p, and then divided by 1-p. p = 0: off.
+// Part of several operations. Element e is kept iff the uniform of counter i/span is >= p, and then divided by 1-p, where i =
+// first + e: an array may be a piece of a longer one, whose draws are counted through. p = 0: off.
 // The counter gives block c = (i/span)/4 word (i/span)%4 of d2v_random_block(key, c, 0); uniform = word * 2^-32. Backward
 // regenerates it; no mask is stored. span 1: plain dropout; span = T*D: DropPath (one draw for a whole row).
 typedef struct d2v_dropout {
 	float p;
 	d2v_random_key key;
 	int64_t span; // 0 means 1
+	int64_t first; // elements of the longer array before this one's
 } d2v_dropout;
 
 // ---- input --------------------------------------------------------------------------------------------------------------
@@ -217,8 +219,8 @@ void d2v_gather_backward(d2v_device *dev, const d2v_gather *op);
 
 // The decoder's input: kept tokens back in their places, noise N(0, noise_std^2) everywhere else.
 //   j = restore[r,t]; out[r,t,:] = j < K ? drop(x)[r,E+j,:] : noise[r, j-K, :].
-// The dropout acts on all of x (R, E+K, D), element index as in that array. noise NULL: drawn, element ((r*T + t)*D + c) is the
-// Box-Muller normal of d2v_random_block(noise_key, index/4, 1): words (0,1) give elements 0,1 of the four, words (2,3) elements 2,3:
+// The dropout acts on all of x (R, E+K, D), element index as in that array. noise NULL: drawn, element noise_first + (r*T + t)*D + c
+// is, by its index, the Box-Muller normal of d2v_random_block(noise_key, index/4, 1): words (0,1) give elements 0,1 of the four, words (2,3) elements 2,3:
 // u = (word_a + 1) * 2^-32, v = word_b * 2^-32, radius = sqrt(-2 ln u), pair = radius*cos(2 pi v), radius*sin(2 pi v).
 // Backward: d_x[r,E+j,:] = d_out through drop; d_x of extra tokens = 0.
 typedef struct d2v_restore {
@@ -229,6 +231,7 @@ typedef struct d2v_restore {
 	const d2v_real *noise; // (R, T-K, D) or NULL
 	d2v_random_key noise_key;
 	float noise_std;
+	int64_t noise_first;
 	d2v_real *out; // (R, T, D)
 	int64_t rows, tokens, kept, extra_tokens, width;
 	const d2v_real *d_out;
@@ -259,13 +262,13 @@ void d2v_target_forward(d2v_device *dev, const d2v_target *op);
 // ---- losses -------------------------------------------------------------------------------------------------------------
 // l = scale * ( beta == 0 ? d^2 : |d| < beta ? d^2/(2 beta) : |d| - beta/2 ), d = pred - target.
 // loss = weight * sum over masked positions and channels of l;  d_pred = its derivative, zero at positions not masked.
-// masked[i] = r*T + t. The target of row r is that of sample r/M.
+// masked[i] = masked_first + r*T + t. The target of row r is that of sample r/M.
 // Spread: var(v) = mean over channels of sqrt(unbiased variance over the masked positions of v + 1e-6).
 typedef struct d2v_regression {
 	const d2v_real *pred;  // (R, T, D)
 	const float *target;   // (B, T, D)
 	const int32_t *masked; // (masked_count), ascending
-	int64_t masked_count;
+	int64_t masked_count, masked_first;
 	float beta, scale, weight;
 	int64_t batch, clones, tokens, width;
 	d2v_real *d_pred;    // (R, T, D) or NULL

@@ -39,6 +39,7 @@ static float one_factor(rule keep, d2v_random_key key, int64_t draw) {
 
 const float *d2v_cpu_dropout_factors(float *buffer, const d2v_dropout *drop, int64_t first, int64_t count) {
 	rule keep = make_rule(drop);
+	first += drop->first;
 	if (drop->span <= 1) {
 		int64_t lead = first % 4;
 		for (int64_t at = 0; at < lead + count; at += WORDS)

@@ -68,7 +68,7 @@ static double piece_loss(const d2v_regression *op, int64_t first, double *pred_m
 	int64_t width = op->width;
 	double sum = 0;
 	for (int64_t i = first; i < d2v_cpu_min(op->masked_count, first + PIECE); i++) {
-		int64_t at = op->masked[i], row = at / op->tokens;
+		int64_t at = op->masked[i] - op->masked_first, row = at / op->tokens;
 		const float *pred = d2v_cpu_in(op->pred) + at * width;
 		const float *target = op->target + (row / op->clones * op->tokens + at % op->tokens) * width;
 		float *d_pred = op->d_pred ? d2v_cpu_out(op->d_pred) + at * width : NULL;

@@ -139,7 +139,7 @@ void d2v_cpu_restore_forward(d2v_device *dev, const d2v_restore *op) {
 			int64_t token = row * (op->tokens - op->kept) + j - op->kept;
 			copy_token(out, d2v_cpu_in(op->noise) + token * width, width);
 		} else {
-			d2v_cpu_noise(out, op->noise_key, op->noise_std, i * width, width, buffer);
+			d2v_cpu_noise(out, op->noise_key, op->noise_std, op->noise_first + i * width, width, buffer);
 		}
 	}
 }

@@ -72,7 +72,7 @@ typedef struct masked_place {
 static __device__ __forceinline__ masked_place find_place(const d2v_regression &op, int64_t i) {
 	if (i < 0 || i >= op.masked_count)
 		return masked_place{ i < 0 ? -1 : op.batch * op.clones * op.tokens, 0 };
-	unsigned at = (unsigned)op.masked[i], tokens = (unsigned)op.tokens, row = at / tokens;
+	unsigned at = (unsigned)(op.masked[i] - op.masked_first), tokens = (unsigned)op.tokens, row = at / tokens;
 	return masked_place{ at, (int64_t)(row / (unsigned)op.clones) * tokens + at % tokens };
 }
 

@@ -215,7 +215,7 @@ template <class T, int N> static __global__ void restore_forward(unsigned count,
 	} else {
 		FOR_PACKS(at, op.width, N) {
 			float v[N];
-			noise_pack<T>(v, op.noise_key.word[0], op.noise_key.word[1], op.noise_std, first + at);
+			noise_pack<T>(v, op.noise_key.word[0], op.noise_key.word[1], op.noise_std, op.noise_first + first + at);
 			store_pack(to + at, v);
 		}
 	}
@@ -246,7 +246,8 @@ template <class T, int N> static __global__ void restore_backward(unsigned count
 void d2v_cuda_restore_forward(d2v_device *dev, const d2v_restore *op) {
 	int64_t tokens = op->rows * op->tokens;
 	if (tokens && op->width)
-		BY_PACK(dev, op->width, fits_packs(&op->drop, wide), tokens, restore_forward, *op, make_drop_rule(&op->drop));
+		BY_PACK(dev, op->width, fits_packs(&op->drop, wide) && op->noise_first % wide == 0, tokens, restore_forward, *op,
+			make_drop_rule(&op->drop));
 }
 
 void d2v_cuda_restore_backward(d2v_device *dev, const d2v_restore *op) {

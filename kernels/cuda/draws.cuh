@@ -14,12 +14,13 @@ typedef struct drop_rule {
 	uint32_t threshold;
 	float kept; // the factor of a kept element; 0 with threshold 0: off
 	uint32_t key0, key1;
-	int64_t span;
+	int64_t span, first;
 	bool on;
 } drop_rule;
 
 static inline drop_rule make_drop_rule(const d2v_dropout *drop) {
-	drop_rule rule = { 0, 1.0f, drop->key.word[0], drop->key.word[1], drop->span > 1 ? drop->span : 1, drop->p > 0 };
+	drop_rule rule = { 0, 1.0f, drop->key.word[0], drop->key.word[1], drop->span > 1 ? drop->span : 1, drop->first,
+		drop->p > 0 };
 	if (drop->p >= 1) {
 		rule.threshold = UINT32_MAX;
 		rule.kept = 0;
@@ -31,7 +32,7 @@ static inline drop_rule make_drop_rule(const d2v_dropout *drop) {
 }
 
 __device__ __forceinline__ float drop_factor(const drop_rule &rule, int64_t element) {
-	int64_t draw = element / rule.span;
+	int64_t draw = (rule.first + element) / rule.span;
 	d2v_philox block = d2v_philox_block(rule.key0, rule.key1, (uint64_t)(draw / 4), 0);
 	uint32_t low = draw & 1 ? block.word[1] : block.word[0], high = draw & 1 ? block.word[3] : block.word[2];
 	return (draw & 2 ? high : low) >= rule.threshold ? rule.kept : 0.0f; // no index: words stay in registers
@@ -50,6 +51,7 @@ __device__ __forceinline__ uint32_t keep_four(const drop_rule &rule, uint64_t dr
 // The same of COUNT elements from `first`, COUNT a multiple of 4 up to 32; first may be any.
 template <int COUNT> __device__ __forceinline__ uint32_t keep_bits(const drop_rule &rule, int64_t first) {
 	uint32_t bits = 0;
+	first += rule.first;
 	if (rule.span != 1) {
 		for (int i = 0; i < COUNT; i++) {
 			uint64_t draw = (uint64_t)((first + i) / rule.span);
@@ -67,14 +69,14 @@ template <int COUNT> __device__ __forceinline__ uint32_t keep_bits(const drop_ru
 	return COUNT < 32 ? bits & ((1u << (COUNT & 31)) - 1) : bits;
 }
 
-// values[i] *= the factor of element first + i. first is a multiple of N, and a span longer than 1 is too.
+// values[i] *= the factor of element first + i. first is a multiple of N, and so are the rule's and a span longer than 1.
 template <int N> __device__ __forceinline__ void drop_pack(float (&values)[N], const drop_rule &rule, int64_t first) {
 	if (!rule.on)
 		return;
 	if (N % 4 == 0 && rule.span == 1) {
 #pragma unroll
 		for (int i = 0; i + 3 < N; i += 4) {
-			d2v_philox block = d2v_philox_block(rule.key0, rule.key1, (uint64_t)((first + i) / 4), 0);
+			d2v_philox block = d2v_philox_block(rule.key0, rule.key1, (uint64_t)((rule.first + first + i) / 4), 0);
 #pragma unroll
 			for (int j = 0; j < 4; j++)
 				values[i + j] *= block.word[j] >= rule.threshold ? rule.kept : 0.0f;
@@ -89,7 +91,7 @@ template <int N> __device__ __forceinline__ void drop_pack(float (&values)[N], c
 
 // Whether packs of N may be dropped so.
 static inline bool fits_packs(const d2v_dropout *drop, int64_t n) {
-	return drop->p <= 0 || drop->span <= 1 || drop->span % n == 0;
+	return drop->p <= 0 || ((drop->span <= 1 || drop->span % n == 0) && drop->first % n == 0);
 }
 
 // Two of the Box-Muller normals (d2v_restore), times std, from two words. As T can tell them apart: bf16 keeps 8 bits, so the

@@ -8,7 +8,8 @@ typedef struct shape {
 	int64_t rows, tokens, extra, heads, width;
 	bool slope, scale, positions, padding;
 	float drop;
-	bool teacher; // goes forward only
+	bool teacher;   // goes forward only
+	int64_t before; // rows of the longer array that this is a piece of
 } shape;
 
 // What every side reads: kept positions ascending with gaps, padding at the end of odd rows and everywhere in the last.
@@ -41,6 +42,7 @@ static d2v_attention make(harness *h, const shape *s, const tables *t) {
 		.rows = s->rows, .tokens = s->tokens, .extra = s->extra, .heads = s->heads, .width = s->width
 	};
 	op.drop = (d2v_dropout){ .p = s->drop, .key = { { 7, 8 } } };
+	op.drop.first = s->before * s->heads * s->tokens * s->tokens;
 	int64_t frames = s->rows * (s->tokens - s->extra);
 	op.positions = s->positions ? harness_table(h, t->positions, (size_t)frames * sizeof *t->positions) : NULL;
 	op.key_padding = s->padding ? harness_table(h, t->padding, (size_t)(s->rows * s->tokens)) : NULL;
@@ -91,6 +93,7 @@ static void test_attention(void **state) {
 		{ 1, 1, 0, 1, 1, .slope = false }, { 0, 4, 0, 2, 4, .slope = false }, { 2, 5, 0, 1, 3, .slope = false },
 		{ 2, 7, 1, 2, 8, .slope = true }, { 2, 7, 1, 2, 8, .slope = true, .scale = true, .positions = true },
 		{ 3, 19, 2, 4, 24, .slope = true, .scale = true, .positions = true, .drop = .2f },
+		{ 3, 19, 2, 4, 24, .slope = true, .scale = true, .drop = .2f, .before = 5 },
 		{ 3, 18, 1, 2, 24, .padding = true },
 		{ 4, 21, 1, 3, 36, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f },
 		{ 1, 33, 0, 2, 256, .slope = false },
@@ -126,6 +129,8 @@ static void test_lengths(void **state) {
 		{ 1, 197, 1, 1, 64, .slope = false }, // their teacher
 		{ 1, 266, 0, 1, 64, .drop = .1f },    // text
 		{ 2, 310, 0, 1, 64, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f }, // speech
+		{ 2, 63, 1, 2, 128, .drop = .1f, .before = 3 },
+		{ 2, 40, 1, 2, 128, .slope = true, .drop = .1f, .before = 1 },
 		{ 1, 400, 0, 1, 64, .slope = true, .scale = true, .drop = .1f },
 		{ 1, 512, 0, 1, 64, .slope = false, .teacher = true },
 		{ 1, 620, 0, 1, 64, .slope = true, .scale = true, .positions = true, .teacher = true },

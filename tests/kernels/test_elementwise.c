@@ -13,17 +13,24 @@ static void test_drop(void **state) {
 		int64_t count, span;
 		float p;
 		bool accumulate;
+		int64_t first;
 	} cases[] = {
-		{ 0, 0, .5f, false },
-		{ 1, 0, .5f, true },
-		{ 63, 1, .1f, false },
-		{ 10001, 0, .9f, true },
-		{ 4096, 0, .3f, true },
-		{ 4096, 8, .5f, false },
-		{ 10001, 77, .5f, false },
-		{ 4099, 0, 0, false },
-		{ 4099, 0, 0, true },
-		{ 100, 0, 1, false },
+		{ 0, 0, .5f, false, 0 },
+		{ 1, 0, .5f, true, 0 },
+		{ 63, 1, .1f, false, 0 },
+		{ 10001, 0, .9f, true, 0 },
+		{ 4096, 0, .3f, true, 0 },
+		{ 4096, 8, .5f, false, 0 },
+		{ 10001, 77, .5f, false, 0 },
+		{ 4099, 0, 0, false, 0 },
+		{ 4099, 0, 0, true, 0 },
+		{ 100, 0, 1, false, 0 },
+		// Pieces of longer arrays.
+		{ 4096, 0, .3f, true, 24 },
+		{ 4096, 8, .5f, false, 4096 },
+		{ 4096, 0, .3f, false, 4099 },
+		{ 10001, 77, .5f, false, 100 },
+		{ 63, 0, .5f, false, 0x500000003 },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		harness h;
@@ -31,6 +38,7 @@ static void test_drop(void **state) {
 		for (int side = 0; side < SIDES; side++) {
 			harness_side(&h, side);
 			d2v_dropout drop = { .p = cases[i].p, .key = { { 11, 12 } }, .span = cases[i].span };
+			drop.first = cases[i].first;
 			if (cases[i].p == 1 && side == REFERENCE)
 				drop.p = 0; // 1/(1-p) is no number: the formula does not cover p = 1, everything is dropped
 			d2v_real *y = harness_real(&h, "y", cases[i].accumulate ? SUM : OUT, cases[i].count);

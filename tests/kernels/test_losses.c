@@ -5,6 +5,7 @@
 typedef struct shape {
 	int64_t batch, clones, tokens, width, masked;
 	float beta;
+	int64_t before; // positions of the longer list that this is a piece of
 } shape;
 
 static void check_regression(const shape *s) {
@@ -15,12 +16,13 @@ static void check_regression(const shape *s) {
 	D2V_ASSERT(d2v_alloc(&masked, (size_t)s->masked, sizeof *masked, NULL) == D2V_OK);
 	for (int64_t at = 0; at < rows * s->tokens; at++)
 		if (harness_draw(3, (uint64_t)at, (uint32_t)(rows * s->tokens - at)) < s->masked - kept)
-			masked[kept++] = (int32_t)at;
+			masked[kept++] = (int32_t)(s->before + at);
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
 		h.reduction = 1;
 		d2v_regression op = { .masked_count = kept, .beta = s->beta, .scale = .25f, .weight = 1.5f };
 		op.masked = harness_table(&h, masked, (size_t)kept * sizeof *masked);
+		op.masked_first = s->before;
 		op.batch = s->batch;
 		op.clones = s->clones;
 		op.tokens = s->tokens;
@@ -90,6 +92,7 @@ static void test_regression(void **state) {
 		{ 2, 3, 7, 5, 19, .beta = .5f },
 		{ 2, 4, 33, 48, 140, .beta = 0 },
 		{ 2, 2, 33, 100, 132, .beta = 2 },
+		{ 2, 4, 33, 48, 140, .beta = 0, .before = 33 * 4 * 5 },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		check_regression(&shapes[i]);

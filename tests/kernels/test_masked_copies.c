@@ -7,6 +7,7 @@ typedef struct shape {
 	bool all;   // keep NULL: every token
 	bool plain; // no `add`, no noise given
 	float drop;
+	int64_t before; // rows of the longer array that this is a piece of
 } shape;
 
 // Kept positions ascending, then masked ones, as a loader makes them.
@@ -47,7 +48,8 @@ static const shape shapes[] = {
 	// batch, clones, tokens, kept, extra, width
 	{ 1, 1, 1, 1, 0, 1, .all = false }, { 0, 2, 3, 2, 1, 4, .all = false }, { 2, 3, 11, 5, 0, 7, .all = false },
 	{ 2, 3, 11, 5, 2, 7, .drop = .3f }, { 2, 2, 9, 9, 1, 5, .all = true }, { 2, 2, 9, 4, 1, 6, .plain = true },
-	{ 3, 4, 40, 20, 1, 33, .drop = .1f }, { 1, 2, 5, 0, 1, 3, .all = false }, // nothing kept
+	{ 3, 4, 40, 20, 1, 33, .drop = .1f }, { 2, 3, 11, 5, 2, 7, .plain = true, .drop = .3f, .before = 6 },
+	{ 2, 3, 11, 5, 2, 16, .plain = true, .drop = .3f, .before = 3 }, { 1, 2, 5, 0, 1, 3, .all = false }, // nothing kept
 };
 #define SHAPES (sizeof shapes / sizeof *shapes)
 
@@ -69,9 +71,7 @@ static void check_mask_rows(const shape *s) {
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
 		int64_t sample = s->batch * s->tokens * s->width, all = sample * s->clones;
-		d2v_mask_rows op = {
-			.batch = s->batch, .clones = s->clones, .tokens = s->tokens, .width = s->width
-		};
+		d2v_mask_rows op = { .batch = s->batch, .clones = s->clones, .tokens = s->tokens, .width = s->width };
 		op.mask = harness_table(&h, t.mask, (size_t)(s->batch * s->clones * s->tokens));
 		op.x = harness_real(&h, "x", IN, sample);
 		op.out = harness_real(&h, "out", OUT, all);
@@ -145,6 +145,8 @@ static void check_restore(const shape *s) {
 		op.restore = harness_table(&h, t.restore, (size_t)(rows * s->tokens) * sizeof *t.restore);
 		op.keep = harness_table(&h, t.keep, (size_t)(rows * s->kept) * sizeof *t.keep);
 		op.drop = (d2v_dropout){ .p = s->drop, .key = { { 1, 9 } } };
+		op.drop.first = s->before * (s->extra + s->kept) * s->width;
+		op.noise_first = s->before * s->tokens * s->width;
 		op.noise_key = (d2v_random_key){ { 2, 5 } };
 		op.noise_std = 0.01f;
 		op.x = harness_real(&h, "x", IN, x);

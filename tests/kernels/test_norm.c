@@ -10,6 +10,7 @@ typedef struct shape {
 	float drop, after;
 	int64_t span;
 	float eps;
+	int64_t before; // rows of the longer array that this is a piece of
 } shape;
 
 static void run(d2v_device *dev, const void *op) {
@@ -22,6 +23,7 @@ static d2v_norm make(harness *h, const shape *s) {
 	op.eps = s->eps > 0 ? s->eps : 1e-5f;
 	op.drop = (d2v_dropout){ .p = s->drop, .key = { { 3, 4 } }, .span = s->span };
 	op.after_drop = (d2v_dropout){ .p = s->after, .key = { { 5, 6 } } };
+	op.drop.first = op.after_drop.first = s->before * s->channels;
 	h->reduction = s->channels;
 	op.x = harness_real(h, "x", IN, all);
 	if (s->residual) {
@@ -88,6 +90,9 @@ static void test_norm(void **state) {
 		{ 11, 384, .affine = true, .after = .1f },
 		{ 37, 384, .affine = true, .residual = true, .accumulate = true },
 		{ 21, 384, .affine = true, .residual = true, .drop = .1f },
+		{ 21, 384, .affine = true, .residual = true, .drop = .1f, .before = 13 },
+		{ 9, 31, .affine = true, .residual = true, .drop = .2f, .after = .3f, .before = 5 },
+		{ 8, 30, .affine = true, .residual = true, .drop = .5f, .span = 60, .before = 4 },
 		{ 22, 256, .affine = true, .residual = true, .drop = .1f, .accumulate = true },
 		{ 23, 384, .affine = true, .gelu = true, .add = true },
 		{ 13, 256, .gelu = true, .accumulate = true },

@@ -19,7 +19,7 @@ static int64_t target_of(const d2v_regression *op, int64_t at) {
 }
 
 static double value(const d2v_regression *op, bool pred, int64_t i, int64_t c) {
-	int64_t at = op->masked[i];
+	int64_t at = op->masked[i] - op->masked_first;
 	return pred ? ref_in(op->pred)[at * op->width + c] : (double)op->target[target_of(op, at) * op->width + c];
 }
 
@@ -46,7 +46,8 @@ void ref_regression_loss(d2v_device *dev, const d2v_regression *op) {
 			double d = value(op, true, i, c) - value(op, false, i, c);
 			sum += weight * element(d, beta, scale);
 			if (op->d_pred)
-				ref_out(op->d_pred)[op->masked[i] * op->width + c] = weight * derivative(d, beta, scale);
+				ref_out(op->d_pred)[(op->masked[i] - op->masked_first) * op->width + c] =
+					weight * derivative(d, beta, scale);
 		}
 	*op->loss = sum;
 	if (op->pred_var)

@@ -73,7 +73,7 @@ void ref_restore_forward(d2v_device *dev, const d2v_restore *op) {
 				else if (op->noise)
 					ref_out(op->out)[out] = ref_in(op->noise)[(r * (T - K) + j - K) * D + c];
 				else
-					ref_out(op->out)[out] = (double)op->noise_std * ref_normal(op->noise_key, out);
+					ref_out(op->out)[out] = (double)op->noise_std * ref_normal(op->noise_key, op->noise_first + out);
 			}
 }
 

@@ -71,7 +71,7 @@ double ref_gelu_derivative(double x) {
 double ref_dropout_factor(const d2v_dropout *drop, int64_t element) {
 	if (!(drop->p > 0))
 		return 1;
-	int64_t draw = element / (drop->span ? drop->span : 1);
+	int64_t draw = (drop->first + element) / (drop->span ? drop->span : 1);
 	uint32_t words[4];
 	d2v_random_block(drop->key, (uint64_t)(draw / 4), 0, words);
 	return words[draw % 4] * 0x1p-32 >= (double)drop->p ? 1 / (1 - (double)drop->p) : 0;

@@ -108,8 +108,9 @@ static void drop_in_place(const block_run *run, d2v_real *x, d2v_real *d_x, d2v_
 // The dropout of a branch, and of the whole branch of a row (stochastic depth). When both are on the first is run here,
 // in place, since the norm that adds the branch takes one.
 static d2v_dropout branch_dropout(const block_run *run, double p, d2v_real *branch, d2v_real *d_branch) {
-	d2v_dropout drop = d2v_pass_dropout(run->pass, p, 1);
-	d2v_dropout path = d2v_pass_dropout(run->pass, run->block->drop_path, run->tokens->count * run->width);
+	int64_t row = run->tokens->count * run->width;
+	d2v_dropout drop = d2v_pass_dropout(run->pass, p, 1, row);
+	d2v_dropout path = d2v_pass_dropout(run->pass, run->block->drop_path, row, row);
 	if (!(path.p > 0))
 		return drop;
 	drop_in_place(run, branch, d_branch, drop, run->rows * run->width);
@@ -143,7 +144,8 @@ static void attend(const block_run *run, const d2v_real *x, d2v_real *d_x, bool 
 			.scale = tokens->scale,
 			.positions = tokens->positions,
 			.key_padding = tokens->key_padding,
-			.drop = d2v_pass_dropout(pass, run->config->attention_dropout, 1),
+			.drop = d2v_pass_dropout(
+				pass, run->config->attention_dropout, 1, run->config->num_heads * tokens->count * tokens->count),
 			.rows = tokens->rows,
 			.tokens = tokens->count,
 			.extra = tokens->extra,
@@ -169,13 +171,13 @@ static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool acc
 	fc1.x = x, fc1.y = hidden, fc1.gelu = true, fc1.pre = pre;
 	fc1.d_y = run->tokens->wide, fc1.d_x = d_x, fc1.accumulate_d_x = accumulate;
 	d2v_pass_run(pass, &d2v_op_linear, &fc1);
-	d2v_dropout drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1);
+	d2v_dropout drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1, run->tokens->count * run->hidden);
 	drop_in_place(run, hidden, run->tokens->wide, drop, run->rows * run->hidden);
 
 	d2v_linear fc2 = linear(run, run->block->fc2, run->block->fc2_bias, run->hidden, run->width);
 	fc2.x = hidden, fc2.y = m, fc2.d_y = d_m, fc2.d_x = run->tokens->wide;
 	d2v_pass_run(pass, &d2v_op_linear, &fc2);
-	drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1);
+	drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1, run->tokens->count * run->width);
 	drop_in_place(run, m, d_m, drop, run->rows * run->width);
 }
 
@@ -211,7 +213,7 @@ static void norm_first(const block_run *run, const d2v_real *x, d2v_real *m, d2v
 	d2v_pass *pass = run->pass;
 	const d2v_tokens *tokens = run->tokens;
 	const d2v_model_config *config = run->config;
-	int64_t count = run->rows * run->width;
+	int64_t count = run->rows * run->width, row = tokens->count * run->width;
 	d2v_real *n1 = d2v_pass_reals(pass, count), *sum = d2v_pass_reals(pass, count), *n2 = d2v_pass_reals(pass, count);
 
 	d2v_norm norm1 = affine_norm(run, run->block->norm1_gain, run->block->norm1_bias);
@@ -229,8 +231,8 @@ static void norm_first(const block_run *run, const d2v_real *x, d2v_real *m, d2v
 	d2v_pass_run(pass, &d2v_op_norm, &norm2);
 
 	mlp(run, n2, tokens->narrow, false, m, tokens->branch);
-	d2v_dropout drop = d2v_pass_dropout(pass, config->post_mlp_drop, 1);
-	d2v_dropout path = d2v_pass_dropout(pass, run->block->drop_path, tokens->count * run->width);
+	d2v_dropout drop = d2v_pass_dropout(pass, config->post_mlp_drop, 1, row);
+	d2v_dropout path = d2v_pass_dropout(pass, run->block->drop_path, row, row);
 	d2v_pass_run(pass, &d2v_op_twice,
 		&(d2v_twice){
 			.x = m,

@@ -266,7 +266,7 @@ d2v_schedule_config d2v_config_schedule(const d2v_config *config) {
 }
 
 d2v_memory_options d2v_config_memory(const d2v_config *config) {
-	return (d2v_memory_options){ .recompute = config->own.recompute };
+	return (d2v_memory_options){ .recompute = config->own.recompute, .clone_groups = config->own.clone_groups };
 }
 
 int64_t d2v_config_batches_per_update(const d2v_config *config, uint64_t epoch) {

@@ -77,7 +77,8 @@ typedef struct d2v_own_config {
 	int64_t probe_interval;              // updates between two probes of the teacher; 0: never
 	char probe_data[D2V_FIELD_TEXT_MAX]; // empty: task.data
 	int64_t probe_samples, probe_k, probe_layer;
-	bool recompute; // of d2v_memory_options
+	bool recompute;
+	int64_t clone_groups;
 } d2v_own_config;
 
 typedef struct d2v_config {

@@ -103,7 +103,7 @@ static void context_norm(const d2v_context *context, d2v_pass *pass, const d2v_m
 			.gain = d2v_pass_weight(pass, context->norm_gain),
 			.bias = d2v_pass_weight(pass, context->norm_bias),
 			.eps = (float)config->norm_eps,
-			.after_drop = d2v_pass_dropout(pass, context->dropout, 1),
+			.after_drop = d2v_pass_dropout(pass, context->dropout, 1, tokens->count * config->embed_dim),
 			.y = y,
 			.mean = d2v_pass_floats(pass, rows),
 			.rstd = d2v_pass_floats(pass, rows),
@@ -152,7 +152,7 @@ d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const 
 		x = d2v_pass_reals(pass, count);
 		context_norm(context, pass, config, tokens, gathered, x);
 	} else {
-		d2v_dropout drop = d2v_pass_dropout(pass, context->dropout, 1);
+		d2v_dropout drop = d2v_pass_dropout(pass, context->dropout, 1, tokens->count * config->embed_dim);
 		if (drop.p > 0)
 			d2v_pass_run(pass, &d2v_op_drop,
 				&(d2v_drop_in_place){ .x = x, .d_x = tokens->stream, .drop = drop, .count = count });

@@ -202,24 +202,23 @@ static d2v_real *conv_layer(const d2v_conv_decoder *decoder, d2v_pass *pass, int
 	return y;
 }
 
-d2v_real *d2v_conv_decoder_forward(const d2v_conv_decoder *decoder, d2v_pass *pass, const d2v_real *x, int64_t rows,
-	int64_t tokens, d2v_real *const frames[2]) {
+void d2v_conv_decoder_forward(const d2v_conv_decoder *decoder, d2v_pass *pass, const d2v_real *x, int64_t rows,
+	int64_t tokens, d2v_real *const frames[2], d2v_real *y) {
 	const d2v_decoder_config *config = decoder->config;
 	int frame = d2v_conv_decoder_input_frame(decoder);
 	for (int i = 0; i < config->decoder_layers; i++)
 		x = conv_layer(decoder, pass, i, x, rows, tokens, frames, &frame);
 	int64_t in = config->decoder_dim;
-	d2v_real *y = NULL;
 	for (int i = 0; i < decoder->projections; i++) {
 		bool last = i + 1 == decoder->projections;
 		int64_t out = projection_output(decoder, i, in);
-		y = d2v_pass_reals(pass, rows * tokens * out);
+		d2v_real *to = last ? y : d2v_pass_reals(pass, rows * tokens * out);
 		d2v_pass_run(pass, &d2v_op_linear,
 			&(d2v_linear){
 				.x = x,
 				.w = d2v_pass_weight(pass, decoder->proj[i]),
 				.bias = d2v_pass_weight(pass, decoder->proj_bias[i]),
-				.y = y,
+				.y = to,
 				.gelu = !last,
 				.pre = last ? NULL : d2v_pass_gradient_reals(pass, rows * tokens * out),
 				.rows = rows * tokens,
@@ -231,7 +230,6 @@ d2v_real *d2v_conv_decoder_forward(const d2v_conv_decoder *decoder, d2v_pass *pa
 				.d_bias = d2v_pass_gradient(pass, decoder->proj_bias[i]),
 			});
 		frame = 1 - frame;
-		x = y, in = out;
+		x = to, in = out;
 	}
-	return y;
 }

@@ -30,8 +30,8 @@ int64_t d2v_conv_decoder_projection_width(const d2v_decoder_config *config); // 
 
 // In which of two buffers the gradient of the input arrives when that of the output starts in frames[0].
 int d2v_conv_decoder_input_frame(const d2v_conv_decoder *decoder);
-// x (R, T, D) to the returned (R, T, D). frames: two buffers of (R, T, widest).
-d2v_real *d2v_conv_decoder_forward(const d2v_conv_decoder *decoder, d2v_pass *pass, const d2v_real *x, int64_t rows,
-	int64_t tokens, d2v_real *const frames[2]);
+// x (R, T, D) to y (R, T, D). frames: two buffers of (R, T, widest).
+void d2v_conv_decoder_forward(const d2v_conv_decoder *decoder, d2v_pass *pass, const d2v_real *x, int64_t rows,
+	int64_t tokens, d2v_real *const frames[2], d2v_real *y);
 
 #endif

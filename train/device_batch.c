@@ -130,3 +130,38 @@ void d2v_device_batch_upload_masks(d2v_device_batch *out, d2v_pass *pass, const 
 	if (padding->in_student)
 		out->key_padding = upload(pass, padding->student, (size_t)(rows * (extra + kept)));
 }
+
+// Entries of the ascending list that are below.
+static int64_t count_below(const int32_t *list, int64_t count, int64_t below) {
+	int64_t low = 0, high = count;
+	while (low < high) {
+		int64_t middle = low + (high - low) / 2;
+		if (list[middle] < below)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+d2v_device_batch d2v_device_batch_slice(const d2v_device_batch *batch, const d2v_batch *host, const d2v_device *device,
+	int64_t first, int64_t count, int64_t extra, int64_t width) {
+	int64_t tokens = batch->tokens, kept = batch->kept, row = first * batch->clones, rows = count * batch->clones;
+	d2v_device_batch slice = {
+		.samples = count, .clones = batch->clones, .rows = rows, .tokens = tokens, .kept = kept
+	};
+	slice.first_row = row;
+	slice.mask = batch->mask + row * tokens;
+	slice.keep = batch->keep + row * kept;
+	slice.restore = batch->restore + row * tokens;
+	if (host->masked) { // otherwise memory is being planned
+		int64_t from = count_below(host->masked, host->masked_count, row * tokens);
+		slice.masked = batch->masked + from;
+		slice.masked_count = count_below(host->masked, host->masked_count, (row + rows) * tokens) - from;
+	}
+	if (batch->noise)
+		slice.noise = d2v_real_at(device, batch->noise, (size_t)(row * (tokens - kept) * width));
+	if (batch->key_padding)
+		slice.key_padding = batch->key_padding + row * (extra + kept);
+	return slice;
+}

@@ -8,6 +8,7 @@
 
 typedef struct d2v_device_batch {
 	int64_t samples, clones, rows, tokens, kept, masked_count;
+	int64_t first_row;      // of the rows of the batch that this is a piece of; masked counts positions from there
 	int64_t length;         // audio
 	const d2v_real *wave;   // (B, L), normalised
 	int64_t height, width;  // images
@@ -34,12 +35,16 @@ d2v_status d2v_padding_set(
 void d2v_padding_release(d2v_padding *padding);
 
 // Both take memory from the pass's arena. The first sets all but masks, noise and the students' padding: clones is 1,
-// every token is kept. order: of the batch's tokens, read when the batch is text and the pass records. channels: of given
-// pixels.
+// every token is kept. order: of the batch's tokens, read when the batch is text and the pass records. channels: of
+// given pixels.
 void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
 	const d2v_token_order *order, int64_t extra, int64_t channels);
 // Adds those. `width` D, of given noise.
 void d2v_device_batch_upload_masks(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch,
 	const d2v_padding *padding, int64_t extra, int64_t width);
+// The masked copies of `count` samples from `first` on; their inputs are left out. host: what was uploaded; extra,
+// width: as above. Nothing is copied.
+d2v_device_batch d2v_device_batch_slice(const d2v_device_batch *batch, const d2v_batch *host, const d2v_device *device,
+	int64_t first, int64_t count, int64_t extra, int64_t width);
 
 #endif

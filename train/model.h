@@ -48,7 +48,12 @@ typedef struct d2v_memory_options {
 	// Blocks and convolutional layers keep only their outputs; the rest is computed again on the way back. The bytes of
 	// the result are the same.
 	bool recompute;
+	// Groups of samples whose copies are worked on one group after another, the teacher once for all of them (clone
+	// accumulation); no more than the batch has samples. 0: one. The same draws and weights as in one go, so that the
+	// result is the same but for the rounding of sums over rows.
+	int64_t clone_groups;
 } d2v_memory_options;
+#define D2V_CLONE_GROUPS_MAX 256
 void d2v_model_set_memory(d2v_model *model, d2v_memory_options options);
 // After weights or teacher were changed from outside (load): refreshes the working copies.
 void d2v_model_refresh(d2v_model *model);
@@ -66,7 +71,7 @@ typedef struct d2v_step_result {
 } d2v_step_result;
 
 // Optional views of the inside of a step, for golden cases and collapse watch: device pointers valid until the next
-// step.
+// step. With more than one clone group those of the encoder are NULL.
 typedef struct d2v_step_view {
 	const d2v_real *local_features; // (B, T, D)
 	const d2v_real *encoder_in;     // (R, E+K, D)

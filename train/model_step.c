@@ -1,26 +1,36 @@
 // One step: student, teacher, targets, losses, and back.
+//
+// Local encoder and teacher run once for the batch. The masked copies go through the student's encoder, the decoder and
+// the losses in groups of samples, one group after another in the same memory: forward, and back as far as the local
+// features. Mostly there is one group.
 #include "train/model_internal.h"
 
 #include "base/memory.h"
 
 #include <math.h>
+#include <string.h>
 
 typedef struct step {
 	d2v_model *model;
 	const d2v_encoder *encoder; // the batch's modality's
 	const d2v_batch *host;
 	d2v_arena arena, insides; // the second: of layers that are computed again
-	bool gradients; // a training step; otherwise an evaluation
+	bool gradients;           // a training step; otherwise an evaluation
 	d2v_pass student;
 	d2v_device_batch batch;
+	d2v_real *d_local; // (B, T, D)
+	int64_t groups;
+	d2v_step_view view;
+	double *sums; // device
+	// Of the group at hand, with R its rows:
+	int64_t first; // sample
+	d2v_device_batch group;
 	d2v_tokens tokens;   // the student's
 	d2v_real *frames[2]; // (R, T, widest): gradients of everything that has all T positions
-	d2v_real *d_local;   // (B, T, D)
-	d2v_step_view view;
-	double *sums; // device: loss, cls, pred_var, target_var
 } step;
 
-enum { SUM_LOSS, SUM_CLS, SUM_PRED_VAR, SUM_TARGET_VAR, SUMS };
+enum { SUM_LOSS, SUM_PRED_VAR, SUM_TARGET_VAR, SUM_CLS }; // the last one of every group
+#define SUMS_MAX (SUM_CLS + D2V_CLONE_GROUPS_MAX)
 
 static d2v_pass student_pass(step *s, uint64_t update) {
 	d2v_model *model = s->model;
@@ -43,22 +53,24 @@ static d2v_pass teacher_pass(step *s) {
 // -----------------------------------------------------------------------------------------------------------
 
 static void drop_tokens(step *s, d2v_real *x, double p) {
-	d2v_dropout drop = d2v_pass_dropout(&s->student, p, 1);
+	int64_t row = s->tokens.count * s->model->config.embed_dim;
+	d2v_dropout drop = d2v_pass_dropout(&s->student, p, 1, row);
 	if (drop.p > 0)
 		d2v_pass_run(&s->student, &d2v_op_drop,
-			&(d2v_drop_in_place){ .x = x,
-				.d_x = s->tokens.stream,
-				.drop = drop,
-				.count = s->tokens.rows * s->tokens.count * s->model->config.embed_dim });
+			&(d2v_drop_in_place){ .x = x, .d_x = s->tokens.stream, .drop = drop, .count = s->tokens.rows * row });
 }
 
-static d2v_real *student_encoder(step *s, const d2v_real *local) {
+// Of the group's copies.
+static d2v_real *student_encoder(step *s) {
 	const d2v_model *model = s->model;
-	const d2v_device_batch *batch = &s->batch;
-	d2v_context_input in = { .local = local, .keep = batch->keep, .restore = batch->restore };
+	const d2v_device_batch *batch = &s->group;
+	size_t local = (size_t)(s->first * batch->tokens * model->config.embed_dim); // where the group's begin
+	d2v_context_input in = { .local = d2v_real_at(model->device, s->view.local_features, local),
+		.keep = batch->keep,
+		.restore = batch->restore };
 	in.key_padding = batch->key_padding, in.slope = model->slopes;
 	in.batch = batch->samples, in.clones = batch->clones, in.tokens = batch->tokens, in.kept = batch->kept;
-	in.d_local = s->d_local;
+	in.d_local = s->d_local ? d2v_real_at(model->device, s->d_local, local) : NULL;
 	s->student.stage = "positions";
 	d2v_encoder_positions(s->encoder, &s->student, batch, true, s->frames, &in);
 	s->student.stage = "trunk";
@@ -122,10 +134,20 @@ static float loss_scale(const d2v_model_config *config) {
 	return (float)(isnan(config->loss_scale) ? 1 / sqrt((double)config->embed_dim) : config->loss_scale);
 }
 
-static const d2v_real *decode(step *s, d2v_pass *pass, const d2v_real *x) {
+// The group's rows of an array (rows of the batch, T, D).
+static d2v_real *rows_of_group(const step *s, const d2v_real *whole) {
+	int64_t row = s->batch.tokens * s->model->config.embed_dim;
+	return d2v_real_at(s->model->device, whole, (size_t)(s->group.first_row * row));
+}
+
+static const float *target_of_group(const step *s) {
+	return s->view.target + s->first * s->batch.tokens * s->model->config.embed_dim;
+}
+
+static void decode(step *s, d2v_pass *pass, const d2v_real *x) {
 	const d2v_model *model = s->model;
 	const d2v_conv_decoder *decoder = &s->encoder->decoder;
-	const d2v_device_batch *batch = &s->batch;
+	const d2v_device_batch *batch = &s->group;
 	pass->stage = "decoder";
 	d2v_real *in = d2v_pass_reals(pass, batch->rows * batch->tokens * model->config.embed_dim);
 	d2v_pass_run(pass, &d2v_op_restore,
@@ -136,6 +158,7 @@ static const d2v_real *decode(step *s, d2v_pass *pass, const d2v_real *x) {
 			.noise = batch->noise,
 			.noise_key = d2v_pass_key(pass, D2V_RANDOM_NOISE),
 			.noise_std = (float)s->encoder->config->mask_noise_std,
+			.noise_first = batch->first_row * batch->tokens * model->config.embed_dim,
 			.out = in,
 			.rows = batch->rows,
 			.tokens = batch->tokens,
@@ -145,11 +168,13 @@ static const d2v_real *decode(step *s, d2v_pass *pass, const d2v_real *x) {
 			.d_out = s->frames[d2v_conv_decoder_input_frame(decoder)],
 			.d_x = s->tokens.stream,
 		});
-	return d2v_conv_decoder_forward(decoder, pass, in, batch->rows, batch->tokens, s->frames);
+	d2v_conv_decoder_forward(
+		decoder, pass, in, batch->rows, batch->tokens, s->frames, rows_of_group(s, s->view.decoder_out));
 }
 
 // The original adds up the loss over the copies that a worker holds and multiplies by the positions it masked, so that
-// the weight in the end grows with a worker's batch (spec/gpu.md 4). With cls_loss_rows it is what that many copies give.
+// the weight in the end grows with a worker's batch (spec/gpu.md 4). With cls_loss_rows it is what that many copies
+// give.
 static float cls_weight(const d2v_model_config *config, const d2v_device_batch *batch) {
 	double share = config->cls_loss_rows ? (double)config->cls_loss_rows / (double)batch->rows : 1;
 	return (float)(config->cls_loss * share * (double)batch->masked_count);
@@ -157,19 +182,19 @@ static float cls_weight(const d2v_model_config *config, const d2v_device_batch *
 
 // The prediction of the extra token. Its loss adds to the gradient of x, so in a training step it waits on the tape for
 // the decoder's gradient to be there.
-static void cls_loss(step *s, const d2v_real *x) {
+static void cls_loss(step *s, const d2v_real *x, int64_t group) {
 	const d2v_model_config *config = &s->model->config;
-	const d2v_device_batch *batch = &s->batch;
+	const d2v_device_batch *batch = &s->group;
 	size_t bytes =
 		(size_t)(s->tokens.rows * s->tokens.count * config->embed_dim) * d2v_device_real_size(s->model->device);
 	d2v_real *d_x = s->gradients ? s->tokens.stream : d2v_arena_take(&s->arena, bytes);
 	d2v_device_zero(s->model->device, d_x, bytes); // all there is when the decoder is not trained
 	d2v_cls op = {
 		.x = x,
-		.target = s->view.target,
+		.target = target_of_group(s),
 		.beta = (float)config->loss_beta,
 		.scale = loss_scale(config),
-		.weight = cls_weight(config, batch),
+		.weight = cls_weight(config, &s->batch),
 		.batch = batch->samples,
 		.clones = batch->clones,
 		.tokens = batch->tokens,
@@ -177,7 +202,7 @@ static void cls_loss(step *s, const d2v_real *x) {
 		.extra_tokens = s->tokens.extra,
 		.width = config->embed_dim,
 		.d_x = d_x,
-		.loss = s->sums + SUM_CLS,
+		.loss = s->sums + SUM_CLS + group,
 	};
 	if (s->gradients)
 		d2v_pass_run(&s->student, &d2v_op_cls, &op);
@@ -185,83 +210,97 @@ static void cls_loss(step *s, const d2v_real *x) {
 		d2v_cls_loss(s->model->device, &op);
 }
 
-static void regression_loss(step *s) {
+// Of the group, or of the whole batch; with the spreads when it is the whole batch anyway.
+static d2v_regression regression(const step *s, const d2v_device_batch *batch) {
 	const d2v_model_config *config = &s->model->config;
-	const d2v_device_batch *batch = &s->batch;
-	d2v_pass_run(&s->student, &d2v_op_regression,
-		&(d2v_regression){
-			.pred = s->view.decoder_out,
-			.target = s->view.target,
-			.masked = batch->masked,
-			.masked_count = batch->masked_count,
-			.beta = (float)config->loss_beta,
-			.scale = loss_scale(config),
-			.weight = (float)config->d2v_loss,
-			.batch = batch->samples,
-			.clones = batch->clones,
-			.tokens = batch->tokens,
-			.width = config->embed_dim,
-			.d_pred = s->gradients && config->d2v_loss > 0 ? s->frames[0] : NULL,
-			.loss = s->sums + SUM_LOSS,
-			.pred_var = s->sums + SUM_PRED_VAR,
-			.target_var = s->sums + SUM_TARGET_VAR,
-		});
+	bool whole = batch->rows == s->batch.rows;
+	return (d2v_regression){
+		.pred = whole ? s->view.decoder_out : rows_of_group(s, s->view.decoder_out),
+		.target = whole ? s->view.target : target_of_group(s),
+		.masked = batch->masked,
+		.masked_count = batch->masked_count,
+		.masked_first = batch->first_row * batch->tokens,
+		.beta = (float)config->loss_beta,
+		.scale = loss_scale(config),
+		.weight = (float)config->d2v_loss,
+		.batch = batch->samples,
+		.clones = batch->clones,
+		.tokens = batch->tokens,
+		.width = config->embed_dim,
+		.loss = s->sums + SUM_LOSS,
+		.pred_var = whole ? s->sums + SUM_PRED_VAR : NULL,
+		.target_var = whole ? s->sums + SUM_TARGET_VAR : NULL,
+	};
 }
 
 // x: the encoder's output. In the original the decoder's input dropout is in place, so the extra token's prediction
 // sees it.
-static void losses(step *s, d2v_real *x) {
+static void losses(step *s, d2v_real *x, int64_t group) {
 	const d2v_model_config *config = &s->model->config;
 	drop_tokens(s, x, s->encoder->config->decoder.input_dropout);
 	if (config->cls_loss > 0)
-		cls_loss(s, x);
+		cls_loss(s, x, group);
 	d2v_pass pass = s->student;
 	if (!(config->d2v_loss > 0)) // then nothing of the decoder is trained
 		pass.tape = NULL;
-	s->view.decoder_out = decode(s, &pass, x);
+	decode(s, &pass, x);
 	s->student.site = pass.site;
 	s->student.stage = "loss";
-	regression_loss(s);
+	d2v_regression op = regression(s, &s->group);
+	op.d_pred = s->gradients && config->d2v_loss > 0 ? s->frames[0] : NULL;
+	d2v_pass_run(&s->student, &d2v_op_regression, &op);
 }
 
 // ---- the whole
 // ---------------------------------------------------------------------------------------------------------
 
 static void take_gradients(step *s) {
-	const d2v_model *model = s->model;
-	const d2v_device_batch *batch = &s->batch;
-	int64_t widest = d2v_encoder_widest(s->encoder);
-	int64_t local = batch->samples * batch->tokens * model->config.embed_dim;
-	for (int i = 0; i < 2; i++)
-		s->frames[i] = d2v_pass_gradient_reals(&s->student, batch->rows * batch->tokens * widest);
+	int64_t local = s->batch.samples * s->batch.tokens * s->model->config.embed_dim;
 	s->d_local = d2v_pass_gradient_reals(&s->student, local);
 	if (s->d_local) // several operations add to it
-		d2v_device_zero(model->device, s->d_local, (size_t)local * d2v_device_real_size(model->device));
+		d2v_device_zero(s->model->device, s->d_local, (size_t)local * d2v_device_real_size(s->model->device));
 }
 
-// Everything up to the losses, in the arena of `s`.
-static void run_forward(step *s, uint64_t update) {
+// What all copies share: inputs, local features and targets.
+static void begin(step *s, uint64_t update) {
 	d2v_model *model = s->model;
 	const d2v_modality_config *modality = s->encoder->config;
-	int64_t extra = modality->num_extra_tokens;
+	int64_t extra = modality->num_extra_tokens, most = model->memory.clone_groups;
 	d2v_tape_reset(&model->tape);
 	s->student = student_pass(s, update);
 	s->student.stage = "upload";
 	d2v_device_batch_upload(
 		&s->batch, &s->student, s->host, &model->padding, &model->token_order, extra, modality->in_chans);
 	d2v_device_batch_upload_masks(&s->batch, &s->student, s->host, &model->padding, extra, model->config.embed_dim);
-	s->sums = d2v_arena_take(&s->arena, SUMS * sizeof *s->sums);
-	d2v_device_zero(model->device, s->sums, SUMS * sizeof *s->sums);
+	s->groups = most < 1 ? 1 : most < s->batch.samples ? most : s->batch.samples;
+	s->sums = d2v_arena_take(&s->arena, SUMS_MAX * sizeof *s->sums);
+	d2v_device_zero(model->device, s->sums, SUMS_MAX * sizeof *s->sums);
 	take_gradients(s);
 	s->student.stage = "extractor";
-	const d2v_real *local = d2v_encoder_local(s->encoder, &s->student, &s->batch, s->d_local);
 	s->view = (d2v_step_view){ .batch = s->batch.samples, .clones = s->batch.clones, .tokens = s->batch.tokens };
 	s->view.kept = s->batch.kept, s->view.extra = extra;
-	s->view.local_features = local;
-	s->view.target = teacher_targets(s, local);
-	d2v_real *x = student_encoder(s, local);
+	s->view.local_features = d2v_encoder_local(s->encoder, &s->student, &s->batch, s->d_local);
+	s->view.target = teacher_targets(s, s->view.local_features);
+	s->view.decoder_out = d2v_pass_reals(&s->student, s->batch.rows * s->batch.tokens * model->config.embed_dim);
+}
+
+// The copies of some samples, as far as the losses.
+static void run_group(step *s, int64_t group) {
+	int64_t samples = s->batch.samples, end = samples * (group + 1) / s->groups;
+	s->first = samples * group / s->groups;
+	s->group = d2v_device_batch_slice(
+		&s->batch, s->host, s->model->device, s->first, end - s->first, s->view.extra, s->model->config.embed_dim);
+	s->student.first_row = s->group.first_row;
+	for (int i = 0; i < 2; i++)
+		s->frames[i] =
+			d2v_pass_gradient_reals(&s->student, s->group.rows * s->group.tokens * d2v_encoder_widest(s->encoder));
+	d2v_real *x = student_encoder(s);
 	s->view.encoder_out = x;
-	losses(s, x);
+	losses(s, x, group);
+}
+
+static d2v_status go_back(step *s, size_t from, d2v_error *err) {
+	return s->gradients ? d2v_tape_backward(&s->model->tape, from, s->model->device, s->student.profile, err) : D2V_OK;
 }
 
 static void watch_bias(step *s) {
@@ -281,13 +320,35 @@ static void watch_bias(step *s) {
 	s->view.encoder_bias = bias;
 }
 
+// Forward and back, in the arenas of `s`.
+static d2v_status run_all(step *s, uint64_t update, d2v_error *err) {
+	begin(s, update);
+	size_t shared = s->model->tape.count, mark = d2v_arena_mark(&s->arena);
+	uint64_t site = s->student.site;
+	for (int64_t group = 0; group < s->groups; group++) {
+		if (group > 0) {
+			D2V_TRY(go_back(s, shared, err));
+			d2v_arena_rewind(&s->arena, mark);
+			s->student.site = site; // draws are counted through all rows
+		}
+		run_group(s, group);
+	}
+	if (s->groups > 1) { // of which only the last one is left
+		s->view.encoder_in = s->view.encoder_out = NULL;
+		memset(s->view.block, 0, sizeof s->view.block);
+		d2v_regression whole = regression(s, &s->batch);
+		d2v_pass_run(&s->student, &d2v_op_regression, &whole);
+	} else if (s->model->watch_bias) {
+		watch_bias(s);
+	}
+	return go_back(s, 0, err);
+}
+
 static size_t plan(step *s) {
 	d2v_ops_set_dry(s->model->device, true);
 	d2v_arena_init_measuring(&s->arena);
 	d2v_arena_init_measuring(&s->insides);
-	run_forward(s, 0);
-	if (s->model->watch_bias)
-		watch_bias(s);
+	(void)run_all(s, 0, NULL);
 	d2v_ops_set_dry(s->model->device, false);
 	return s->arena.peak + s->insides.peak;
 }
@@ -314,13 +375,15 @@ static d2v_status check_batch(const d2v_model *model, const d2v_batch *batch, d2
 }
 
 static d2v_status read_result(const step *s, d2v_step_result *result, d2v_error *err) {
-	double sums[SUMS] = { 0 };
+	double sums[SUMS_MAX] = { 0 };
 	d2v_device_download(s->model->device, sums, s->sums, sizeof sums);
 	D2V_TRY(d2v_device_sync(s->model->device, err));
 	const d2v_batch *batch = s->host;
 	*result = (d2v_step_result){ .sample_size = batch->masked_count };
-	result->loss_regression = sums[SUM_LOSS], result->loss_cls = sums[SUM_CLS];
-	result->loss = sums[SUM_LOSS] + sums[SUM_CLS];
+	result->loss_regression = sums[SUM_LOSS];
+	for (int64_t group = 0; group < s->groups; group++)
+		result->loss_cls += sums[SUM_CLS + group];
+	result->loss = result->loss_regression + result->loss_cls;
 	result->pred_var = sums[SUM_PRED_VAR], result->target_var = sums[SUM_TARGET_VAR];
 	result->masked_pct = 1 - (double)batch->kept / (double)batch->tokens;
 	result->modality = batch->modality;
@@ -347,11 +410,7 @@ static d2v_status run_step(d2v_model *model, const d2v_batch *batch, uint64_t up
 			(size_t)s.encoder->config->vocab_size, err));
 	(void)plan(&s);
 	D2V_TRY(make_room(&s, err));
-	run_forward(&s, update);
-	if (model->watch_bias)
-		watch_bias(&s);
-	if (gradients)
-		D2V_TRY(d2v_tape_backward(&model->tape, model->device, model->profile, err));
+	D2V_TRY(run_all(&s, update, err));
 	model->view = s.view;
 	model->parts += gradients;
 	return read_result(&s, result, err);

@@ -85,8 +85,13 @@ d2v_random_key d2v_pass_key(d2v_pass *pass, d2v_random_purpose purpose) {
 	return d2v_random_key_make(pass->seed, purpose, pass->update, pass->part << 32 | pass->site++);
 }
 
-d2v_dropout d2v_pass_dropout(d2v_pass *pass, double p, int64_t span) {
+d2v_dropout d2v_pass_dropout(d2v_pass *pass, double p, int64_t span, int64_t row) {
 	if (!pass->training || !(p > 0))
 		return (d2v_dropout){ .p = 0 };
-	return (d2v_dropout){ .p = (float)p, .key = d2v_pass_key(pass, D2V_RANDOM_DROPOUT), .span = span };
+	return (d2v_dropout){
+		.p = (float)p,
+		.key = d2v_pass_key(pass, D2V_RANDOM_DROPOUT),
+		.span = span,
+		.first = pass->first_row * row,
+	};
 }

@@ -22,6 +22,7 @@ typedef struct d2v_pass {
 	uint64_t seed, update;   // key of every draw, together with
 	uint64_t part;           // the batch's number within the update (gradient accumulation)
 	uint64_t site;           // and the place of the draw within the pass: counted up by d2v_pass_key
+	int64_t first_row;       // of the batch's rows: elements are counted through the whole batch in every draw
 	const char *stage;       // for the profile
 	d2v_profile *profile;    // or NULL
 } d2v_pass;
@@ -52,7 +53,7 @@ void d2v_pass_end_layer(d2v_pass *pass, size_t mark);
 void d2v_pass_run(d2v_pass *pass, const d2v_op_kind *kind, const void *op);
 
 d2v_random_key d2v_pass_key(d2v_pass *pass, d2v_random_purpose purpose);
-// Off (p = 0) when not training. span: see d2v_dropout.
-d2v_dropout d2v_pass_dropout(d2v_pass *pass, double p, int64_t span);
+// Off (p = 0) when not training. span: see d2v_dropout; row: elements of a row.
+d2v_dropout d2v_pass_dropout(d2v_pass *pass, double p, int64_t span, int64_t row);
 
 #endif

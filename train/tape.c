@@ -59,13 +59,17 @@ static void run_entry(
 	d2v_profile_stop(profile, device, entry->stage, entry->kind->name, way, start);
 }
 
-d2v_status d2v_tape_backward(const d2v_tape *tape, d2v_device *device, d2v_profile *profile, d2v_error *err) {
+d2v_status d2v_tape_backward(d2v_tape *tape, size_t from, d2v_device *device, d2v_profile *profile, d2v_error *err) {
 	if (tape->failed)
 		return d2v_fail(err, tape->failed, "out of memory while recording a step");
-	for (size_t i = tape->count; i-- > 0;) {
+	for (size_t i = tape->count; i-- > from;) {
 		for (size_t left = tape->entries[i].again; left > 0; left--)
 			run_entry(tape, i + 1 - left, device, profile, D2V_PROFILE_AGAIN);
 		run_entry(tape, i, device, profile, D2V_PROFILE_BACKWARD);
+	}
+	if (tape->count > from) {
+		tape->used = tape->entries[from].at;
+		tape->count = from;
 	}
 	return D2V_OK;
 }

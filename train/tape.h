@@ -4,10 +4,10 @@
 // Pointers in the struct must stay good until the tape was walked; arrays on the host that it names (none of ours do)
 // too. Life: init -> record ... -> backward -> reset -> record ... -> release. One thread.
 //
-// Entries may be bound into a segment: on the way back its operations run forward once more, with the very same structs,
-// before any of them runs backward. What they wrote besides the segment's result may then have been overwritten in the
-// meantime (by other segments, say), but what they read from before the segment must be what it was, and all of them
-// must be of a kind with both directions.
+// Entries may be bound into a segment: on the way back its operations run forward once more, with the very same
+// structs, before any of them runs backward. What they wrote besides the segment's result may then have been
+// overwritten in the meantime (by other segments, say), but what they read from before the segment must be what it was,
+// and all of them must be of a kind with both directions.
 #ifndef D2V_TRAIN_TAPE_H
 #define D2V_TRAIN_TAPE_H
 
@@ -44,7 +44,8 @@ void d2v_tape_reset(d2v_tape *tape);
 void d2v_tape_record(d2v_tape *tape, const d2v_op_kind *kind, const void *op, const char *stage);
 void d2v_tape_begin_segment(d2v_tape *tape); // they do not nest
 void d2v_tape_end_segment(d2v_tape *tape);
-// Runs every entry's backward, last first. profile may be NULL.
-d2v_status d2v_tape_backward(const d2v_tape *tape, d2v_device *device, d2v_profile *profile, d2v_error *err);
+// Runs backward what was recorded after the first `from` entries (0: all), last first, and forgets it. profile may be
+// NULL.
+d2v_status d2v_tape_backward(d2v_tape *tape, size_t from, d2v_device *device, d2v_profile *profile, d2v_error *err);
 
 #endif

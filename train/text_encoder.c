@@ -77,15 +77,16 @@ static void embed(
 		});
 }
 
-static void norm(
-	const d2v_text_encoder *encoder, d2v_pass *pass, int64_t rows, const d2v_real *x, d2v_real *y, d2v_real *d_y) {
+static void norm(const d2v_text_encoder *encoder, d2v_pass *pass, const d2v_device_batch *batch, const d2v_real *x,
+	d2v_real *y, d2v_real *d_y) {
+	int64_t rows = batch->samples * batch->tokens;
 	d2v_pass_run(pass, &d2v_op_norm,
 		&(d2v_norm){
 			.x = x,
 			.gain = d2v_pass_weight(pass, encoder->norm_gain),
 			.bias = d2v_pass_weight(pass, encoder->norm_bias),
 			.eps = NORM_EPS,
-			.after_drop = d2v_pass_dropout(pass, encoder->config->dropout, 1),
+			.after_drop = d2v_pass_dropout(pass, encoder->config->dropout, 1, batch->tokens * encoder->width),
 			.y = y,
 			.mean = d2v_pass_floats(pass, rows),
 			.rstd = d2v_pass_floats(pass, rows),
@@ -106,10 +107,10 @@ d2v_real *d2v_text_local(
 	if (encoder->norm_gain >= 0) {
 		d2v_real *embedded = d2v_pass_reals(pass, count);
 		embed(encoder, pass, batch, embedded, d_local);
-		norm(encoder, pass, rows, embedded, local, d_local);
+		norm(encoder, pass, batch, embedded, local, d_local);
 	} else {
 		embed(encoder, pass, batch, local, d_local);
-		d2v_dropout drop = d2v_pass_dropout(pass, encoder->config->dropout, 1);
+		d2v_dropout drop = d2v_pass_dropout(pass, encoder->config->dropout, 1, batch->tokens * encoder->width);
 		if (drop.p > 0)
 			d2v_pass_run(
 				pass, &d2v_op_drop, &(d2v_drop_in_place){ .x = local, .d_x = d_local, .drop = drop, .count = count });

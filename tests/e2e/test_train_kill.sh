@@ -26,7 +26,7 @@ start() { # SAVE_DIR LOADER_THREADS [KEY=VALUE...]
 		common.log_interval=1 lr_scheduler.warmup_updates=5 model.depth=2 model.average_top_k_layers=2 model.embed_dim=32 \
 		model.layerdrop=0.2 model.encoder_dropout=0.1 model.modalities.audio.decoder.decoder_dim=32 \
 		"model.modalities.audio.feature_encoder_spec=[(32, 10, 5)] + [(32, 3, 2)] * 4 + [(32, 2, 2)] * 2" \
-		d2v.collapse_interval=4 "${@:3}"
+		d2v.collapse_interval=4 d2v.clone_groups=2 "${@:3}"
 }
 last=checkpoint_last.safetensors
 

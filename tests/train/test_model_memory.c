@@ -1,11 +1,13 @@
-// Steps that need less memory give what those give that need more: with layers computed again the same bytes. What they
-// need is what was planned, and less.
+// Steps that need less memory give what those give that need more: with layers computed again the same bytes, with
+// copies in groups the same numbers but for the rounding of sums. What they need is what was planned, and less.
 #include "tests/train/tiny_model.h"
 #include "tests/train/tiny_variants.h"
 
 #include "base/memory.h"
 #include "train/model_internal.h"
 
+#include <float.h>
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -124,16 +126,95 @@ static void test_recompute(void **state) {
 	release(&again);
 }
 
-#define TESTS_MAX 64
+// ---- groups
+// ------------------------------------------------------------------------------------------------------------
+
+static double largest(const float *x, int64_t count) {
+	double most = 0;
+	for (int64_t i = 0; i < count; i++)
+		most = fmax(most, fabs((double)x[i]));
+	return most;
+}
+
+static void compare(
+	const tiny_variant *v, const char *name, const float *whole, const float *groups, int64_t count, double terms) {
+	double tolerance = FLT_EPSILON * terms * largest(whole, count);
+	for (int64_t i = 0; i < count; i++)
+		if (!(fabs((double)whole[i] - (double)groups[i]) <= tolerance))
+			fail_msg("%s: %s[%lld]: %.9g in groups, %.9g in one go, tolerance %.2g", v->name, name, (long long)i,
+				(double)groups[i], (double)whole[i], tolerance);
+}
+
+static void compare_number(const tiny_variant *v, const char *name, double whole, double groups, double terms) {
+	if (!(fabs(whole - groups) <= FLT_EPSILON * terms * fabs(whole)))
+		fail_msg("%s: %s: %.17g in groups, %.17g in one go", v->name, name, groups, whole);
+}
+
+// Predictions are made of sums over the channels alone, whose order a product may choose by its number of rows;
+// gradients of parameters are sums over all positions of all copies, too.
+static void compare_outcomes(const tiny_variant *v, const outcome *whole, const outcome *groups) {
+	d2v_model_config config;
+	d2v_model *model;
+	d2v_device *device;
+	d2v_error err = { 0 };
+	tiny_config(&config);
+	v->change(&config);
+	check(d2v_device_open(&device, "cpu:1", &err), &err);
+	check(d2v_model_new(&model, device, &config, &err), &err);
+	const d2v_params *params = d2v_model_params(model);
+	double channels = 4 * (double)config.embed_dim;
+	double positions = (double)whole->prediction_count / (double)config.embed_dim;
+	compare(v, "predictions", whole->predictions, groups->predictions, (int64_t)whole->prediction_count, channels);
+	for (int i = 0; i < params->count; i++) {
+		const d2v_param *param = &params->list[i];
+		assert_int_equal(whole->touched[i], groups->touched[i]);
+		compare(v, param->name, whole->gradients + param->offset, groups->gradients + param->offset, param->count,
+			positions + channels);
+	}
+	const d2v_step_result *a = &whole->result, *b = &groups->result;
+	compare_number(v, "regression loss", a->loss_regression, b->loss_regression, channels);
+	compare_number(v, "cls loss", a->loss_cls, b->loss_cls, channels);
+	compare_number(v, "loss", a->loss, b->loss, channels);
+	compare_number(v, "spread of predictions", a->pred_var, b->pred_var, channels);
+	compare_number(v, "spread of targets", a->target_var, b->target_var, 0); // the teacher runs once
+	assert_int_equal(a->sample_size, b->sample_size);
+	assert_true(a->flops == b->flops && a->masked_pct == b->masked_pct);
+	d2v_model_free(model);
+	d2v_device_close(device);
+}
+
+// Groups of two samples and of one, also with layers computed again; one group is the whole to the byte.
+static void test_groups(void **state) {
+	const tiny_variant *v = *state;
+	outcome whole, one, groups, both, most;
+	run(v, (d2v_memory_options){ 0 }, &whole);
+	run(v, (d2v_memory_options){ .clone_groups = 1 }, &one);
+	run(v, (d2v_memory_options){ .clone_groups = 3 }, &groups);
+	run(v, (d2v_memory_options){ .clone_groups = 3, .recompute = true }, &both);
+	run(v, (d2v_memory_options){ .clone_groups = D2V_CLONE_GROUPS_MAX }, &most);
+	assert_memory_equal(whole.gradients, one.gradients, whole.gradient_count * sizeof *whole.gradients);
+	assert_memory_equal(groups.gradients, both.gradients, groups.gradient_count * sizeof *groups.gradients);
+	compare_outcomes(v, &whole, &groups);
+	compare_outcomes(v, &whole, &most);
+	if (!(most.bytes < groups.bytes && both.bytes < groups.bytes && groups.bytes < whole.bytes))
+		fail_msg("%s: %zu bytes in one go, %zu in three groups, %zu in five, %zu in three with recomputation", v->name,
+			whole.bytes, groups.bytes, most.bytes, both.bytes);
+	release(&whole);
+	release(&one);
+	release(&groups);
+	release(&both);
+	release(&most);
+}
+
+#define TESTS_MAX 128
 
 int main(void) {
 	struct CMUnitTest tests[TESTS_MAX];
 	size_t count = 0;
-	for (; tiny_variants[count].name; count++) {
-		D2V_ASSERT(count < TESTS_MAX);
-		tests[count] = (struct CMUnitTest){
-			.name = tiny_variants[count].name, .test_func = test_recompute, .initial_state = &tiny_variants[count]
-		};
+	for (tiny_variant *v = tiny_variants; v->name; v++) {
+		D2V_ASSERT(count + 2 <= TESTS_MAX);
+		tests[count++] = (struct CMUnitTest){ .name = v->name, .test_func = test_recompute, .initial_state = v };
+		tests[count++] = (struct CMUnitTest){ .name = v->name, .test_func = test_groups, .initial_state = v };
 	}
-	return _cmocka_run_group_tests("recomputation", tests, count, NULL, NULL);
+	return _cmocka_run_group_tests("memory", tests, count, NULL, NULL);
 }

@@ -1,10 +1,12 @@
 // Attention for any size of heads and either type: one warp per query, or per key on the way back. Scores live in
 // shared memory, a row at a time. bf16 with heads of 32, 64, 96 or 128 channels goes through cuda_attention_forward.cu
-// and cuda_attention_backward.cu instead.
+// and cuda_attention_backward.cu instead, and heads of 64 channels on Hopper through cuda_attention_groups_forward.cu.
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_groups.h"
 #include "kernels/cuda/draws.cuh"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define WARPS 4
 
@@ -186,6 +188,16 @@ void d2v_cuda_add_attention_scales(d2v_device *dev, const d2v_attention *op, con
 	D2V_LAUNCH(dev, sum_scales, (unsigned)op->heads, 256, 0, *op, scales, per_row);
 }
 
+// Whether Hopper's warpgroups take it on. They are chosen where they are clearly the better way: short heads are bound by
+// memory, and half a warpgroup would have nothing to do. D2V_ATTENTION=tiles: never; =wgmma: whenever the GPU can.
+static bool is_for_groups(d2v_device *dev, const d2v_attention *op) {
+	const char *way = getenv("D2V_ATTENTION");
+	bool forced = way && strcmp(way, "wgmma") == 0, never = way && strcmp(way, "tiles") == 0;
+	if (way && !forced && !never)
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_ATTENTION=%s is neither tiles nor wgmma", way);
+	return !never && d2v_cuda_attention_fits_groups(dev, op) && (forced || op->tokens > 128);
+}
+
 static bool is_empty(const d2v_attention *op) {
 	return op->rows * op->tokens * op->width == 0;
 }
@@ -202,6 +214,10 @@ static bool check_tokens(d2v_device *dev, const d2v_attention *op, int rows) {
 void d2v_cuda_attention_forward(d2v_device *dev, const d2v_attention *op) {
 	if (is_empty(op))
 		return;
+	if (is_for_groups(dev, op)) {
+		d2v_cuda_attention_groups_forward(dev, op);
+		return;
+	}
 	if (d2v_cuda_attention_is_tensor(dev, op)) {
 		d2v_cuda_attention_tensor_forward(dev, op);
 		return;

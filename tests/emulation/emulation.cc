@@ -1,4 +1,5 @@
 #include <cuda_runtime.h>
+#include <emulated_wgmma.h>
 
 #include <setjmp.h>
 #include <stdio.h>
@@ -41,6 +42,7 @@ struct Warp {
 std::vector<Fiber *> fibers;
 std::vector<Warp> warps;
 std::vector<unsigned char> shared_bytes;
+size_t shared_size;
 ucontext_t scheduler_start;
 jmp_buf scheduler;
 Fiber *running;
@@ -104,6 +106,7 @@ bool release(size_t count) {
 }
 
 void run_block(size_t count) {
+	d2v_emulate_products_begin(count);
 	for (size_t i = 0; i < count; i++) {
 		Fiber *fiber = fibers[i];
 		fiber->state = READY;
@@ -129,6 +132,7 @@ void run_block(size_t count) {
 				fprintf(stderr, "emulation: block %u: thread %zu waits at a barrier that others never reach\n", blockIdx.x, i);
 				abort();
 			}
+		d2v_emulate_products_end(count);
 		return;
 	}
 }
@@ -165,13 +169,22 @@ void d2v_emulate_copy_wait(size_t pending) {
 			if (copy.bytes)
 				memcpy(copy.to, copy.from, copy.bytes);
 			memset((char *)copy.to + copy.bytes, 0, copy.zeros);
+			d2v_emulate_shared_store(copy.to, copy.bytes + copy.zeros);
 		}
 		groups.erase(groups.begin());
 	}
 }
 
 unsigned char *d2v_emulate_shared(void) {
-	return shared_bytes.data();
+	return (unsigned char *)(((uintptr_t)shared_bytes.data() + 1023) / 1024 * 1024);
+}
+
+size_t d2v_emulate_shared_size(void) {
+	return shared_size;
+}
+
+unsigned d2v_emulate_shared_address(const void *at) {
+	return (unsigned)((const unsigned char *)at - d2v_emulate_shared());
 }
 
 void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared) {
@@ -182,7 +195,8 @@ void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, di
 	}
 	d2v_emulated_access access;
 	prepare(count);
-	shared_bytes.assign(shared + 1, 0xA5); // what nobody wrote is no number
+	shared_size = shared;
+	shared_bytes.assign(shared + 1024, 0xA5); // what nobody wrote is no number
 	entry = thread;
 	entry_context = context;
 	gridDim = grid;
@@ -285,7 +299,16 @@ cudaError_t cudaGetDevice(int *device) {
 	return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr which, int) {
-	*value = which == cudaDevAttrMultiProcessorCount ? 2 : MOST_SHARED; // few, so that a block has several pieces of work
+	switch ((int)which) {
+	case cudaDevAttrMultiProcessorCount:
+		*value = 2; // few, so that a block has several pieces of work
+		break;
+	case (int)cudaDevAttrComputeCapabilityMajor:
+		*value = 9;
+		break;
+	default:
+		*value = MOST_SHARED;
+	}
 	return cudaSuccess;
 }
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {

@@ -1,17 +1,21 @@
 #!/usr/bin/env bash
 # The CUDA backend's own source, run on the processor (tests/emulation/include/cuda_runtime.h), through the tests of every
-# operation: against the plain references, in f32 and in bf16.
+# operation: against the plain references, in f32 and in bf16; attention in bf16 both ways there are (kernels/cuda/cuda_attention.cu).
 set -eu
 ls "$OBJ"/emulated/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
 failed=0
+check() { # TEST DEVICE [VARIABLE=VALUE]
+	env D2V_TEST_DEVICE="$2" "${@:3}" "$1" >"$TMPDIR/log" 2>&1 && return
+	echo "${1##*/} on ${*:2}:"
+	grep -E '^(not ok|#|ERROR|emulation:)' "$TMPDIR/log" || tail -n 20 "$TMPDIR/log"
+	failed=1
+}
 for test in "$OBJ"/emulated/test_*; do
 	case $test in *.o | *.d | */test_golden) continue ;; esac
-	for device in cuda:0:f32 cuda:0; do
-		if ! D2V_TEST_DEVICE=$device "$test" >"$TMPDIR/log" 2>&1; then
-			echo "${test##*/} on $device:"
-			grep -E '^(not ok|#|ERROR)' "$TMPDIR/log" || tail -n 20 "$TMPDIR/log"
-			failed=1
-		fi
-	done
+	check "$test" cuda:0:f32
+	case $test in
+	*/test_attention) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
+	*) check "$test" cuda:0 ;;
+	esac
 done
 exit $failed

@@ -116,7 +116,7 @@ static void row(bench *b, const char *name, double flops, double bytes, body *ru
 		return;
 	double seconds = seconds_of(b, run, op), work = flops > 0 ? flops : bytes;
 	double ratio = work / seconds / (flops > 0 ? b->product_peak : b->copy_peak);
-	printf("%-34s %9.3f ms %8.1f %-8s %5.1f %% of %s\n", name, seconds * 1e3,
+	printf("%-50s %9.3f ms %8.1f %-8s %5.1f %% of %s\n", name, seconds * 1e3,
 		work / seconds * (flops > 0 ? 1e-12 : 1e-9), flops > 0 ? "TFLOP/s" : "GB/s", 100 * ratio,
 		flops > 0 ? "products" : "copying");
 	printf("{\"bench\":\"gpu\",\"op\":\"%s\",\"seconds\":%.6g,\"ratio\":%.4g,\"limit\":\"%s\"}\n", name, seconds, ratio,
@@ -195,6 +195,17 @@ static void linear(bench *b, const char *name, int64_t rows, int64_t in, int64_t
 	pair(b, name, flops, 2 * flops, 0, 0, run_linear_forward, run_linear_backward, &op);
 }
 
+// The same by one of the ways there are (kernels/cuda/cuda_attention.cu): side by side they tell which is to be chosen.
+static void attention_by(bench *b, const char *way, const char *name, double flops, const d2v_attention *op) {
+	char text[64], back[80];
+	snprintf(text, sizeof text, "%s, %s", name, way);
+	snprintf(back, sizeof back, "%s, backward", text);
+	setenv("D2V_ATTENTION", way, 1);
+	row(b, text, flops, 0, run_attention_forward, op);
+	row(b, back, 2.5 * flops, 0, run_attention_backward, op);
+	unsetenv("D2V_ATTENTION");
+}
+
 static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, bool bias) {
 	enum { HEADS = 12, WIDTH = 768 };
 	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = HEADS, .width = WIDTH };
@@ -213,6 +224,8 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 	op.qkv = reals(b, 3 * all), op.out = reals(b, all), op.d_out = reals(b, all), op.d_qkv = reals(b, 3 * all);
 	op.lse = floats(b, rows * HEADS * tokens);
 	double flops = 4.0 * (double)(all * tokens);
+	attention_by(b, "tiles", name, flops, &op);
+	attention_by(b, "wgmma", name, flops, &op);
 	pair(b, name, flops, 2.5 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
 }
 

@@ -55,6 +55,9 @@ for test in "$OBJ"/tests/kernels/test_*; do
 		queue "${test##*/} $precision" env D2V_TEST_DEVICE="$device:$precision" "$test"
 	done
 done
+for way in tiles wgmma; do
+	queue "test_attention bf16 $way" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=$way "$OBJ/tests/kernels/test_attention"
+done
 for precision in f32 tf32 bf16; do
 	queue "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
 done

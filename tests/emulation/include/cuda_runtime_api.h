@@ -36,6 +36,9 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream);
 
+// A macro, so that other sources read as before and need not be compiled anew.
+#define cudaDevAttrComputeCapabilityMajor ((enum cudaDeviceAttr)75)
+
 #ifdef __cplusplus
 }
 #endif

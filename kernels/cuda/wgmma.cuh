@@ -1,0 +1,148 @@
+// Hopper's asynchronous products of a warpgroup, the four warps from a multiple of four on (sm_90a only): d += a b with d
+// 64 x N in f32, a 64 x 16 and b 16 x N in bf16. b lies in shared memory; a does too, or is in registers. (PTX ISA,
+// "Asynchronous Warpgroup Level Matrix Multiply-Accumulate Instructions".)
+//
+//     products_fence();                             // what was in d's and a's registers so far is done with
+//     multiply<64, ROWS>(s, q[0], keys, false);     // d = a b; with true d += a b. Any number of them
+//     products_commit();                            // closes the group
+//     products_wait<0>();                           // before anybody looks at d, or writes to what was read
+//
+// All four warps must come by with the same arguments. Shared memory is read through the asynchronous proxy: whoever
+// wrote to it by ordinary stores or cp.async calls shared_fence() before the barrier that tells the readers.
+//
+// Warp w has rows 16 w to 16 w + 15 of d and a, and of those a lane has what mma.cuh says.
+//
+// Matrices in shared memory are rows of 64 elements, 128 bytes, whose eight packs of 16 bytes are swizzled: pack p of row
+// r is where pack p ^ (r % 8) would be. Row 0 is at a multiple of 1024 bytes. A row is a column of b or a row of a, along
+// which k goes (ROWS), or it is a row of b or a column of a, for one k (COLUMNS).
+#ifndef D2V_KERNELS_CUDA_WGMMA_CUH
+#define D2V_KERNELS_CUDA_WGMMA_CUH
+
+#include "kernels/cuda/mma.cuh"
+
+#ifdef D2V_EMULATION
+#include <emulated_wgmma.h>
+#endif
+
+#define SWIZZLED_ROW 64 // elements
+enum matrix_order { ROWS = 0, COLUMNS = 1 };
+
+static __device__ __forceinline__ bf16 *swizzled_pack(bf16 *matrix, int row, int pack) {
+	return matrix + row * SWIZZLED_ROW + (pack ^ row % 8) * 8;
+}
+
+// A matrix's descriptor, the lower half of which says where. Bits 0 to 13: address / 16; 16 to 29: the leading offset, of
+// no concern to 64 elements; 32 to 45: from 8 rows to the next 8, / 16; 62 to 63: 1 for the swizzle of 128 bytes.
+typedef uint32_t shared_matrix;
+static __device__ __forceinline__ uint64_t descriptor_of(shared_matrix matrix) {
+	return (uint64_t)(1u << 30 | 1024 >> 4) << 32 | matrix;
+}
+static __device__ __forceinline__ shared_matrix find_matrix(const bf16 *elements) {
+#ifdef D2V_EMULATION
+	unsigned address = d2v_emulate_shared_address(elements);
+#else
+	unsigned address = (unsigned)__cvta_generic_to_shared(elements);
+#endif
+	return 1u << 16 | (address >> 4 & 0x3fff);
+}
+// The same matrix from a row on, a multiple of 8, or from an element of its rows on, a multiple of 16.
+static __device__ __forceinline__ shared_matrix from_row(shared_matrix matrix, int row) {
+	return matrix + (unsigned)(row * SWIZZLED_ROW * 2 >> 4);
+}
+static __device__ __forceinline__ shared_matrix from_element(shared_matrix matrix, int element) {
+	return matrix + (unsigned)(element * 2 >> 4);
+}
+
+#ifdef D2V_EMULATION
+#define D2V_SHARED_MATRICES(name) unsigned char *name = d2v_emulate_shared()
+static inline void products_fence() {
+	d2v_emulate_products_fence();
+}
+static inline void products_commit() {
+	d2v_emulate_products_commit();
+}
+template <int PENDING> static inline void products_wait() {
+	d2v_emulate_products_wait(PENDING);
+}
+static inline void shared_fence() {
+	d2v_emulate_shared_fence();
+}
+static inline void store_shared(uint32_t *to, uint32_t word) {
+	*to = word;
+	d2v_emulate_shared_store(to, sizeof word);
+}
+template <int N, matrix_order B>
+static inline void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], shared_matrix b, bool add) {
+	d2v_emulate_products(&d[0][0], N, a, 0, ROWS, descriptor_of(b), B, add);
+}
+template <int N, matrix_order A, matrix_order B>
+static inline void multiply(float (&d)[N / 8][4], shared_matrix a, shared_matrix b, bool add) {
+	d2v_emulate_products(&d[0][0], N, NULL, descriptor_of(a), A, descriptor_of(b), B, add);
+}
+#else
+// A block's shared memory, aligned for matrices.
+#define D2V_SHARED_MATRICES(name) extern __shared__ __align__(1024) unsigned char name[]
+__device__ __forceinline__ void products_fence() {
+	asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
+__device__ __forceinline__ void products_commit() {
+	asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+}
+// All groups but the last PENDING have ended.
+template <int PENDING> __device__ __forceinline__ void products_wait() {
+	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
+}
+__device__ __forceinline__ void shared_fence() {
+	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+// An ordinary store, of which the emulation takes note.
+__device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
+	*to = word;
+}
+
+#define SUMS_4(d) "+f"((d)[0]), "+f"((d)[1]), "+f"((d)[2]), "+f"((d)[3])
+#define SUMS_8(d) SUMS_4((d)[0]), SUMS_4((d)[1])
+#define SUMS_16(d) SUMS_8(d), SUMS_4((d)[2]), SUMS_4((d)[3])
+#define SUMS_32(d) SUMS_16(d), SUMS_4((d)[4]), SUMS_4((d)[5]), SUMS_4((d)[6]), SUMS_4((d)[7])
+#define NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
+#define NAMES_16 NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define NAMES_32 NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+
+// For a number of columns and of a lane's sums: a in registers, whose numbers among the operands are given, and a in
+// shared memory.
+#define PRODUCTS_OF_REGISTERS(columns, sums, a0, a1, a2, a3, matrix, flag, order) \
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, %" #flag ", 0;\n" \
+				 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" NAMES_##sums "}, " \
+				 "{%" #a0 ",%" #a1 ",%" #a2 ",%" #a3 "}, %" #matrix ", add, 1, 1, %" #order "; }" \
+				 : SUMS_##sums(d) \
+				 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(descriptor_of(b)), "r"((int)add), "n"((int)B))
+#define PRODUCTS_OF_MATRICES(columns, sums, first, second, flag, order_a, order_b) \
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, %" #flag ", 0;\n" \
+				 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" NAMES_##sums "}, " \
+				 "%" #first ", %" #second ", add, 1, 1, %" #order_a ", %" #order_b "; }" \
+				 : SUMS_##sums(d) \
+				 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "r"((int)add), "n"((int)A), "n"((int)B))
+
+template <int N, matrix_order B>
+__device__ __forceinline__ void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], shared_matrix b, bool add) {
+	static_assert(N == 16 || N == 32 || N == 64, "write it down");
+	if constexpr (N == 64)
+		PRODUCTS_OF_REGISTERS(64, 32, 32, 33, 34, 35, 36, 37, 38);
+	else if constexpr (N == 32)
+		PRODUCTS_OF_REGISTERS(32, 16, 16, 17, 18, 19, 20, 21, 22);
+	else
+		PRODUCTS_OF_REGISTERS(16, 8, 8, 9, 10, 11, 12, 13, 14);
+}
+template <int N, matrix_order A, matrix_order B>
+__device__ __forceinline__ void multiply(float (&d)[N / 8][4], shared_matrix a, shared_matrix b, bool add) {
+	static_assert(N == 16 || N == 32 || N == 64, "write it down");
+	if constexpr (N == 64)
+		PRODUCTS_OF_MATRICES(64, 32, 32, 33, 34, 35, 36);
+	else if constexpr (N == 32)
+		PRODUCTS_OF_MATRICES(32, 16, 16, 17, 18, 19, 20);
+	else
+		PRODUCTS_OF_MATRICES(16, 8, 8, 9, 10, 11, 12);
+}
+#endif
+
+#endif

@@ -27,6 +27,9 @@ typedef struct d2v_device d2v_device;
 // with a message that says how to build it in.
 d2v_status d2v_device_open(d2v_device **device, const char *name, d2v_error *err);
 void d2v_device_close(d2v_device *device); // NULL is allowed
+// The outline of a device of `memory` bytes whose working type has real_size bytes: for planning what it would need, where
+// there is none. Takes no memory; nothing but planning may be done with it, and it stays dry whatever it is told.
+d2v_status d2v_device_outline(d2v_device **device, size_t real_size, size_t memory, d2v_error *err);
 const char *d2v_device_name(const d2v_device *device);
 int d2v_device_threads(const d2v_device *device); // compute threads; 0 on a GPU
 size_t d2v_device_real_size(const d2v_device *device); // bytes of one d2v_real

@@ -4,7 +4,7 @@
 #include "kernels/backend.h"
 
 void d2v_ops_set_dry(d2v_device *device, bool dry) {
-	device->dry = dry;
+	device->dry = dry || !device->backend->enter; // an outline
 }
 bool d2v_ops_is_dry(const d2v_device *device) {
 	return device->dry;

@@ -24,6 +24,7 @@ static struct {
 	bool list, print_config, plan, json, quiet;
 	const char *device;
 	int64_t threads;
+	uint64_t memory;
 } given;
 
 static d2v_option rows[] = {
@@ -40,6 +41,14 @@ static d2v_option rows[] = {
 		.kind = D2V_OPTION_FLAG,
 		.into = &given.plan,
 		.help = "say what the run would cost: parameters, work, memory, time, disk; train nothing" },
+	{ .name = "memory",
+		.kind = D2V_OPTION_SIZE,
+		.into = &given.memory,
+		.min = 1 << 20,
+		.max = 1e15,
+		.value = "BYTES",
+		.help = "with --plan: of a card with so much memory that works in 16-bit numbers, such as 24G, instead of this "
+				"device" },
 	D2V_ROW_JSON(given.json, "print --plan or --list as JSON"),
 	D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto; the same as d2v.device=NAME (default: auto)"),
 	D2V_ROW_THREADS(given.threads, 1, "compute threads; the same as d2v.threads=N (default: all processors)"),
@@ -67,6 +76,8 @@ static const d2v_command command = {
 				"    Train the smallest speech recipe; the same command goes on where it was stopped.\n"
 				"d2v-train audio-base --plan task.data=librispeech\n"
 				"    What the published base model would cost on this machine.\n"
+				"d2v-train image-large --plan --memory 24G\n"
+				"    What it takes for the published batch to fit a card of 24 GB.\n"
 				"d2v-train joint-tiny task.audio.data=speech task.image.data=pictures task.text.data=text "
 				"checkpoint.save_dir=runs/joint\n"
 				"    Train one model on three data sets; task.audio.share=2 gives speech more updates.\n"
@@ -261,17 +272,30 @@ static bool has_data(const d2v_config *config) {
 	return any;
 }
 
+// Of a card that is not here nothing is known but its memory.
+#define CARD_REAL_SIZE 2
+static d2v_status make_plan(
+	d2v_plan *plan, const d2v_config *config, d2v_device *device, const d2v_plan_data *data, d2v_error *err) {
+	double peak = 0;
+	if (!given.memory) {
+		D2V_TRY(d2v_plan_measure_peak(device, &peak, err));
+		return d2v_plan_make(plan, config, device, data, peak, err);
+	}
+	d2v_device *card;
+	D2V_TRY(d2v_device_outline(&card, CARD_REAL_SIZE, given.memory, err));
+	d2v_status status = d2v_plan_make(plan, config, card, data, peak, err);
+	d2v_device_close(card);
+	return status;
+}
+
 static d2v_status run_plan(const d2v_config *config, d2v_device *device, d2v_error *err) {
 	known_shapes shapes = { 0 };
 	d2v_plan plan;
-	double peak = 0;
 	bool known = has_data(config);
 	d2v_status status = known ? shapes_of_data(&shapes, config, device, err) : assume_shapes(&shapes, config, err);
 	d2v_plan_data data = { shapes.list, (int)shapes.count, !known, shapes.updates_epoch, shapes.bytes_epoch };
 	if (status == D2V_OK)
-		status = d2v_plan_measure_peak(device, &peak, err);
-	if (status == D2V_OK)
-		status = d2v_plan_make(&plan, config, device, &data, peak, err);
+		status = make_plan(&plan, config, device, &data, err);
 	if (status == D2V_OK)
 		status = print_plan(&plan, config, err);
 	d2v_free(shapes.list);

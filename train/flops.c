@@ -32,8 +32,14 @@ static double extractor(const d2v_model_config *config, int64_t length) {
 		sum += (double)d2v_conv_spec_frames(&spec, length) * conv(in, out, spec.layer[spec.count - 1].kernel, 1);
 		in = out;
 	}
-	spec.count = (int)layers;
-	return sum + (double)d2v_conv_spec_frames(&spec, length) * linear(in, config->embed_dim);
+	return sum;
+}
+
+static double projection(const d2v_model_config *config, int64_t length) { // of the extractor's features
+	d2v_conv_spec spec;
+	if (d2v_conv_spec_parse(config->audio.feature_encoder_spec, &spec, NULL) != D2V_OK)
+		return 0;
+	return (double)d2v_conv_spec_frames(&spec, length) * linear(spec.layer[spec.count - 1].channels, config->embed_dim);
 }
 
 static double patches(const d2v_model_config *config, int64_t tokens) {
@@ -50,11 +56,15 @@ static double positions(const d2v_model_config *config) { // per frame
 		   conv(config->embed_dim, config->embed_dim, d2v_audio_position_kernel(audio), audio->conv_pos_groups);
 }
 
-static double decoder(const d2v_decoder_config *config, bool plane, int64_t width) { // per position
+static double decoder_layers(const d2v_decoder_config *config, bool plane, int64_t width) { // per position
 	int64_t taps = plane ? config->decoder_kernel * config->decoder_kernel : config->decoder_kernel;
-	double sum = conv(width, config->decoder_dim, taps, config->decoder_groups);
-	sum += (double)(config->decoder_layers - 1) *
-		   conv(config->decoder_dim, config->decoder_dim, taps, config->decoder_groups);
+	return conv(width, config->decoder_dim, taps, config->decoder_groups) +
+		   (double)(config->decoder_layers - 1) *
+			   conv(config->decoder_dim, config->decoder_dim, taps, config->decoder_groups);
+}
+
+static double decoder(const d2v_decoder_config *config, bool plane, int64_t width) { // per position
+	double sum = decoder_layers(config, plane, width);
 	int64_t in = config->decoder_dim, layers = plane ? 1 : config->projection_layers;
 	for (int64_t i = 0; i < layers; i++) {
 		int64_t out = i + 1 == layers ? width : i == 0 ? d2v_conv_decoder_projection_width(config) : in;
@@ -68,7 +78,7 @@ static double decoder(const d2v_decoder_config *config, bool plane, int64_t widt
 // twice for pictures, which have no gradient of their own.
 static double local(const d2v_model_config *config, const d2v_step_shape *shape, double *trained) {
 	*trained = shape->modality == D2V_IMAGE ? 2 : 3;
-	return shape->modality == D2V_AUDIO   ? extractor(config, shape->length)
+	return shape->modality == D2V_AUDIO   ? extractor(config, shape->length) + projection(config, shape->length)
 		   : shape->modality == D2V_IMAGE ? patches(config, shape->tokens)
 										  : 0;
 }
@@ -86,4 +96,15 @@ double d2v_model_step_flops(const d2v_model_config *config, const d2v_step_shape
 	if (modality->ema_local_encoder && !config->ema_encoder_only)
 		teacher += input;
 	return trained * input + 3 * student + teacher;
+}
+
+double d2v_model_recompute_flops(const d2v_model_config *config, const d2v_step_shape *shape) {
+	const d2v_modality_config *modality = d2v_model_config_modality(config, shape->modality);
+	int64_t depth = modality->prenet_depth + config->depth, kept = modality->num_extra_tokens + shape->kept;
+	bool speech = shape->modality == D2V_AUDIO;
+	double rows = (double)(shape->batch * shape->clones), tokens = (double)shape->tokens;
+	double position = speech ? positions(config) : 0;
+	position += decoder_layers(&modality->decoder, shape->modality == D2V_IMAGE, config->embed_dim);
+	double input = speech && modality->local_grad_mult > 0 ? extractor(config, shape->length) : 0;
+	return rows * ((double)kept * blocks(config, depth, kept) + tokens * position) + (double)shape->batch * input;
 }

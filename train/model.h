@@ -132,6 +132,8 @@ d2v_status d2v_model_step_memory(d2v_model *model, const d2v_step_shape *shape, 
 // FLOPs of a step by the counts of spec/gpu.md 3 (a multiply-add is 2; trained parts three times forward, teacher
 // once).
 double d2v_model_step_flops(const d2v_model_config *config, const d2v_step_shape *shape);
+// What d2v_memory_options.recompute adds to that.
+double d2v_model_recompute_flops(const d2v_model_config *config, const d2v_step_shape *shape);
 
 // ---- teacher
 

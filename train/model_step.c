@@ -356,7 +356,11 @@ static size_t plan(step *s) {
 // The memory that plan() asked for.
 static d2v_status make_room(step *s, d2v_error *err) {
 	size_t outputs = s->arena.peak, insides = s->insides.peak;
-	D2V_TRY(d2v_model_make_room(s->model, &s->arena, outputs + insides, err));
+	d2v_status status = d2v_model_make_room(s->model, &s->arena, outputs + insides, err);
+	if (status == D2V_NO_MEMORY)
+		(void)d2v_error_prefix(err, "no room for a step (d2v.recompute=true or d2v.clone_groups=N take less, and "
+									"d2v-train --plan says what fits)");
+	D2V_TRY(status);
 	d2v_arena_init(&s->insides, s->arena.base + outputs, insides);
 	return D2V_OK;
 }

@@ -5,7 +5,6 @@
 #include "kernels/ops.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #define PEAK_SIDE 1536
 #define PEAK_SIDE_GPU 8192
@@ -58,24 +57,32 @@ static d2v_step_shape step_shape(const d2v_config *config, const d2v_model *mode
 	return step;
 }
 
-// Means over the batches, and the memory of the largest one, whose shape is given back.
+// The batch of each modality that needs the most memory; batch 0: there is none of it.
+typedef struct largest_shapes {
+	d2v_plan_shape of[D2V_MODALITY_END];
+	double bytes[D2V_MODALITY_END];
+} largest_shapes;
+
+// Means over the batches, and the largest ones.
 static d2v_status add_shapes(d2v_plan *plan, const d2v_config *config, d2v_model *model, const d2v_plan_data *data,
-	d2v_plan_shape *largest, d2v_error *err) {
-	double batches = 0, samples = 0, flops = 0, units[D2V_MODALITY_END] = { 0 };
+	largest_shapes *largest, d2v_error *err) {
+	double batches = 0, samples = 0, flops = 0, again = 0, units[D2V_MODALITY_END] = { 0 };
 	for (int i = 0; i < data->count; i++) {
 		const d2v_plan_shape *shape = &data->shapes[i];
 		d2v_step_shape step = step_shape(config, model, shape);
 		double length = shape->modality == D2V_IMAGE ? 1 : (double)shape->length;
 		size_t bytes;
 		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
-		if ((double)bytes > plan->step_bytes) {
-			plan->step_bytes = (double)bytes;
-			*largest = *shape;
+		if ((double)bytes > largest->bytes[shape->modality]) {
+			largest->bytes[shape->modality] = (double)bytes;
+			largest->of[shape->modality] = *shape;
 		}
+		plan->step_bytes = fmax(plan->step_bytes, (double)bytes);
 		batches += shape->count;
 		samples += shape->count * (double)shape->batch;
 		units[shape->modality] += shape->count * (double)shape->batch * length;
 		flops += shape->count * d2v_model_step_flops(&config->model, &step);
+		again += shape->count * d2v_model_recompute_flops(&config->model, &step);
 	}
 	double each = plan->batches_update / batches;
 	plan->samples_update = samples * each;
@@ -83,6 +90,7 @@ static d2v_status add_shapes(d2v_plan *plan, const d2v_config *config, d2v_model
 	plan->pictures_update = units[D2V_IMAGE] * each;
 	plan->text_tokens_update = units[D2V_TEXT] * each;
 	plan->flops_update = flops * each;
+	plan->recompute_share = again / flops;
 	return D2V_OK;
 }
 
@@ -92,34 +100,125 @@ static void add_sizes(d2v_plan *plan, const d2v_device *device, const d2v_params
 		if (params->list[i].teacher_offset >= 0)
 			plan->teacher_parameters += params->list[i].count;
 	double weights = 4.0 * (double)params->size, teacher = 4.0 * (double)params->teacher_size;
-	plan->weight_bytes = 2 * weights + teacher; // weights, gradients, teacher
+	plan->weight_bytes = 2 * weights + teacher;        // weights, gradients, teacher
 	if (d2v_device_real_size(device) != sizeof(float)) // and copies in the working type
 		plan->weight_bytes += (weights + teacher) * (double)d2v_device_real_size(device) / sizeof(float);
 	plan->optimizer_bytes = 2 * weights;
 	plan->checkpoint_bytes = 4.0 * (3.0 * (double)plan->parameters + (double)plan->teacher_parameters);
 }
 
-// Whether the device holds all that, and if not, how many samples of the largest batch it would.
-static d2v_status add_fit(d2v_plan *plan, const d2v_config *config, d2v_device *device, d2v_model *model,
-	const d2v_plan_shape *largest, d2v_error *err) {
-	size_t left, all;
-	d2v_device_memory(device, &left, &all);
-	plan->device_bytes = (double)all;
-	double room = (double)all * D2V_PLAN_MEMORY - plan->weight_bytes - plan->optimizer_bytes;
-	if (all == 0 || plan->step_bytes <= room)
-		return D2V_OK;
-	int64_t fits = 0, not = largest->batch;
-	while (not - fits > 1) {
-		d2v_plan_shape shape = *largest;
-		shape.batch = fits + (not - fits) / 2;
+// ---- what fits
+
+// Bytes of the largest step with these options.
+static d2v_status measure(const d2v_config *config, d2v_model *model, const largest_shapes *largest,
+	d2v_memory_options memory, double *most, d2v_error *err) {
+	*most = 0;
+	d2v_model_set_memory(model, memory);
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		if (largest->of[modality].batch == 0)
+			continue;
+		d2v_step_shape step = step_shape(config, model, &largest->of[modality]);
+		size_t bytes;
+		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
+		*most = fmax(*most, (double)bytes);
+	}
+	return D2V_OK;
+}
+
+static int64_t groups_most(const largest_shapes *largest) {
+	int64_t most = 1;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		most = largest->of[modality].batch > most ? largest->of[modality].batch : most;
+	return most < D2V_CLONE_GROUPS_MAX ? most : D2V_CLONE_GROUPS_MAX;
+}
+
+// The fewest groups that fit, more than one.
+static d2v_status find_groups(const d2v_config *config, d2v_model *model, const largest_shapes *largest, double room,
+	d2v_plan_way *way, d2v_error *err) {
+	int64_t most = groups_most(largest), not = 1, fits = most > 2 ? most : 2;
+	while (fits - not > 1) {
+		way->memory.clone_groups = not +(fits - not ) / 2;
+		D2V_TRY(measure(config, model, largest, way->memory, &way->step_bytes, err));
+		*(way->step_bytes <= room ? &fits : &not ) = way->memory.clone_groups;
+	}
+	way->memory.clone_groups = fits;
+	return measure(config, model, largest, way->memory, &way->step_bytes, err);
+}
+
+// Whether the products of every group are still large.
+static bool are_groups_large(
+	const d2v_config *config, const d2v_model *model, const largest_shapes *largest, int64_t groups) {
+	bool large = true;
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
+		if (largest->of[modality].batch == 0)
+			continue;
+		d2v_step_shape step = step_shape(config, model, &largest->of[modality]);
+		large = large && step.batch / groups * step.clones * step.kept >= D2V_PLAN_GROUP_TOKENS;
+	}
+	return large;
+}
+
+// Groups cost next to nothing while they are large; recomputation costs work; small groups leave a device idle.
+static int cheapest_way(const d2v_plan_way ways[D2V_PLAN_WAYS], bool large) {
+	static const int order[2][D2V_PLAN_WAYS] = {
+		{ D2V_PLAN_PLAIN, D2V_PLAN_RECOMPUTE, D2V_PLAN_BOTH, D2V_PLAN_GROUPS },
+		{ D2V_PLAN_PLAIN, D2V_PLAN_GROUPS, D2V_PLAN_RECOMPUTE, D2V_PLAN_BOTH },
+	};
+	for (int i = 0; i < D2V_PLAN_WAYS; i++)
+		if (ways[order[large][i]].fits)
+			return order[large][i];
+	return -1;
+}
+
+static d2v_status add_ways(d2v_plan *plan, const d2v_config *config, d2v_model *model, const largest_shapes *largest,
+	double room, d2v_error *err) {
+	for (int i = 0; i < D2V_PLAN_WAYS; i++) {
+		d2v_plan_way *way = &plan->ways[i];
+		way->memory.recompute = i == D2V_PLAN_RECOMPUTE || i == D2V_PLAN_BOTH;
+		way->memory.clone_groups = 1;
+		D2V_TRY(i == D2V_PLAN_GROUPS || i == D2V_PLAN_BOTH
+					? find_groups(config, model, largest, room, way, err)
+					: measure(config, model, largest, way->memory, &way->step_bytes, err));
+		way->fits = way->step_bytes <= room;
+	}
+	plan->way = cheapest_way(
+		plan->ways, are_groups_large(config, model, largest, plan->ways[D2V_PLAN_GROUPS].memory.clone_groups));
+	d2v_model_set_memory(model, d2v_config_memory(config));
+	return D2V_OK;
+}
+
+// How many samples of the largest batch would fit.
+static d2v_status find_batch(d2v_plan *plan, const d2v_config *config, d2v_model *model, const largest_shapes *largest,
+	double room, d2v_error *err) {
+	const d2v_plan_shape *most = &largest->of[D2V_AUDIO];
+	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
+		if (largest->bytes[modality] >= plan->step_bytes)
+			most = &largest->of[modality];
+	int64_t fits = 0, not = most->batch;
+	while (not -fits > 1) {
+		d2v_plan_shape shape = *most;
+		shape.batch = fits + (not -fits) / 2;
 		d2v_step_shape step = step_shape(config, model, &shape);
 		size_t bytes;
 		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
-		*((double)bytes <= room ? &fits : &not) = shape.batch;
+		*((double)bytes <= room ? &fits : &not ) = shape.batch;
 	}
 	plan->fitting_batch = fits ? fits : -1;
 	return D2V_OK;
 }
+
+// Whether the device holds all that, and if not, what would make it.
+static d2v_status add_fit(d2v_plan *plan, const d2v_config *config, d2v_device *device, d2v_model *model,
+	const largest_shapes *largest, d2v_error *err) {
+	size_t left, all;
+	d2v_device_memory(device, &left, &all);
+	plan->device_bytes = (double)all;
+	double room = all ? (double)all * D2V_PLAN_MEMORY - plan->weight_bytes - plan->optimizer_bytes : INFINITY;
+	D2V_TRY(add_ways(plan, config, model, largest, room, err));
+	return plan->step_bytes <= room ? D2V_OK : find_batch(plan, config, model, largest, room, err);
+}
+
+// ---- the whole
 
 static void add_times(d2v_plan *plan, const d2v_config *config, const d2v_plan_data *data, double peak_flops) {
 	double updates = (double)config->optimization.max_update;
@@ -127,7 +226,10 @@ static void add_times(d2v_plan *plan, const d2v_config *config, const d2v_plan_d
 	plan->updates_epoch = data->updates_epoch;
 	plan->epochs = data->updates_epoch > 0 ? updates / data->updates_epoch : 0;
 	plan->audio_hours = updates * plan->audio_seconds_update / 3600;
-	double seconds = plan->flops_update / (peak_flops * plan->efficiency);
+	if (!(peak_flops > 0))
+		return;
+	double work = plan->flops_update * (config->own.recompute ? 1 + plan->recompute_share : 1);
+	double seconds = work / (peak_flops * plan->efficiency);
 	plan->updates_hour = 3600 / seconds;
 	plan->hours = updates / plan->updates_hour;
 	plan->loader_times_real = plan->audio_seconds_update / seconds;
@@ -147,7 +249,8 @@ d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *d
 	d2v_status status = d2v_model_outline(&model, device, &config->model, err);
 	d2v_ops_set_dry(device, false);
 	D2V_TRY(status);
-	d2v_plan_shape largest = { 0 };
+	d2v_model_set_memory(model, d2v_config_memory(config));
+	largest_shapes largest = { 0 };
 	status = add_shapes(plan, config, model, data, &largest, err);
 	if (status == D2V_OK) {
 		add_sizes(plan, device, d2v_model_params(model));
@@ -156,151 +259,4 @@ d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *d
 	}
 	d2v_model_free(model);
 	return status;
-}
-
-// ---- saying it
-
-d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err) {
-	const struct {
-		const char *key;
-		double value;
-	} rows[] = {
-		{ "parameters", (double)plan->parameters },
-		{ "teacher_parameters", (double)plan->teacher_parameters },
-		{ "batches_per_update", plan->batches_update },
-		{ "samples_per_update", plan->samples_update },
-		{ "audio_seconds_per_update", plan->audio_seconds_update },
-		{ "pictures_per_update", plan->pictures_update },
-		{ "text_tokens_per_update", plan->text_tokens_update },
-		{ "flops_per_update", plan->flops_update },
-		{ "weight_bytes", plan->weight_bytes },
-		{ "optimizer_bytes", plan->optimizer_bytes },
-		{ "step_bytes", plan->step_bytes },
-		{ "device_bytes", plan->device_bytes },
-		{ "fitting_batch", (double)plan->fitting_batch },
-		{ "checkpoint_bytes", plan->checkpoint_bytes },
-		{ "updates_per_epoch", plan->updates_epoch },
-		{ "epochs", plan->epochs },
-		{ "audio_hours", plan->audio_hours },
-		{ "peak_flops", plan->peak_flops },
-		{ "assumed_efficiency", plan->efficiency },
-		{ "updates_per_hour", plan->updates_hour },
-		{ "expected_hours", plan->hours },
-		{ "loader_times_real_time", plan->loader_times_real },
-		{ "loader_pictures_per_second", plan->loader_pictures_second },
-		{ "loader_tokens_per_second", plan->loader_tokens_second },
-		{ "loader_bytes_per_second", plan->loader_bytes_second },
-	};
-	*tree = json_object();
-	d2v_status status = *tree ? D2V_OK : d2v_fail(err, D2V_NO_MEMORY, "out of memory for the plan");
-	for (size_t i = 0; i < sizeof rows / sizeof rows[0] && status == D2V_OK; i++) {
-		bool whole = floor(rows[i].value) == rows[i].value && fabs(rows[i].value) < 9e15;
-		status = d2v_json_set(
-			*tree, rows[i].key, whole ? json_integer((json_int_t)rows[i].value) : json_real(rows[i].value), err);
-	}
-	if (status == D2V_OK)
-		status = d2v_json_set(*tree, "assumed_batches", json_boolean(plan->assumed), err);
-	if (status != D2V_OK) {
-		json_decref(*tree);
-		*tree = NULL;
-	}
-	return status;
-}
-
-#define PHRASE 256
-
-static int add_phrase(char text[PHRASE], int used, const char *format, double value) {
-	used += snprintf(text + used, (size_t)(PHRASE - used), "%s", used ? ", " : "");
-	return used + snprintf(text + used, (size_t)(PHRASE - used), format, value);
-}
-
-// "12.4 s of speech, 32 pictures, 4096 tokens of text": of what the run reads.
-static const char *name_update(const d2v_plan *plan, char text[PHRASE]) {
-	int used = 0;
-	text[0] = 0;
-	if (plan->audio_seconds_update > 0)
-		used = add_phrase(text, used, "%.1f s of speech", plan->audio_seconds_update);
-	if (plan->pictures_update > 0)
-		used = add_phrase(text, used, "%.1f pictures", plan->pictures_update);
-	if (plan->text_tokens_update > 0)
-		add_phrase(text, used, "%.0f tokens of text", plan->text_tokens_update);
-	return text;
-}
-
-static const char *name_run(const d2v_plan *plan, double updates, char text[PHRASE]) {
-	int used = 0;
-	text[0] = 0;
-	if (plan->audio_hours > 0)
-		used = add_phrase(text, used, "%.0f h of speech", plan->audio_hours);
-	if (plan->pictures_update > 0)
-		used = add_phrase(text, used, "%.3g M pictures", updates * plan->pictures_update * 1e-6);
-	if (plan->text_tokens_update > 0)
-		add_phrase(text, used, "%.3g M tokens of text", updates * plan->text_tokens_update * 1e-6);
-	return text;
-}
-
-static const char *name_demand(const d2v_plan *plan, char text[PHRASE]) {
-	char bytes[D2V_PROGRESS_TEXT];
-	int used = 0;
-	text[0] = 0;
-	if (plan->loader_times_real > 0)
-		used = add_phrase(text, used, "%.0fx real time", plan->loader_times_real);
-	if (plan->loader_pictures_second > 0)
-		used = add_phrase(text, used, "%.1f pictures/s", plan->loader_pictures_second);
-	if (plan->loader_tokens_second > 0)
-		used = add_phrase(text, used, "%.0f tokens/s", plan->loader_tokens_second);
-	if (plan->loader_bytes_second > 0)
-		snprintf(text + used, (size_t)(PHRASE - used), ", %s/s", d2v_progress_bytes(plan->loader_bytes_second, bytes));
-	return text;
-}
-
-static const char *name_share(const d2v_plan *plan, char text[PHRASE]) {
-	char all[D2V_PROGRESS_TEXT];
-	double share = (plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes) / plan->device_bytes;
-	text[0] = 0;
-	if (plan->device_bytes > 0)
-		snprintf(text, PHRASE, ", %.0f %% of the device's %s", 100 * share, d2v_progress_bytes(plan->device_bytes, all));
-	return text;
-}
-
-static const char *name_remedy(const d2v_plan *plan, char text[PHRASE]) {
-	text[0] = 0;
-	if (plan->fitting_batch > 0)
-		snprintf(text, PHRASE,
-			"              does not fit: batches of %lld do; set dataset.batch_size or dataset.max_tokens to that, and\n"
-			"              optimization.update_freq or more workers to keep the update what it is\n",
-			(long long)plan->fitting_batch);
-	else if (plan->fitting_batch < 0)
-		snprintf(text, PHRASE, "              does not fit, not even a batch of one; take a smaller model or shorter samples\n");
-	return text;
-}
-
-d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **text, d2v_error *err) {
-	char parameters[D2V_PROGRESS_TEXT], teacher[D2V_PROGRESS_TEXT], weights[D2V_PROGRESS_TEXT];
-	char optimizer[D2V_PROGRESS_TEXT], step[D2V_PROGRESS_TEXT], total[D2V_PROGRESS_TEXT], disk[D2V_PROGRESS_TEXT];
-	char duration[D2V_PROGRESS_TEXT], update[PHRASE], run[PHRASE], loader[PHRASE], epochs[PHRASE];
-	char share[PHRASE], remedy[PHRASE];
-	double updates = (double)config->optimization.max_update;
-	if (plan->updates_epoch > 0)
-		snprintf(epochs, PHRASE, "%.1f updates an epoch, %.1f epochs", plan->updates_epoch, plan->epochs);
-	else
-		snprintf(epochs, PHRASE, "give task.data to count the updates of an epoch");
-	return d2v_asprintf(text, err,
-		"parameters    %s trainable, %s in the teacher\n"
-		"an update     %.0f batches, %.1f samples, %s%s, %.3f TFLOP\n"
-		"memory        %s%s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n%s"
-		"run           %.0f updates, %s; %s\n"
-		"speed         %.0f GFLOP/s in matrix products, %.0f %% of it assumed: %.0f updates an hour\n"
-		"time          %s\n"
-		"loader        must deliver %s\n"
-		"disk          %s a checkpoint\n",
-		d2v_progress_count((uint64_t)plan->parameters, parameters),
-		d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update, plan->samples_update,
-		name_update(plan, update), plan->assumed ? " (assumed: no data set was given)" : "", plan->flops_update * 1e-12,
-		d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total), name_share(plan, share),
-		d2v_progress_bytes(plan->weight_bytes, weights), d2v_progress_bytes(plan->optimizer_bytes, optimizer),
-		d2v_progress_bytes(plan->step_bytes, step), name_remedy(plan, remedy), updates, name_run(plan, updates, run), epochs,
-		plan->peak_flops * 1e-9, 100 * plan->efficiency, plan->updates_hour,
-		d2v_progress_duration(plan->hours * 3600, duration), name_demand(plan, loader),
-		d2v_progress_bytes(plan->checkpoint_bytes, disk));
 }

@@ -31,6 +31,17 @@ typedef struct d2v_plan_data {
 #define D2V_PLAN_MFU 0.4
 #define D2V_PLAN_MEMORY 0.97 // of the device's: the rest is its driver's, its libraries' and small change
 
+#define D2V_PLAN_GROUP_TOKENS 8192 // of a clone group at least, for its products to keep a GPU as busy as larger ones
+
+// The memory of a step with and without the two options that save some.
+enum { D2V_PLAN_PLAIN, D2V_PLAN_GROUPS, D2V_PLAN_RECOMPUTE, D2V_PLAN_BOTH, D2V_PLAN_WAYS };
+typedef struct d2v_plan_way {
+	// With as few clone groups as the device needs; where it needs none, two, and where none are enough, one a sample.
+	d2v_memory_options memory;
+	double step_bytes;
+	bool fits;
+} d2v_plan_way;
+
 typedef struct d2v_plan {
 	int64_t parameters, teacher_parameters;
 	double batches_update, samples_update; // means
@@ -39,8 +50,12 @@ typedef struct d2v_plan {
 	double weight_bytes, optimizer_bytes,
 		step_bytes; // weights, gradients and teacher; moments; the largest batch's activations
 	double checkpoint_bytes;
-	double device_bytes; // all memory of the device
-	int64_t fitting_batch; // of the largest batch that fits, when step_bytes do not; 0: they do. -1: not even one sample fits
+	double device_bytes;   // all memory of the device
+	int64_t fitting_batch; // of the largest batch that fits, when step_bytes do not; 0: they do. -1: not even one
+						   // sample fits
+	d2v_plan_way ways[D2V_PLAN_WAYS];
+	int way;                                   // the one of these that fits and costs the least time; -1: none fits
+	double recompute_share;                    // of flops_update, that recomputation adds
 	double updates_epoch, epochs, audio_hours; // 0: unknown; of the whole run
 	double peak_flops, efficiency, updates_hour, hours; // efficiency: the share of the peak that is assumed
 	// What the loader must deliver for that; bytes 0: unknown.
@@ -48,12 +63,13 @@ typedef struct d2v_plan {
 	bool assumed;
 } d2v_plan;
 
-// Matrix products of the device at their best, in FLOP/s: by the data sheet of a GPU that is known, otherwise measured in
-// about a tenth of a second.
+// Matrix products of the device at their best, in FLOP/s: by the data sheet of a GPU that is known, otherwise measured
+// in about a tenth of a second.
 d2v_status d2v_plan_measure_peak(d2v_device *device, double *flops, d2v_error *err);
+// peak_flops 0: not known, and nothing is said of time.
 d2v_status d2v_plan_make(d2v_plan *plan, const d2v_config *config, d2v_device *device, const d2v_plan_data *data,
 	double peak_flops, d2v_error *err);
-// The plan as a tree (--json) and in words. Owned by the caller; d2v_free.
+// plan_text.c: the plan as a tree (--json) and in words. Owned by the caller; d2v_free.
 d2v_status d2v_plan_tree(const d2v_plan *plan, json_t **tree, d2v_error *err);
 d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **text, d2v_error *err);
 

@@ -69,6 +69,7 @@ struct d2v_device {
 	char name[32];
 	int threads;      // compute threads; 0 on a GPU
 	size_t real_size; // bytes of a d2v_real
+	double real_max;  // the largest finite one
 	double datasheet; // FLOP/s, 0: not known
 	bool dry;
 	bool sync_each;      // D2V_SYNC=1

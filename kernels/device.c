@@ -82,6 +82,10 @@ size_t d2v_device_real_size(const d2v_device *device) {
 	return device->real_size;
 }
 
+double d2v_device_real_max(const d2v_device *device) {
+	return device->real_max;
+}
+
 double d2v_device_datasheet(const d2v_device *device) {
 	return device->datasheet;
 }

@@ -33,6 +33,8 @@ d2v_status d2v_device_outline(d2v_device **device, size_t real_size, size_t memo
 const char *d2v_device_name(const d2v_device *device);
 int d2v_device_threads(const d2v_device *device); // compute threads; 0 on a GPU
 size_t d2v_device_real_size(const d2v_device *device); // bytes of one d2v_real
+// The largest finite d2v_real. f16's is 65504, and its smallest are far above gradients': those want scaling (train/loss_scale.h).
+double d2v_device_real_max(const d2v_device *device);
 
 // Dense matrix products in the working type by the maker's data sheet, in FLOP/s. 0: not known, or a CPU; then measure it
 // (train/plan.h).

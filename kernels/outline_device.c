@@ -2,6 +2,7 @@
 #include "base/memory.h"
 #include "kernels/backend.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -49,7 +50,7 @@ d2v_status d2v_device_outline(d2v_device **device, size_t real_size, size_t memo
 	outline *out;
 	*device = NULL;
 	D2V_TRY(d2v_alloc_zero(&out, 1, sizeof *out, err));
-	out->device = (d2v_device){ .backend = &backend, .real_size = real_size, .dry = true };
+	out->device = (d2v_device){ .backend = &backend, .real_size = real_size, .real_max = (double)FLT_MAX, .dry = true };
 	out->memory = memory;
 	snprintf(out->device.name, sizeof out->device.name, "outline");
 	*device = &out->device;

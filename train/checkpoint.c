@@ -8,7 +8,8 @@
 #include <string.h>
 
 #define VERSION "1"
-#define JOINT_VERSION "2" // the state has `parts`
+#define JOINT_VERSION "2"  // the state has `parts`
+#define SCALED_VERSION "3" // it has `loss_scale`, and maybe `parts`
 #define TEACHER "_ema."
 #define NAME_MAX_BYTES (D2V_PARAM_NAME + 16)
 
@@ -48,6 +49,14 @@ static d2v_status fill_parts(json_t *root, const d2v_loop_state *state, d2v_erro
 	return D2V_OK;
 }
 
+static d2v_status fill_loss_scale(json_t *root, const d2v_loss_scale *state, d2v_error *err) {
+	json_t *scale = json_object();
+	D2V_TRY(d2v_json_set(root, "loss_scale", scale, err));
+	D2V_TRY(d2v_json_set(scale, "scale", json_real(state->scale), err));
+	D2V_TRY(set_u64(scale, "good", state->good, err));
+	return set_u64(scale, "skipped", state->skipped, err);
+}
+
 static d2v_status fill_state(json_t *root, const d2v_loop_state *state, d2v_error *err) {
 	json_t *collapse;
 	D2V_TRY(set_u64(root, "updates", state->updates, err));
@@ -60,6 +69,8 @@ static d2v_status fill_state(json_t *root, const d2v_loop_state *state, d2v_erro
 	D2V_TRY(set_u64(root, "index", state->position.index, err));
 	D2V_TRY(d2v_json_set_hex64(root, "plan", state->position.plan, err));
 	D2V_TRY(set_u64(root, "threads", (uint64_t)state->threads, err));
+	if (state->loss_scale.scale > 0)
+		D2V_TRY(fill_loss_scale(root, &state->loss_scale, err));
 	if (state->position.parts)
 		return fill_parts(root, state, err);
 	D2V_TRY(d2v_collapse_tree(&state->collapse[0], &collapse, err));
@@ -99,6 +110,18 @@ static d2v_status read_parts(const json_t *root, const char *where, d2v_loop_sta
 	return D2V_OK;
 }
 
+static d2v_status read_loss_scale(const json_t *root, const char *where, d2v_loss_scale *state, d2v_error *err) {
+	json_t *scale;
+	if (!json_object_get(root, "loss_scale"))
+		return D2V_OK;
+	D2V_TRY(d2v_json_get_object(root, "loss_scale", where, &scale, err));
+	state->scale = json_number_value(json_object_get(scale, "scale"));
+	if (!(state->scale > 0 && state->scale <= 0x1p127))
+		return d2v_fail(err, D2V_INVALID, "%s: the state's loss_scale.scale is no scale", where);
+	D2V_TRY(d2v_json_get_u64(scale, "good", where, INT64_MAX, &state->good, err));
+	return d2v_json_get_u64(scale, "skipped", where, INT64_MAX, &state->skipped, err);
+}
+
 static d2v_status read_state(const json_t *root, const char *where, d2v_loop_state *state, d2v_error *err) {
 	uint64_t threads;
 	json_t *collapse;
@@ -113,6 +136,7 @@ static d2v_status read_state(const json_t *root, const char *where, d2v_loop_sta
 	D2V_TRY(d2v_json_get_hex64(root, "plan", where, &state->position.plan, err));
 	D2V_TRY(d2v_json_get_u64(root, "threads", where, 1 << 20, &threads, err));
 	state->threads = (int)threads;
+	D2V_TRY(read_loss_scale(root, where, &state->loss_scale, err));
 	if (json_object_get(root, "parts"))
 		return read_parts(root, where, state, err);
 	D2V_TRY(d2v_json_get_object(root, "collapse", where, &collapse, err));
@@ -246,7 +270,7 @@ d2v_status d2v_checkpoint_save(const char *path, d2v_model *model, d2v_optimizer
 		status = take_picture(&all, model, optimizer, err);
 	if (status == D2V_OK) {
 		d2v_hash64_hex(digest_picture(&all, config, state_json), digest);
-		const char *version = state->position.parts ? JOINT_VERSION : VERSION;
+		const char *version = state->loss_scale.scale > 0 ? SCALED_VERSION : state->position.parts ? JOINT_VERSION : VERSION;
 		const char *metadata[] = { "format", "d2v", "d2v.version", version, "d2v.digest", digest, "d2v.config", config,
 			"d2v.state", state_json, NULL };
 		status = d2v_safetensors_save(path, all.tensors, all.count, metadata, err);
@@ -266,9 +290,9 @@ static d2v_status read_metadata(d2v_checkpoint *checkpoint, d2v_error *err) {
 	const char *digest = d2v_safetensors_metadata(checkpoint->file, "d2v.digest");
 	if (!version || !config || !state || !digest)
 		return d2v_fail(err, D2V_INVALID, "%s: is no checkpoint of d2v-train (no d2v.* metadata)", checkpoint->path);
-	if (strcmp(version, VERSION) != 0 && strcmp(version, JOINT_VERSION) != 0)
-		return d2v_fail(err, D2V_UNSUPPORTED, "%s: checkpoint version %s; this program reads %s and %s",
-			checkpoint->path, version, VERSION, JOINT_VERSION);
+	if (strcmp(version, VERSION) != 0 && strcmp(version, JOINT_VERSION) != 0 && strcmp(version, SCALED_VERSION) != 0)
+		return d2v_fail(err, D2V_UNSUPPORTED, "%s: checkpoint version %s; this program reads %s to %s", checkpoint->path,
+			version, VERSION, SCALED_VERSION);
 	uint64_t found = digest_texts(config, state);
 	for (int i = 0; i < d2v_safetensors_count(checkpoint->file); i++) {
 		const d2v_tensor_info *tensor = d2v_safetensors_at(checkpoint->file, i);

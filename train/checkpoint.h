@@ -6,7 +6,7 @@
 // `optimizer.v.`, `optimizer.steps` (I64, one counter per parameter in model order). Metadata: `d2v.config` (the text
 // handed in), `d2v.state` (JSON: updates, place in the data, digest of all batches consumed, compute threads, collapse
 // watch) and `d2v.digest`, XXH3 over all of it. `d2v.version` is 1, and 2 for joint runs, whose state has one place and
-// one collapse watch for each data set. No times, no names of hosts or folders: equal runs give equal bytes.
+// one collapse watch for each data set, and 3 where gradients are scaled, whose state has that scale, of joint runs or others. No times, no names of hosts or folders: equal runs give equal bytes.
 // Written aside, synced, renamed: a kill or a full disk leaves the previous file as it was. One thread.
 #ifndef D2V_TRAIN_CHECKPOINT_H
 #define D2V_TRAIN_CHECKPOINT_H
@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "loaders/source.h"
 #include "train/collapse.h"
+#include "train/loss_scale.h"
 #include "train/model.h"
 #include "train/optimizer.h"
 #include "train/safetensors.h"
@@ -26,6 +27,7 @@ typedef struct d2v_loop_state {
 	uint64_t batch_digest;                   // d2v_hash64_chain over the digests of all batches consumed
 	d2v_source_position position;            // of the source
 	int threads;                             // compute threads the run was done with
+	d2v_loss_scale loss_scale;               // scale 0: gradients are not scaled
 	d2v_collapse collapse[D2V_MODALITY_END]; // [0] of a run on one modality, [modality] of a joint one
 } d2v_loop_state;
 

@@ -115,6 +115,24 @@ static d2v_status resolve_task(d2v_config *config, d2v_error *err) {
 	return D2V_OK;
 }
 
+// So that scaling changes no bit.
+static d2v_status check_power_of_2(const char *key, double value, d2v_error *err) {
+	int exponent;
+	if (value == 0 || frexp(value, &exponent) == 0.5)
+		return D2V_OK;
+	return d2v_fail(err, D2V_INVALID, "%s: %g is no power of two; %g is the next below", key, value, ldexp(0.5, exponent));
+}
+
+static d2v_status check_loss_scale(const d2v_config *config, d2v_error *err) {
+	const d2v_common_config *common = &config->common;
+	D2V_TRY(check_power_of_2("common.fp16_init_scale", common->fp16_init_scale, err));
+	D2V_TRY(check_power_of_2("common.threshold_loss_scale", common->threshold_loss_scale, err));
+	if (common->fp16_init_scale <= common->min_loss_scale)
+		return d2v_fail(err, D2V_INVALID, "common.fp16_init_scale (%g) is not above common.min_loss_scale (%g)",
+			common->fp16_init_scale, common->min_loss_scale);
+	return D2V_OK;
+}
+
 d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err) {
 	d2v_model_config *model = &config->model;
 	d2v_lr_config *lr = &config->lr_scheduler;
@@ -138,6 +156,7 @@ d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err) {
 	D2V_TRY(check_count("optimization.lr", &config->optimization.lr, 1, err));
 	D2V_TRY(check_count("optimizer.adam_betas", &config->optimizer.adam_betas, 2, err));
 	D2V_TRY(check_batches(config, err));
+	D2V_TRY(check_loss_scale(config, err));
 	D2V_TRY(check_schedule(config, err));
 	return d2v_model_config_check(model, err);
 }
@@ -267,6 +286,19 @@ d2v_schedule_config d2v_config_schedule(const d2v_config *config) {
 
 d2v_memory_options d2v_config_memory(const d2v_config *config) {
 	return (d2v_memory_options){ .recompute = config->own.recompute, .clone_groups = config->own.clone_groups };
+}
+
+d2v_loss_scale_config d2v_config_loss_scale(const d2v_config *config) {
+	const d2v_common_config *common = &config->common;
+	int64_t window = common->fp16_scale_window;
+	if (window == 0)
+		window = (int64_t)((double)(1 << 14) / (double)config->world_size / config->optimization.update_freq.value[0]);
+	return (d2v_loss_scale_config){
+		.init = common->fp16_init_scale,
+		.minimum = common->min_loss_scale,
+		.threshold = common->threshold_loss_scale,
+		.window = window > 0 ? (uint64_t)window : 1,
+	};
 }
 
 int64_t d2v_config_batches_per_update(const d2v_config *config, uint64_t epoch) {

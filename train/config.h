@@ -8,12 +8,15 @@
 #ifndef D2V_TRAIN_CONFIG_H
 #define D2V_TRAIN_CONFIG_H
 
+#include "train/loss_scale.h"
 #include "train/model_config.h"
 #include "train/optimizer.h"
 
 typedef struct d2v_common_config {
 	int64_t seed, log_interval;
 	char tensorboard_logdir[D2V_FIELD_TEXT_MAX]; // relative: below save_dir; empty: none
+	double fp16_init_scale, min_loss_scale, threshold_loss_scale; // threshold 0: none
+	int64_t fp16_scale_window;                                    // 0: from the number of workers
 } d2v_common_config;
 
 // One data set of a joint run. Zeros and empty texts mean what dataset.* says.
@@ -70,6 +73,7 @@ typedef struct d2v_saving_config {
 typedef struct d2v_own_config {
 	char device[D2V_FIELD_TEXT_MAX];
 	int64_t threads; // compute threads; 0: all processors
+	int loss_scaling; // d2v_loss_scaling
 	bool decay_all;
 	int64_t max_damaged;
 	double max_damaged_share;
@@ -121,6 +125,7 @@ d2v_status d2v_config_compare(
 
 d2v_optimizer_config d2v_config_optimizer(const d2v_config *config);
 d2v_schedule_config d2v_config_schedule(const d2v_config *config);
+d2v_loss_scale_config d2v_config_loss_scale(const d2v_config *config);
 d2v_memory_options d2v_config_memory(const d2v_config *config);
 // The data set of a modality: of a joint run the modality's own, of others task.data; with dataset.* where it says
 // nothing.

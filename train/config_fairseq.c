@@ -162,6 +162,8 @@ d2v_status d2v_config_from_fairseq(json_t *tree, const char *where, d2v_error *e
 	drop_null(tree, "task", "min_sample_size");
 	drop_null(tree, "task", "max_sample_size");
 	drop_null(tree, "common", "tensorboard_logdir");
+	drop_null(tree, "common", "fp16_scale_window");
+	drop_null(tree, "common", "threshold_loss_scale");
 	D2V_TRY(flatten_group(tree, where, err));
 	static const char *const by_name[] = { "optimizer", "lr_scheduler", "criterion", "task", "model" };
 	for (size_t i = 0; i < sizeof by_name / sizeof by_name[0]; i++)

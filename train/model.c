@@ -79,6 +79,7 @@ d2v_status d2v_model_outline(d2v_model **out, d2v_device *device, const d2v_mode
 	D2V_TRY(d2v_alloc_zero(&model, 1, sizeof *model, err));
 	model->device = device;
 	model->config = *config;
+	model->gradient_scale = 1;
 	d2v_params_init(&model->params);
 	d2v_tape_init(&model->tape);
 	d2v_status status = add_parameters(model, err);
@@ -156,6 +157,9 @@ void d2v_model_set_profile(d2v_model *model, d2v_profile *profile) {
 }
 void d2v_model_set_memory(d2v_model *model, d2v_memory_options options) {
 	model->memory = options;
+}
+void d2v_model_scale_gradients(d2v_model *model, double scale) {
+	model->gradient_scale = scale;
 }
 void d2v_model_watch_bias(d2v_model *model, bool on) {
 	model->watch_bias = on;

@@ -55,6 +55,8 @@ typedef struct d2v_memory_options {
 } d2v_memory_options;
 #define D2V_CLONE_GROUPS_MAX 256
 void d2v_model_set_memory(d2v_model *model, d2v_memory_options options);
+// The gradients of the steps to come are multiplied by this power of two, 1 to begin with; what steps say of losses is not.
+void d2v_model_scale_gradients(d2v_model *model, double scale);
 // After weights or teacher were changed from outside (load): refreshes the working copies.
 void d2v_model_refresh(d2v_model *model);
 

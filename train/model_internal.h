@@ -24,6 +24,7 @@ struct d2v_model {
 	d2v_range *teacher_ranges, *student_ranges; // (params.count) room for ema.c
 	bool *touched;
 	uint64_t parts; // batches since the gradients were zeroed
+	double gradient_scale;
 
 	void *block; // the arena's memory, grown when a batch needs more
 	size_t block_size;

@@ -175,9 +175,9 @@ static void decode(step *s, d2v_pass *pass, const d2v_real *x) {
 // The original adds up the loss over the copies that a worker holds and multiplies by the positions it masked, so that
 // the weight in the end grows with a worker's batch (spec/gpu.md 4). With cls_loss_rows it is what that many copies
 // give.
-static float cls_weight(const d2v_model_config *config, const d2v_device_batch *batch) {
+static float cls_weight(const d2v_model_config *config, const d2v_device_batch *batch, double gradient_scale) {
 	double share = config->cls_loss_rows ? (double)config->cls_loss_rows / (double)batch->rows : 1;
-	return (float)(config->cls_loss * share * (double)batch->masked_count);
+	return (float)(config->cls_loss * share * (double)batch->masked_count * gradient_scale);
 }
 
 // The prediction of the extra token. Its loss adds to the gradient of x, so in a training step it waits on the tape for
@@ -194,7 +194,7 @@ static void cls_loss(step *s, const d2v_real *x, int64_t group) {
 		.target = target_of_group(s),
 		.beta = (float)config->loss_beta,
 		.scale = loss_scale(config),
-		.weight = cls_weight(config, &s->batch),
+		.weight = cls_weight(config, &s->batch, s->model->gradient_scale),
 		.batch = batch->samples,
 		.clones = batch->clones,
 		.tokens = batch->tokens,
@@ -222,7 +222,7 @@ static d2v_regression regression(const step *s, const d2v_device_batch *batch) {
 		.masked_first = batch->first_row * batch->tokens,
 		.beta = (float)config->loss_beta,
 		.scale = loss_scale(config),
-		.weight = (float)config->d2v_loss,
+		.weight = (float)(config->d2v_loss * s->model->gradient_scale),
 		.batch = batch->samples,
 		.clones = batch->clones,
 		.tokens = batch->tokens,
@@ -384,9 +384,10 @@ static d2v_status read_result(const step *s, d2v_step_result *result, d2v_error 
 	D2V_TRY(d2v_device_sync(s->model->device, err));
 	const d2v_batch *batch = s->host;
 	*result = (d2v_step_result){ .sample_size = batch->masked_count };
-	result->loss_regression = sums[SUM_LOSS];
+	double scale = s->model->gradient_scale; // of the losses, too
+	result->loss_regression = sums[SUM_LOSS] / scale;
 	for (int64_t group = 0; group < s->groups; group++)
-		result->loss_cls += sums[SUM_CLS + group];
+		result->loss_cls += sums[SUM_CLS + group] / scale;
 	result->loss = result->loss_regression + result->loss_cls;
 	result->pred_var = sums[SUM_PRED_VAR], result->target_var = sums[SUM_TARGET_VAR];
 	result->masked_pct = 1 - (double)batch->kept / (double)batch->tokens;

@@ -135,9 +135,9 @@ static d2v_status gradient_norm(d2v_optimizer *optimizer, double divisor, double
 }
 
 d2v_status d2v_optimizer_update(
-	d2v_optimizer *optimizer, double sample_size, double lr, d2v_optimizer_result *result, d2v_error *err) {
+	d2v_optimizer *optimizer, double divisor, double lr, d2v_optimizer_result *result, d2v_error *err) {
 	const d2v_params *params = d2v_model_params(optimizer->model);
-	double divisor = sample_size > 0 ? sample_size : 1;
+	divisor = divisor > 0 ? divisor : 1;
 	*result = (d2v_optimizer_result){ .clip_coef = 1 };
 	D2V_TRY(gradient_norm(optimizer, divisor, &result->grad_norm, err));
 	if (optimizer->config.clip_norm > 0)

@@ -25,13 +25,13 @@ float *d2v_optimizer_v(d2v_optimizer *optimizer);
 int64_t *d2v_optimizer_steps(d2v_optimizer *optimizer);
 
 typedef struct d2v_optimizer_result {
-	double grad_norm; // after division by the sample size, before clipping
+	double grad_norm; // after the division, before clipping
 	double clip_coef; // 1: not clipped
 } d2v_optimizer_result;
-// Divides the model's gradients by sample_size (0: by 1), clips (min(1, clip/(norm+1e-6)) when clip > 0), updates,
+// Divides the model's gradients by `divisor` (the sample size, times what they were scaled by; 0: by 1), clips (min(1, clip/(norm+1e-6)) when clip > 0), updates,
 // working copies too. A non-finite norm: D2V_DIVERGED, nothing was changed.
 d2v_status d2v_optimizer_update(
-	d2v_optimizer *optimizer, double sample_size, double lr, d2v_optimizer_result *result, d2v_error *err);
+	d2v_optimizer *optimizer, double divisor, double lr, d2v_optimizer_result *result, d2v_error *err);
 
 typedef enum d2v_schedule_kind {
 	D2V_SCHEDULE_COSINE,

@@ -24,6 +24,7 @@ static d2v_status open_all(d2v_trainer *trainer, d2v_error *err) {
 	d2v_optimizer_config optimizer = d2v_config_optimizer(config);
 	D2V_TRY(d2v_optimizer_new(&trainer->optimizer, trainer->model, &optimizer, err));
 	trainer->schedule = d2v_config_schedule(config);
+	trainer->scaling = d2v_config_loss_scale(config);
 	D2V_TRY(d2v_trainer_resume(trainer, err));
 	trainer->first = trainer->state.updates;
 	return d2v_trainer_open_reports(trainer, err);

@@ -18,7 +18,9 @@ typedef struct d2v_update {
 	double flops;
 	uint64_t samples, audio_samples, text_tokens;
 	double seconds, waited;
-	bool epoch_ended;
+	uint64_t epoch_ended; // the epoch that ended with it; 0: none
+	double loss_scale;    // of its gradients; 0: they were not scaled
+	bool done;            // false: the last epoch ended with attempts that came to nothing (train/loss_scale.h)
 } d2v_update;
 
 // Sums over the updates since the last line.
@@ -39,6 +41,7 @@ struct d2v_trainer {
 	d2v_model *model;
 	d2v_optimizer *optimizer;
 	d2v_schedule_config schedule;
+	d2v_loss_scale_config scaling; // looked at when state.loss_scale is on
 	char *stored_config;
 	d2v_loop_state state;
 	int lock;

@@ -51,6 +51,7 @@ static void add_update(d2v_update *sum, const d2v_update *update) {
 	sum->waited += update->waited;
 	sum->lr = update->lr;
 	sum->ema_decay = update->ema_decay;
+	sum->loss_scale = update->loss_scale;
 	sum->epoch = update->epoch;
 }
 
@@ -125,15 +126,17 @@ static const char *rates_of(const d2v_trainer *trainer, const shown *now, char *
 
 static const char *line_of(const d2v_trainer *trainer, const shown *now, char line[LINE_BYTES]) {
 	const d2v_update *sum = &trainer->interval.sum;
-	char of[32] = "", reached[32] = "", losses[96], rates[96];
+	char of[32] = "", reached[32] = "", scaled[32] = "", losses[96], rates[96];
 	if (trainer->config.optimization.max_update > 0)
 		snprintf(of, sizeof of, "/%lld", (long long)trainer->config.optimization.max_update);
 	if (now->mfu > 0)
 		snprintf(reached, sizeof reached, " (%.0f %%)", 100 * now->mfu);
+	if (sum->loss_scale > 0)
+		snprintf(scaled, sizeof scaled, "  scale %g", sum->loss_scale);
 	snprintf(line, LINE_BYTES,
-		"update %llu%s  epoch %llu  loss %.4f%s  lr %.3g  %.1f samples/s%s  %.0f GFLOP/s%s  loader %.1f %%",
+		"update %llu%s  epoch %llu  loss %.4f%s  lr %.3g%s  %.1f samples/s%s  %.0f GFLOP/s%s  loader %.1f %%",
 		(unsigned long long)trainer->state.updates, of, (unsigned long long)sum->epoch, now->loss,
-		losses_of(trainer, losses, sizeof losses), sum->lr, now->samples_per_second,
+		losses_of(trainer, losses, sizeof losses), sum->lr, scaled, now->samples_per_second,
 		rates_of(trainer, now, rates, sizeof rates), now->gflops, reached, 100 * now->wait_share);
 	return line;
 }
@@ -234,6 +237,8 @@ static d2v_status write_metrics(d2v_trainer *trainer, const shown *now, d2v_erro
 		{ "lr", d2v_metrics_real(sum->lr) },
 		{ "grad_norm", d2v_metrics_real(now->grad_norm) },
 		{ "clip", d2v_metrics_real(now->clip) },
+		{ "loss_scale", sum->loss_scale > 0 ? d2v_metrics_real(sum->loss_scale) : json_null() },
+		{ "skipped", sum->loss_scale > 0 ? json_integer((json_int_t)state->loss_scale.skipped) : json_null() },
 		{ "pred_var", d2v_metrics_real(now->pred_var) },
 		{ "target_var", d2v_metrics_real(now->target_var) },
 		{ "ema_decay", d2v_metrics_real(sum->ema_decay) },
@@ -282,7 +287,7 @@ static d2v_status write_events(d2v_trainer *trainer, const shown *now, d2v_error
 	const d2v_update *sum = &trainer->interval.sum;
 	if (!trainer->board)
 		return D2V_OK;
-	d2v_tensorboard_scalar scalars[13 + 3 * (D2V_MODALITY_END - 1)] = { { "train/loss", now->loss },
+	d2v_tensorboard_scalar scalars[14 + 3 * (D2V_MODALITY_END - 1)] = { { "train/loss", now->loss },
 		{ "train/lr", sum->lr }, { "train/grad_norm", now->grad_norm }, { "train/clip", now->clip },
 		{ "train/pred_var", now->pred_var }, { "train/target_var", now->target_var },
 		{ "train/ema_decay", sum->ema_decay }, { "train/masked_pct", now->masked_pct },
@@ -291,6 +296,8 @@ static d2v_status write_events(d2v_trainer *trainer, const shown *now, d2v_error
 	int count = 12;
 	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
 		count += modality_scalars(trainer, modality, scalars + count);
+	if (sum->loss_scale > 0)
+		scalars[count++] = (d2v_tensorboard_scalar){ "train/loss_scale", sum->loss_scale };
 	if (trainer->probed.fresh)
 		scalars[count++] = (d2v_tensorboard_scalar){ "probe/accuracy", trainer->probed.result.accuracy };
 	return d2v_tensorboard_add(trainer->board, trainer->state.updates, scalars, count, err);
@@ -308,7 +315,8 @@ d2v_status d2v_trainer_report(d2v_trainer *trainer, const d2v_update *update, bo
 	char line[LINE_BYTES];
 	d2v_error own;
 	err = err ? err : &own;
-	add_to_interval(&trainer->interval, update);
+	if (update->done)
+		add_to_interval(&trainer->interval, update);
 	shown now = shown_of(trainer);
 	uint64_t updates = trainer->state.updates;
 	d2v_progress_update(trainer->progress, (double)updates, (double)trainer->config.optimization.max_update, "%s",

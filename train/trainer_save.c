@@ -3,6 +3,8 @@
 #include "base/memory.h"
 #include "train/trainer_internal.h"
 
+#define SMALL_RANGE 1e6 // a working type that ends below it wants its gradients scaled
+
 static d2v_status save_as(d2v_trainer *trainer, uint64_t name, d2v_error *err) {
 	char *path = NULL;
 	D2V_TRY(d2v_checkpoint_name(&path, trainer->config.checkpoint.save_dir, name, err));
@@ -51,7 +53,7 @@ d2v_status d2v_trainer_save_if_due(d2v_trainer *trainer, const d2v_update *updat
 	bool numbered =
 		config->save_interval_updates > 0 && trainer->state.updates % (uint64_t)config->save_interval_updates == 0;
 	bool epoch =
-		config->save_interval > 0 && update->epoch_ended && update->epoch % (uint64_t)config->save_interval == 0;
+		config->save_interval > 0 && update->epoch_ended && update->epoch_ended % (uint64_t)config->save_interval == 0;
 	if (numbered && config->keep_interval_updates != 0)
 		D2V_TRY(forgive_full_disk(save_numbered(trainer, err), err));
 	if (numbered || epoch)
@@ -92,7 +94,17 @@ static d2v_status go_on(d2v_trainer *trainer, const d2v_checkpoint *checkpoint, 
 	return D2V_OK;
 }
 
-d2v_status d2v_trainer_resume(d2v_trainer *trainer, d2v_error *err) {
+// What a checkpoint says of the scale holds where gradients are scaled now, too.
+static void start_loss_scale(d2v_trainer *trainer) {
+	int scaling = trainer->config.own.loss_scaling;
+	bool small = d2v_device_real_max(trainer->device) < SMALL_RANGE;
+	if (scaling == D2V_LOSS_SCALING_NEVER || (scaling == D2V_LOSS_SCALING_AUTO && !small))
+		trainer->state.loss_scale = (d2v_loss_scale){ 0 };
+	else if (trainer->state.loss_scale.scale == 0)
+		trainer->state.loss_scale.scale = trainer->scaling.init;
+}
+
+static d2v_status resume(d2v_trainer *trainer, d2v_error *err) {
 	d2v_checkpoint *checkpoint = NULL;
 	D2V_TRY(d2v_checkpoint_find(&checkpoint, trainer->config.checkpoint.save_dir, err));
 	if (!checkpoint) {
@@ -103,4 +115,10 @@ d2v_status d2v_trainer_resume(d2v_trainer *trainer, d2v_error *err) {
 	d2v_status status = go_on(trainer, checkpoint, err);
 	d2v_checkpoint_close(checkpoint);
 	return status;
+}
+
+d2v_status d2v_trainer_resume(d2v_trainer *trainer, d2v_error *err) {
+	D2V_TRY(resume(trainer, err));
+	start_loss_scale(trainer);
+	return D2V_OK;
 }

@@ -13,10 +13,10 @@ static void warn_lines(char *sentences) {
 }
 
 // Every modality is looked at when its turn comes after another interval.
-static bool look_is_due(const d2v_trainer *trainer, d2v_modality modality) {
+static bool look_is_due(const d2v_trainer *trainer, const d2v_loop_state *state, d2v_modality modality) {
 	uint64_t interval = (uint64_t)trainer->config.own.collapse_interval;
-	uint64_t looks = trainer->state.collapse[d2v_trainer_watch(trainer, modality)].looks;
-	return interval && looks <= trainer->state.updates / interval;
+	uint64_t looks = state->collapse[d2v_trainer_watch(trainer, modality)].looks;
+	return interval && looks <= state->updates / interval;
 }
 
 static d2v_status look_for_collapse(
@@ -61,7 +61,7 @@ static d2v_status take_batch(
 	D2V_TRY(d2v_source_next(trainer->source, &batch, err));
 	update->waited += d2v_clock() - asked;
 	update->epoch = batch->epoch;
-	update->epoch_ended = epoch_is_over(trainer, batch->epoch);
+	update->epoch_ended = epoch_is_over(trainer, batch->epoch) ? batch->epoch : 0;
 	state->batches++;
 	state->samples += (uint64_t)batch->samples;
 	state->audio_samples += (uint64_t)batch->samples * (uint64_t)batch->length;
@@ -73,42 +73,103 @@ static d2v_status take_batch(
 			add_result(update, &result, batch);
 			++*filled;
 		}
-		if (status == D2V_OK && (last || update->epoch_ended) && look_is_due(trainer, batch->modality))
+		if (status == D2V_OK && (last || update->epoch_ended) && look_is_due(trainer, state, batch->modality))
 			status = look_for_collapse(trainer, state, batch, err);
 	}
 	d2v_source_give(trainer->source, batch);
 	return status;
 }
 
-d2v_status d2v_trainer_update(d2v_trainer *trainer, d2v_update *update, d2v_error *err) {
-	double start = d2v_clock();
-	d2v_loop_state state = trainer->state;
-	d2v_optimizer_result result;
+// The gradient of one update's batches: all of it in *update but what the whole update has.
+static d2v_status add_up_gradient(d2v_trainer *trainer, d2v_loop_state *state, d2v_update *update, d2v_error *err) {
 	int filled = 0;
-	*update = (d2v_update){ .lr = d2v_schedule_lr(&trainer->schedule, state.updates) };
-	int64_t batches = d2v_config_batches_per_update(&trainer->config, state.position.epoch);
-	update->ema_decay = d2v_model_move_teacher(trainer->model, state.updates);
+	int64_t batches = d2v_config_batches_per_update(&trainer->config, state->position.epoch);
 	d2v_model_zero_gradients(trainer->model);
 	// The last update of an epoch may have fewer batches, as in the original.
 	for (int64_t i = 0; i < batches && !update->epoch_ended; i++)
-		D2V_TRY(take_batch(trainer, &state, update, i + 1 == batches, &filled, err));
-	if (!(fabs(update->loss) <= DBL_MAX))
-		return d2v_fail(err, D2V_DIVERGED,
-			"update %llu: the loss is %g: nothing was updated; go on from an earlier checkpoint with a lower "
-			"optimization.lr or with optimization.clip_norm",
-			(unsigned long long)state.updates + 1, update->loss);
-	d2v_status status = d2v_optimizer_update(trainer->optimizer, update->sample_size, update->lr, &result, err);
-	if (status != D2V_OK)
-		return d2v_error_prefix(err, "update %llu", (unsigned long long)state.updates + 1);
-	update->grad_norm = result.grad_norm;
-	update->clip_coef = result.clip_coef;
+		D2V_TRY(take_batch(trainer, state, update, i + 1 == batches, &filled, err));
+	state->position = d2v_source_tell(trainer->source);
 	if (filled > 1) {
 		update->pred_var /= filled;
 		update->target_var /= filled;
 		update->masked_pct /= filled;
 	}
-	state.updates++;
-	state.position = d2v_source_tell(trainer->source);
+	return D2V_OK;
+}
+
+// D2V_DIVERGED: the loss or the gradient is not finite, and nothing was changed.
+static d2v_status apply_gradient(d2v_trainer *trainer, const d2v_loop_state *state, d2v_update *update, d2v_error *err) {
+	d2v_optimizer_result result;
+	double scale = update->loss_scale > 0 ? update->loss_scale : 1, size = update->sample_size;
+	if (!(fabs(update->loss) <= DBL_MAX))
+		return d2v_fail(err, D2V_DIVERGED,
+			"update %llu: the loss is %g: nothing was updated; go on from an earlier checkpoint with a lower "
+			"optimization.lr or with optimization.clip_norm",
+			(unsigned long long)state->updates + 1, update->loss);
+	d2v_status status =
+		d2v_optimizer_update(trainer->optimizer, size > 0 ? size * scale : scale, update->lr, &result, err);
+	if (status != D2V_OK)
+		return d2v_error_prefix(err, "update %llu", (unsigned long long)state->updates + 1);
+	update->grad_norm = result.grad_norm;
+	update->clip_coef = result.clip_coef;
+	return D2V_OK;
+}
+
+// After an attempt that came to nothing: halves the scale and says so.
+static d2v_status scale_down(d2v_trainer *trainer, d2v_loop_state *state, d2v_error *err) {
+	double before = state->loss_scale.scale;
+	unsigned long long update = (unsigned long long)state->updates + 1;
+	if (d2v_loss_scale_shrink(&state->loss_scale, &trainer->scaling, err) != D2V_OK)
+		return d2v_error_prefix(err, "update %llu", update);
+	if (!trainer->options.quiet)
+		d2v_info("update %llu: scaled by %g a gradient is too large for its type: nothing was updated, the scale is %g from "
+				 "here on, and the next batches are tried",
+			update, before, state->loss_scale.scale);
+	return D2V_OK;
+}
+
+// One attempt at the update; update->done: it happened.
+static d2v_status attempt(d2v_trainer *trainer, d2v_loop_state *state, d2v_update *update, d2v_error *err) {
+	d2v_loop_state tried = *state;
+	d2v_error own;
+	err = err ? err : &own;
+	update->loss_scale = state->loss_scale.scale;
+	d2v_model_scale_gradients(trainer->model, update->loss_scale > 0 ? update->loss_scale : 1);
+	D2V_TRY(add_up_gradient(trainer, &tried, update, err));
+	d2v_status status = apply_gradient(trainer, &tried, update, err);
+	update->done = status == D2V_OK;
+	if (status == D2V_DIVERGED && update->loss_scale > 0) {
+		memcpy(tried.collapse, state->collapse, sizeof tried.collapse); // looks at what is not finite say nothing
+		status = scale_down(trainer, &tried, err);
+	} else if (update->done && update->loss_scale > 0) {
+		d2v_loss_scale_grow(&tried.loss_scale, &trainer->scaling);
+	}
+	if (status == D2V_OK)
+		*state = tried;
+	return status;
+}
+
+// Of attempts that came to nothing stay the time they took, and what was worked through in it.
+static void begin_again(d2v_update *update) {
+	d2v_update kept = { .lr = update->lr, .ema_decay = update->ema_decay, .waited = update->waited, .flops = update->flops };
+	kept.samples = update->samples, kept.audio_samples = update->audio_samples, kept.text_tokens = update->text_tokens;
+	*update = kept;
+}
+
+d2v_status d2v_trainer_update(d2v_trainer *trainer, d2v_update *update, d2v_error *err) {
+	double start = d2v_clock();
+	d2v_loop_state state = trainer->state;
+	uint64_t epoch_ended = 0, epochs = (uint64_t)trainer->config.optimization.max_epoch;
+	*update = (d2v_update){ .lr = d2v_schedule_lr(&trainer->schedule, state.updates) };
+	update->ema_decay = d2v_model_move_teacher(trainer->model, state.updates);
+	// With the last epoch over there is nothing left to try.
+	while (!update->done && !(epochs && state.position.epoch > epochs)) {
+		begin_again(update);
+		D2V_TRY(attempt(trainer, &state, update, err));
+		epoch_ended = update->epoch_ended ? update->epoch_ended : epoch_ended;
+	}
+	update->epoch_ended = epoch_ended;
+	state.updates += update->done;
 	trainer->state = state;
 	update->seconds = d2v_clock() - start;
 	return D2V_OK;

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <float.h>
 #include <omp.h>
 #include <stdio.h>
 #include <string.h>
@@ -152,6 +153,7 @@ d2v_status d2v_cpu_open(d2v_device **device, int threads, d2v_error *err) {
 	cpu->base.backend = &cpu_backend;
 	cpu->base.threads = threads ? threads : omp_get_max_threads();
 	cpu->base.real_size = sizeof(float);
+	cpu->base.real_max = (double)FLT_MAX;
 	snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%d", cpu->base.threads);
 	*device = &cpu->base;
 	return D2V_OK;

@@ -4,6 +4,7 @@
 #include "kernels/cuda/cuda_dnn.h"
 #include "kernels/cuda/cuda_product.h"
 
+#include <float.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -203,6 +204,7 @@ d2v_status d2v_cuda_open(d2v_device **device, int index, d2v_precision precision
 	D2V_TRY(d2v_alloc_zero(&cuda, 1, sizeof *cuda, err));
 	cuda->base.backend = &cuda_backend;
 	cuda->base.real_size = precision == D2V_PRECISION_BF16 ? 2 : sizeof(float);
+	cuda->base.real_max = precision == D2V_PRECISION_BF16 ? 0x1.fep127 : (double)FLT_MAX;
 	cuda->base.datasheet = datasheet_of(index, precision);
 	cuda->index = index;
 	cuda->precision = precision;

@@ -2,6 +2,7 @@
 
 #include "base/memory.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,6 +117,7 @@ d2v_status ref_open(d2v_device **device, d2v_error *err) {
 	dev->backend = &backend;
 	dev->threads = 1;
 	dev->real_size = sizeof(double);
+	dev->real_max = DBL_MAX;
 	snprintf(dev->name, sizeof dev->name, "reference");
 	*device = dev;
 	return D2V_OK;

@@ -125,7 +125,7 @@ void d2v_cuda_embedding_forward(d2v_device *dev, const d2v_embedding *op) {
 // loaded, as for a lane past the end.
 template <class T, int N> struct flight {
 	int from[FLIGHT];
-	d2v_pack<T, N> at[FLIGHT];
+	d2v_bits<T, N> at[FLIGHT];
 
 	__device__ __forceinline__ flight(const T *x, int row, unsigned first, int64_t width, int64_t c) {
 #pragma unroll
@@ -141,7 +141,7 @@ template <class T, int N> struct flight {
 		if (from[r] < 0)
 			return;
 		float v[N];
-		d2v_pack<T, N> pack = at[r];
+		d2v_bits<T, N> pack = at[r];
 		hold_pack(pack);
 		unpack(v, pack);
 #pragma unroll

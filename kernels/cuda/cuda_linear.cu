@@ -12,7 +12,7 @@ template <class T, int N> static __global__ void gelu_forward(T *y, const T *pre
 		load_pack(v, pre + p * N);
 #pragma unroll
 		for (int i = 0; i < N; i++)
-			v[i] = gelu(v[i]);
+			v[i] = gelu<T>(v[i]);
 		store_pack(y + p * N, v);
 	}
 }
@@ -96,7 +96,7 @@ static __global__ void __launch_bounds__(THREADS) gelu_backward(float *partial, 
 		for (int r = 0; r < flight; r++) {
 #pragma unroll
 			for (int i = 0; i < N; i++) {
-				g[r][i] *= gelu_derivative(v[r][i]);
+				g[r][i] *= gelu_derivative<T>(v[r][i]);
 				sum[i] += g[r][i];
 			}
 			if (row + r * WARPS < end)

@@ -30,6 +30,7 @@ D2V_FAST_FUNCTION(fast_exp2, "ex2", exp2f(x))
 D2V_FAST_FUNCTION(fast_log2, "lg2", log2f(x))
 D2V_FAST_FUNCTION(fast_reciprocal, "rcp", 1.0f / x)
 D2V_FAST_FUNCTION(fast_root, "sqrt", sqrtf(x))
+D2V_FAST_FUNCTION(fast_inverse_root, "rsqrt", 1.0f / sqrtf(x))
 D2V_FAST_FUNCTION(fast_cosine, "cos", cosf(x)) // both to 2^-20.5 within [-pi, pi]
 D2V_FAST_FUNCTION(fast_sine, "sin", sinf(x))
 

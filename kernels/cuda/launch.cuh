@@ -12,6 +12,7 @@
 #include <cuda_bf16.h>
 #include <cuda_runtime.h>
 #include <string.h>
+#include <type_traits>
 
 #ifdef D2V_EMULATION
 #define D2V_LAUNCH(dev, kernel, grid, block, shared, ...) \
@@ -78,7 +79,8 @@ template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
 template <class T, int N> struct alignas(sizeof(T) * N) d2v_pack {
 	T at[N];
 };
-// One load of all of a pack: by its members the compiler would load each on its own.
+// The same as words, in which it is loaded and stored at once: by its members the compiler would move each on its own, and
+// would take the words of what it copies apart.
 template <int BYTES> struct d2v_words {
 	typedef uint32_t type;
 };
@@ -91,37 +93,50 @@ template <> struct d2v_words<8> {
 template <> struct d2v_words<16> {
 	typedef uint4 type;
 };
-template <class T, int N> __device__ __forceinline__ d2v_pack<T, N> read_pack(const T *from) {
-	typedef typename d2v_words<sizeof(d2v_pack<T, N>)>::type words_type;
-	d2v_pack<T, N> pack;
-	words_type words = *(const words_type *)from;
-	memcpy(&pack, &words, sizeof pack);
-	return pack;
+template <class T, int N> struct d2v_bits {
+	typename d2v_words<sizeof(T) * N>::type words;
+};
+template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> read_pack(const T *from) {
+	d2v_bits<T, N> bits;
+	bits.words = *(const decltype(bits.words) *)from;
+	return bits;
+}
+template <class T, int N> __device__ __forceinline__ void write_pack(T *to, const d2v_bits<T, N> &bits) {
+	*(decltype(d2v_bits<T, N>::words) *)to = bits.words;
 }
 // Keeps a pack as it is in registers: what is computed from it afterwards is unpacked again, instead of being kept unpacked
 // since the last time, in twice the registers.
-template <class T, int N> __device__ __forceinline__ void hold_pack(d2v_pack<T, N> &pack) {
+template <class T, int N> __device__ __forceinline__ void hold_pack(d2v_bits<T, N> &bits) {
 #ifndef D2V_EMULATION
-	if (sizeof pack == 16) {
-		uint4 words;
-		memcpy(&words, &pack, sizeof words);
-		asm volatile("" : "+r"(words.x), "+r"(words.y), "+r"(words.z), "+r"(words.w));
-		memcpy(&pack, &words, sizeof words);
-	}
+	if constexpr (sizeof bits == 16)
+		asm volatile("" : "+r"(bits.words.x), "+r"(bits.words.y), "+r"(bits.words.z), "+r"(bits.words.w));
 #else
-	(void)pack;
+	(void)bits;
 #endif
 }
-template <class T, int N> __device__ __forceinline__ void unpack(float (&out)[N], const d2v_pack<T, N> &pack) {
+template <class T, int N> __device__ __forceinline__ void unpack(float (&out)[N], const d2v_bits<T, N> &bits) {
+	if constexpr (std::is_same<T, bf16>::value && N % 2 == 0) { // the upper half of an f32: one instruction an element
+		uint32_t words[N / 2], wide[N];
+		memcpy(words, &bits, sizeof words);
 #pragma unroll
-	for (int i = 0; i < N; i++)
-		out[i] = to_float(pack.at[i]);
+		for (int i = 0; i < N / 2; i++) {
+			wide[2 * i] = words[i] << 16;
+			wide[2 * i + 1] = words[i] & 0xffff0000u;
+		}
+		memcpy(out, wide, sizeof out);
+	} else {
+		T values[N];
+		memcpy(values, &bits, sizeof values);
+#pragma unroll
+		for (int i = 0; i < N; i++)
+			out[i] = to_float(values[i]);
+	}
 }
 template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)[N], const T *from) {
 	unpack(out, read_pack<T, N>(from));
 }
-template <class T, int N> __device__ __forceinline__ d2v_pack<T, N> make_pack(const float (&values)[N]) {
-	d2v_pack<T, N> pack;
+template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> make_pack(const float (&values)[N]) {
+	d2v_bits<T, N> bits;
 #ifdef D2V_EMULATION
 	constexpr bool in_pairs = false;
 #define D2V_ROUND_PAIR(word, low, high)
@@ -134,19 +149,16 @@ template <class T, int N> __device__ __forceinline__ d2v_pack<T, N> make_pack(co
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)
 			D2V_ROUND_PAIR(words[i], values[2 * i], values[2 * i + 1]);
-		memcpy(&pack, words, sizeof pack);
+		memcpy(&bits, words, sizeof bits);
 	} else {
+		T rounded[N];
 #pragma unroll
 		for (int i = 0; i < N; i++)
-			pack.at[i] = from_float<T>(values[i]);
+			rounded[i] = from_float<T>(values[i]);
+		memcpy(&bits, rounded, sizeof bits);
 	}
-	return pack;
+	return bits;
 #undef D2V_ROUND_PAIR
-}
-template <class T, int N> __device__ __forceinline__ void write_pack(T *to, const d2v_pack<T, N> &pack) {
-	typename d2v_words<sizeof pack>::type words;
-	memcpy(&words, &pack, sizeof words);
-	*(typename d2v_words<sizeof pack>::type *)to = words;
 }
 template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
 	write_pack(to, make_pack<T, N>(values));

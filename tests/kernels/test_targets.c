@@ -29,6 +29,19 @@ static void test_targets(void **state) {
 		check(2, 11, 0, 7, 2, norms);
 		check(2, 40, 1, 70, 4, norms);
 	}
+	for (int norms = 0; norms < 16; norms++)
+		check(2, 41, 1, 72, 3, norms);
+	for (int mean = 0; mean < 16; mean += 12) { // instance norm of the layers, through a tile of each shape
+		check(1, 300, 0, 40, 2, mean | 1);
+		check(1, 600, 1, 24, 2, mean | 1);
+		check(1, 1100, 0, 16, 1, mean | 1);
+		check(1, 2100, 0, 16, 1, mean | 1); // too many tokens for any
+	}
+	check(1, 3, 1, 1400, 2, 4); // too wide for a warp
+	check(2, 3, 1, 1400, 2, 5);
+	check(1, 5, 1, 512, 4, 2);
+	check(1, 5, 1, 768, 4, 6);
+	check(1, 2, 0, 1280, 4, 6);
 	check(0, 3, 1, 4, 2, 1);
 	check(1, 1, 0, 1, 1, 0);
 	check(1, 130, 0, 129, 3, 1);

@@ -6,6 +6,7 @@
 #define WARPS 8 // of a block
 #define THREADS (32 * WARPS)
 #define FLIGHT 4 // copies whose loads are under way together
+#define GATHERED 4 // the same of those that are known to have something
 
 // The warp's token; it may lie past the end.
 static __device__ __forceinline__ unsigned token_number() {
@@ -123,38 +124,50 @@ template <class T, int N> static __global__ void gather_forward(unsigned count, 
 	}
 }
 
-// One token of a sample and all its copies.
+// One token of a sample and all its copies, 32 at a time: each lane asks for one copy where it has the token, and only what
+// is kept is loaded, GATHERED rows together, so that what is on its way is not thinned by copies that have nothing.
 template <class T, int N> static __global__ void gather_backward(unsigned count, d2v_gather op) {
 	unsigned i = token_number(), tokens = (unsigned)op.tokens, clones = (unsigned)op.clones;
 	if (i >= count)
 		return;
 	unsigned row = i / tokens * clones, position = i % tokens; // row: of the first copy
 	int64_t length = op.extra_tokens + op.kept;
-	FOR_PACKS(at, op.width, N) {
-		float sum[N] = { 0 };
-		if (op.d_x)
-			load_pack(sum, (const T *)op.d_x + (int64_t)i * op.width + at);
-		for (unsigned m = 0; m < clones; m += FLIGHT) {
-			float v[FLIGHT][N];
+	int kept = (int)op.kept;
+	for (unsigned first = 0; first < clones; first += 32, row += 32) {
+		unsigned part = clones - first < 32 ? clones - first : 32, lane = threadIdx.x;
+		int place = lane >= part ? kept : op.keep ? op.restore[(int64_t)(row + lane) * tokens + position] : (int)position;
+		unsigned wanted = __ballot_sync(0xffffffffu, place < kept), all = part < 32 ? (1u << part) - 1 : 0xffffffffu;
+		for (int64_t at = (int64_t)lane * N, end = op.width + at; at < end; at += 32 * N) { // all lanes go round together
+			bool inside = at < op.width;
+			float sum[N] = { 0 };
+			if (op.d_x && inside)
+				load_pack(sum, (const T *)op.d_x + (int64_t)i * op.width + at);
+			for (unsigned left = op.d_add ? all : wanted; left;) {
+				d2v_bits<T, N> v[GATHERED];
+				int copy[GATHERED];
 #pragma unroll
-			for (int r = 0; r < FLIGHT; r++) {
-				int64_t k = m + r >= clones ? op.kept : op.keep ? op.restore[(row + m + r) * op.tokens + position] : position;
-				if (k < op.kept)
-					load_pack(v[r], (const T *)op.d_out + ((row + m + r) * length + op.extra_tokens + k) * op.width + at);
-				else
-					zero_pack(v[r]);
+				for (int r = 0; r < GATHERED; r++) {
+					copy[r] = left ? __popc(~left & (left - 1)) : -1; // the lowest
+					left &= left - 1;
+					v[r] = {};
+					int64_t k = __shfl_sync(0xffffffffu, place, copy[r] & 31), from = row + (unsigned)copy[r];
+					if (copy[r] >= 0 && k < kept && inside)
+						v[r] = read_pack<T, N>((const T *)op.d_out + (from * length + op.extra_tokens + k) * op.width + at);
+				}
+#pragma unroll
+				for (int r = 0; r < GATHERED; r++) {
+					float more[N];
+					unpack(more, v[r]);
+					if (op.d_add && copy[r] >= 0 && inside)
+						write_pack((T *)op.d_add + ((int64_t)(row + (unsigned)copy[r]) * tokens + position) * op.width + at, v[r]);
+#pragma unroll
+					for (int j = 0; j < N; j++)
+						sum[j] += more[j];
+				}
 			}
-#pragma unroll
-			for (int r = 0; r < FLIGHT; r++) {
-				if (op.d_add && m + r < clones)
-					store_pack((T *)op.d_add + ((row + m + r) * op.tokens + position) * op.width + at, v[r]);
-#pragma unroll
-				for (int j = 0; j < N; j++)
-					sum[j] += v[r][j];
-			}
+			if (op.d_x && inside)
+				store_pack((T *)op.d_x + (int64_t)i * op.width + at, sum);
 		}
-		if (op.d_x)
-			store_pack((T *)op.d_x + (int64_t)i * op.width + at, sum);
 	}
 }
 

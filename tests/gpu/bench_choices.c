@@ -3,12 +3,18 @@
 // A line each: the way's number, milliseconds, TFLOP/s, what the library says of it; * marks the fastest. Number 0 is the
 // choice; of products all proposals follow, of convolutions those behind it. The choice is timed again at the end: what it
 // moves by means nothing among the others either.
+//
+// Then what cuBLASLt's epilogues would give that the backend does not use: its GELU is the tanh form, up to 4.7e-4 from the
+// exact one, and sums of gradients could differ between runs. The product with its epilogue against the product and our
+// kernel, in the same words; of epilogues the fastest proposal, and whether what it summed had the same bytes twice.
 #include "base/memory.h"
 #include "base/progress.h"
 #include "kernels/cuda/cuda_dnn.h"
 #include "kernels/cuda/cuda_product.h"
 #include "kernels/device.h"
+#include "kernels/ops.h"
 
+#include <cublasLt.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -161,6 +167,130 @@ static void extractor_layer(bench *b, const char *name, int64_t steps, int kerne
 		.in = 512, .out = 512, .kernel_h = 1, .kernel_w = kernel, .stride_h = 1, .stride_w = 2 });
 }
 
+// ---- epilogues
+
+#define WORKSPACE ((size_t)32 << 20)
+#define SUMS 3072 // elements of the longest bias
+
+// As d2v_cuda_product, of arrays 0 and 1 to array 2; `pre` of the epilogues that have one is array 3.
+typedef struct fused {
+	int64_t m, n, k;
+	bool trans_a, trans_b, float_out;
+	cublasLtEpilogue_t epilogue;
+} fused;
+
+typedef struct fused_plan {
+	cublasLtMatmulDesc_t what;
+	cublasLtMatrixLayout_t left, right, result;
+	cublasLtMatmulHeuristicResult_t found[MOST];
+	int count;
+} fused_plan;
+
+// Behind everything: a bias, or the gradient of one, and what cuBLASLt works in.
+static char *sums_of(const bench *b) {
+	return b->arrays[1] + room - WORKSPACE - SUMS * sizeof(float);
+}
+
+static bool describe(const bench *b, cublasLtHandle_t handle, const fused *f, fused_plan *p) {
+	cublasOperation_t left = f->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = f->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+	const void *sums = sums_of(b), *pre = b->arrays[3];
+	cublasLtMatmulPreference_t wish = NULL;
+	uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+	size_t workspace = WORKSPACE;
+	int64_t rows = f->n;
+	memset(p, 0, sizeof *p);
+#define SET(name, value) cublasLtMatmulDescSetAttribute(p->what, CUBLASLT_MATMUL_DESC_##name, &(value), sizeof(value))
+	bool fine = cublasLtMatmulDescCreate(&p->what, CUBLAS_COMPUTE_32F, CUDA_R_32F) == 0 && SET(TRANSA, left) == 0 &&
+		SET(TRANSB, right) == 0 && SET(EPILOGUE, f->epilogue) == 0 && SET(BIAS_POINTER, sums) == 0;
+	if (f->epilogue == CUBLASLT_EPILOGUE_GELU_AUX_BIAS || f->epilogue == CUBLASLT_EPILOGUE_DGELU_BGRAD)
+		fine = fine && SET(EPILOGUE_AUX_POINTER, pre) == 0 && SET(EPILOGUE_AUX_LD, rows) == 0;
+#undef SET
+	int64_t left_rows = f->trans_b ? f->k : f->n, right_rows = f->trans_a ? f->m : f->k;
+	fine = fine && cublasLtMatrixLayoutCreate(&p->left, CUDA_R_16BF, (uint64_t)left_rows, (uint64_t)(f->n + f->k - left_rows), left_rows) == 0 &&
+		cublasLtMatrixLayoutCreate(&p->right, CUDA_R_16BF, (uint64_t)right_rows, (uint64_t)(f->m + f->k - right_rows), right_rows) == 0 &&
+		cublasLtMatrixLayoutCreate(&p->result, f->float_out ? CUDA_R_32F : CUDA_R_16BF, (uint64_t)f->n, (uint64_t)f->m, f->n) == 0 &&
+		cublasLtMatmulPreferenceCreate(&wish) == 0 &&
+		cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &workspace, sizeof workspace) == 0 &&
+		cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &reductions, sizeof reductions) == 0 &&
+		cublasLtMatmulAlgoGetHeuristic(
+			handle, p->what, p->left, p->right, p->result, p->result, wish, MOST, p->found, &p->count) == 0;
+	if (wish)
+		cublasLtMatmulPreferenceDestroy(wish);
+	return fine && p->count > 0;
+}
+
+static void run_fused(const bench *b, cublasLtHandle_t handle, const fused_plan *p, int number) {
+	float one = 1, none = 0;
+	cublasLtMatmul(handle, p->what, &one, b->arrays[1], p->left, b->arrays[0], p->right, &none, b->arrays[2], p->result,
+		b->arrays[2], p->result, &p->found[number].algo, b->arrays[1] + room - WORKSPACE, WORKSPACE, d2v_cuda_of(b->dev)->stream);
+}
+
+// Whether the sums have the same bytes after another call.
+static bool repeats(bench *b, cublasLtHandle_t handle, const fused_plan *p, int number) {
+	static char sums[2][SUMS * sizeof(float)];
+	d2v_error err = { 0 };
+	for (int i = 0; i < 2; i++) {
+		run_fused(b, handle, p, number);
+		d2v_device_download(b->dev, sums[i], sums_of(b), sizeof sums[i]);
+		must(d2v_device_sync(b->dev, &err), &err);
+	}
+	return memcmp(sums[0], sums[1], sizeof sums[0]) == 0;
+}
+
+static void time_fused(bench *b, const char *name, const fused *f, double ours) {
+	cublasLtHandle_t handle = NULL;
+	fused_plan plan;
+	double best = INFINITY;
+	int which = 0;
+	if (cublasLtCreate(&handle) != 0 || !describe(b, handle, f, &plan)) {
+		printf("%s: cuBLASLt has no such epilogue\n", name);
+		return;
+	}
+	for (int number = 0; number < plan.count; number++) {
+		double seconds;
+		TIME(b, seconds, run_fused(b, handle, &plan, number));
+		which = seconds < best ? number : which;
+		best = fmin(best, seconds);
+	}
+	printf("%s\n  product and our kernel %8.3f ms\n  with the epilogue      %8.3f ms, proposal %d of %d, sums %s\n", name, ours * 1e3,
+		best * 1e3, which, plan.count, repeats(b, handle, &plan, which) ? "the same twice" : "DIFFER between two calls");
+	fflush(stdout);
+	cublasLtMatrixLayoutDestroy(plan.result);
+	cublasLtMatrixLayoutDestroy(plan.right);
+	cublasLtMatrixLayoutDestroy(plan.left);
+	cublasLtMatmulDescDestroy(plan.what);
+	cublasLtDestroy(handle);
+}
+
+// The two layers of a block's feed-forward part, (rows, width) to (rows, wide) and back; bf16.
+static void epilogues(bench *b, int64_t rows, int64_t width, int64_t wide) {
+	const d2v_real *in = (const d2v_real *)b->arrays[0], *w = (const d2v_real *)b->arrays[1];
+	d2v_real *out = (d2v_real *)b->arrays[2], *pre = (d2v_real *)b->arrays[3];
+	float *sums = (float *)(void *)sums_of(b), *d_w = (float *)(void *)b->arrays[3];
+	double seconds;
+	if (wanted(b, "epilogue: bias and GELU")) {
+		d2v_linear op = { .x = in, .w = w, .bias = (const d2v_real *)sums, .y = out, .gelu = true, .pre = pre };
+		op.rows = rows, op.in = width, op.out = wide;
+		TIME(b, seconds, d2v_linear_forward(b->dev, &op));
+		time_fused(b, "epilogue: bias and GELU, its input kept (GELU_AUX_BIAS)",
+			&(fused){ .m = rows, .n = wide, .k = width, .trans_b = true, .epilogue = CUBLASLT_EPILOGUE_GELU_AUX_BIAS }, seconds);
+	}
+	if (wanted(b, "epilogue: GELU's and bias's gradient")) {
+		d2v_cuda_product p = { .m = rows, .n = wide, .k = width, .a = in, .b = w, .c = out };
+		d2v_linear op = { .gelu = true, .pre = pre, .rows = rows, .in = width, .out = wide, .d_y = out, .d_bias = sums };
+		TIME(b, seconds, (d2v_cuda_multiply(b->dev, &p), d2v_linear_backward(b->dev, &op)));
+		time_fused(b, "epilogue: GELU's and bias's gradient (DGELU_BGRAD)",
+			&(fused){ .m = rows, .n = wide, .k = width, .epilogue = CUBLASLT_EPILOGUE_DGELU_BGRAD }, seconds);
+	}
+	if (wanted(b, "epilogue: bias's gradient")) {
+		d2v_linear op = { .x = w, .rows = rows, .in = width, .out = wide, .d_y = (d2v_real *)b->arrays[0], .d_w = d_w, .d_bias = sums };
+		TIME(b, seconds, d2v_linear_backward(b->dev, &op));
+		time_fused(b, "epilogue: bias's gradient beside the weights' (BGRADB)",
+			&(fused){ .m = wide, .n = width, .k = rows, .trans_a = true, .float_out = true, .epilogue = CUBLASLT_EPILOGUE_BGRADB },
+			seconds);
+	}
+}
+
 static void all(bench *b) {
 	linear(b, "image qkv", 163840, 768, 2304);
 	linear(b, "image out", 163840, 768, 768);
@@ -177,6 +307,7 @@ static void all(bench *b) {
 	extractor_layer(b, "extractor 4", 4959, 3);
 	extractor_layer(b, "extractor 5", 2479, 2);
 	extractor_layer(b, "extractor 6", 1239, 2);
+	epilogues(b, 163840, 768, 3072);
 }
 
 int main(int argc, char **argv) {

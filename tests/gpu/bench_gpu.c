@@ -229,18 +229,38 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 	pair(b, name, flops, 2.5 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
 }
 
-static void norm(bench *b, const char *name, int64_t rows, int64_t channels, bool residual, bool gelu) {
+// The kernels around a product that cannot take its GELU: forward the product's result is written, read, and written once
+// more; backward it is read with the gradient, which is written, and read by both products. The products themselves are over
+// eight channels, next to nothing.
+static void gelu_passes(bench *b, const char *name, int64_t rows, int64_t out) {
+	enum { IN = 8 };
+	d2v_linear op = { .rows = rows, .in = IN, .out = out, .gelu = true };
+	if (!wanted(b, name))
+		return;
+	op.x = reals(b, rows * IN), op.w = reals(b, out * IN), op.y = reals(b, rows * out), op.pre = reals(b, rows * out);
+	op.d_y = reals(b, rows * out), op.d_x = reals(b, rows * IN), op.d_w = floats(b, out * IN), op.d_bias = floats(b, out);
+	double size = (double)(rows * out) * (double)d2v_device_real_size(b->dev);
+	pair(b, name, 0, 0, 3 * size, 5 * size, run_linear_forward, run_linear_backward, &op);
+}
+
+// add: of a decoder's layer, which has no gain.
+static void norm(bench *b, const char *name, int64_t rows, int64_t channels, bool residual, bool gelu, bool add) {
 	d2v_norm op = { .rows = rows, .channels = channels, .eps = 1e-5f, .gelu = gelu };
 	int64_t all = rows * channels;
 	double size = (double)all * (double)d2v_device_real_size(b->dev);
 	if (!wanted(b, name))
 		return;
-	op.x = reals(b, all), op.gain = reals(b, channels), op.bias = reals(b, channels), op.y = reals(b, all);
-	op.d_gain = floats(b, channels), op.d_bias = floats(b, channels);
+	op.x = reals(b, all), op.y = reals(b, all);
+	if (add) {
+		op.add = reals(b, all);
+	} else {
+		op.gain = reals(b, channels), op.bias = reals(b, channels);
+		op.d_gain = floats(b, channels), op.d_bias = floats(b, channels);
+	}
 	op.mean = floats(b, rows), op.rstd = floats(b, rows), op.d_y = reals(b, all), op.d_sum = reals(b, all);
 	if (residual)
 		op.residual = reals(b, all), op.sum = reals(b, all), op.d_residual = reals(b, all);
-	pair(b, name, 0, 0, size * (residual ? 4 : 2), size * (residual ? 4 : 3), run_norm_forward, run_norm_backward, &op);
+	pair(b, name, 0, 0, size * (residual ? 4 : add ? 3 : 2), size * (residual ? 4 : 3), run_norm_forward, run_norm_backward, &op);
 }
 
 static void conv1d(bench *b, const char *name, d2v_conv1d op) {
@@ -293,18 +313,18 @@ static void copies(bench *b) {
 	give_all(b);
 }
 
-static void targets(bench *b) {
-	enum { B = 256, T = 196, D = 768, LAYERS = 10 };
-	const d2v_real *layers[LAYERS];
-	if (!wanted(b, "targets"))
+// op: its options, and its sizes but the width.
+static void targets(bench *b, const char *name, d2v_target op) {
+	enum { D = 768, MOST = 12 };
+	const d2v_real *layers[MOST];
+	if (!wanted(b, name))
 		return;
-	for (int i = 0; i < LAYERS; i++)
-		layers[i] = reals(b, (int64_t)B * (T + 1) * D);
-	d2v_target op = { .layers = layers, .count = LAYERS, .instance_norm_layer = true, .layer_norm_mean = true };
-	op.batch = B, op.tokens = T, op.extra_tokens = 1, op.width = D;
-	op.y = floats(b, (int64_t)B * T * D);
-	double size = (double)B * T * D;
-	row(b, "targets of 10 layers", 0, size * (LAYERS * (double)d2v_device_real_size(b->dev) + 4), run_target_forward, &op);
+	for (int i = 0; i < op.count; i++)
+		layers[i] = reals(b, op.batch * (op.tokens + op.extra_tokens) * D);
+	op.layers = layers, op.width = D;
+	op.y = floats(b, op.batch * op.tokens * D);
+	double size = (double)(op.batch * op.tokens) * D;
+	row(b, name, 0, size * ((double)op.count * (double)d2v_device_real_size(b->dev) + 4), run_target_forward, &op);
 	give_all(b);
 }
 
@@ -346,11 +366,21 @@ static void operations(bench *b) {
 		.kernel = 10, .stride = 5, .groups = 1 });
 	conv1d(b, "extractor 1: 512, k3, s2", (d2v_conv1d){ .rows = 20, .steps_in = 39679, .in = 512, .out = 512, .kernel = 3,
 		.stride = 2, .groups = 1 });
-	norm(b, "layer norm 163840x768", 163840, 768, false, false);
-	norm(b, "layer norm+residual 163840x768", 163840, 768, true, false);
-	norm(b, "layer norm+gelu 800000x512", 800000, 512, false, true);
+	gelu_passes(b, "gelu 163840x3072", 163840, 3072);
+	norm(b, "layer norm 163840x768", 163840, 768, false, false, false);
+	norm(b, "layer norm+residual 163840x768", 163840, 768, true, false, false);
+	norm(b, "layer norm+gelu 800000x512", 800000, 512, false, true, false);
+	norm(b, "layer norm+gelu+add 200704x768", 200704, 768, false, true, true);
 	copies(b);
-	targets(b);
+	targets(b, "targets of 10 layers", // of pictures
+		(d2v_target){ .count = 10, .instance_norm_layer = true, .layer_norm_mean = true, .batch = 256, .tokens = 196,
+			.extra_tokens = 1 });
+	targets(b, "targets of 12 layers, 512 tokens",
+		(d2v_target){ .count = 12, .instance_norm_layer = true, .batch = 64, .tokens = 512 });
+	targets(b, "targets of 8 layers, 620 tokens",
+		(d2v_target){ .count = 8, .instance_norm_layer = true, .batch = 40, .tokens = 620 });
+	targets(b, "targets by token, 12 layers",
+		(d2v_target){ .count = 12, .layer_norm_layer = true, .batch = 64, .tokens = 512 });
 	parameters(b);
 }
 

@@ -1,8 +1,9 @@
 // Whole training steps of the recipes for machines without a GPU (upload, student, teacher, targets, losses, backward
 // pass, Adam, teacher's move) as a ratio to the best oneDNN f32 matrix product of the same run: `audio-small` with 6 x
 // 10 s, `image-small` with 32 pictures, `text-small` with 8 x 256 tokens (spec/recipes.md). Products and steps take
-// turns, so that both see the same machine. Then where the time of a step goes, by stage and operation.
-// Arguments: [RECIPE [STEPS]]
+// turns, so that both see the same machine. Then where the time of a step goes, by stage and operation, and what the
+// options that save memory cost: steps with and without, taking turns, by the clock and in processor time.
+// Arguments: [RECIPE [STEPS]], with 0 steps the last part alone.
 #include "base/memory.h"
 #include "base/progress.h"
 #include "loaders/synthetic_source.h"
@@ -15,6 +16,7 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define LENGTH 160000 // samples of an utterance
 #define TOKENS 256    // of a row of text
@@ -155,10 +157,45 @@ static d2v_status print_profile(bench *b, d2v_error *err) {
 	return status;
 }
 
+static d2v_status step_bytes(bench *b, size_t *bytes, d2v_error *err) {
+	const d2v_step_view *view = d2v_model_view(b->model);
+	d2v_step_shape shape = { .modality = (d2v_modality)b->config.model.supported_modality, .batch = view->batch };
+	shape.clones = view->clones, shape.length = LENGTH, shape.tokens = view->tokens, shape.kept = view->kept;
+	return d2v_model_step_memory(b->model, &shape, bytes, err);
+}
+
+#define WAY_ROUNDS 3
+static d2v_status compare_ways(bench *b, const char *recipe, d2v_error *err) {
+	static const d2v_memory_options ways[] = { { 0 }, { .recompute = true }, { .clone_groups = 2 },
+		{ .clone_groups = 4 }, { .recompute = true, .clone_groups = 4 } };
+	enum { WAYS = sizeof ways / sizeof *ways };
+	double best[WAYS], least[WAYS], seconds, flops;
+	size_t bytes[WAYS];
+	for (int round = 0; round < WAY_ROUNDS; round++)
+		for (int i = 0; i < WAYS; i++) {
+			d2v_model_set_memory(b->model, ways[i]);
+			clock_t start = clock();
+			D2V_TRY(run_step(b, &seconds, &flops, err));
+			double spent = (double)(clock() - start) / CLOCKS_PER_SEC;
+			best[i] = round ? fmin(best[i], seconds) : seconds;
+			least[i] = round ? fmin(least[i], spent) : spent;
+			D2V_TRY(step_bytes(b, &bytes[i], err));
+		}
+	d2v_model_set_memory(b->model, ways[0]);
+	for (int i = 0; i < WAYS; i++)
+		printf("{\"bench\":\"train_step_memory\",\"recipe\":\"%s\",\"recompute\":%s,\"clone_groups\":%lld,"
+			   "\"seconds\":%.6g,\"time_ratio\":%.4g,\"cpu_ratio\":%.4g,\"bytes\":%zu,\"memory_ratio\":%.4g}\n",
+			recipe, ways[i].recompute ? "true" : "false", (long long)(ways[i].clone_groups ? ways[i].clone_groups : 1),
+			best[i], best[i] / best[0], least[i] / least[0], bytes[i], (double)bytes[i] / (double)bytes[0]);
+	return D2V_OK;
+}
+
 static d2v_status run(bench *b, const char *recipe, int steps, d2v_error *err) {
 	double best = INFINITY, seconds, flops = 0;
 	D2V_TRY(open_bench(b, recipe, err));
 	D2V_TRY(run_step(b, &seconds, &flops, err)); // takes the memory
+	if (steps == 0)
+		return compare_ways(b, recipe, err);
 	for (int i = 0; i < steps; i++) {
 		D2V_TRY(measure_product(b, err));
 		D2V_TRY(run_step(b, &seconds, &flops, err));
@@ -166,10 +203,7 @@ static d2v_status run(bench *b, const char *recipe, int steps, d2v_error *err) {
 	}
 	D2V_TRY(print_profile(b, err));
 	size_t memory = 0;
-	const d2v_step_view *view = d2v_model_view(b->model);
-	d2v_step_shape shape = { .modality = (d2v_modality)b->config.model.supported_modality, .batch = view->batch };
-	shape.clones = view->clones, shape.length = LENGTH, shape.tokens = view->tokens, shape.kept = view->kept;
-	D2V_TRY(d2v_model_step_memory(b->model, &shape, &memory, err));
+	D2V_TRY(step_bytes(b, &memory, err));
 	double ratio = flops / best / b->peak;
 	printf("%s: step of %.3f TFLOP in %.3f s, %.0f GFLOP/s; best product %.0f GFLOP/s; %.2f of it; %.0f MB a step\n",
 		recipe, flops * 1e-12, best, flops / best * 1e-9, b->peak * 1e-9, ratio, (double)memory * 1e-6);
@@ -177,7 +211,7 @@ static d2v_status run(bench *b, const char *recipe, int steps, d2v_error *err) {
 		   "%.6g,"
 		   "\"ratio\":%.4g,\"limit\":\"gemm\",\"target\":0.6}\n",
 		recipe, d2v_device_threads(b->device), best, flops * 1e-12, b->peak * 1e-9, ratio);
-	return D2V_OK;
+	return compare_ways(b, recipe, err);
 }
 
 static bool bench_recipe(const char *recipe, int steps) {
@@ -185,7 +219,7 @@ static bool bench_recipe(const char *recipe, int steps) {
 	d2v_error err = { 0 };
 	d2v_status status = d2v_alloc_zero(&b, 1, sizeof *b, &err);
 	if (status == D2V_OK) {
-		status = run(b, recipe, steps > 0 ? steps : 1, &err);
+		status = run(b, recipe, steps > 0 ? steps : 0, &err);
 		close_bench(b);
 		d2v_free(b);
 	}

@@ -389,6 +389,7 @@ static void operations(bench *b) {
 typedef struct published {
 	const char *recipe;
 	int32_t samples, length, tokens;
+	d2v_memory_options memory;
 } published;
 
 static d2v_status set_speech(d2v_synthetic_options *options, const d2v_modality_config *own, d2v_error *err) {
@@ -466,12 +467,16 @@ static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
 	d2v_status status = d2v_alloc_zero(&config, 1, sizeof *config, err);
 	if (status == D2V_OK)
 		status = d2v_recipe_load(config, p->recipe, NULL, 0, err);
-	if (status == D2V_OK)
+	if (status == D2V_OK) {
+		config->own.recompute = p->memory.recompute, config->own.clone_groups = p->memory.clone_groups;
 		status = planned(b, config, p, &plan, err);
+	}
 	if (status == D2V_OK)
 		status = d2v_model_new(&model, b->dev, &config->model, err);
-	if (status == D2V_OK)
+	if (status == D2V_OK) {
+		d2v_model_set_memory(model, p->memory);
 		status = d2v_model_init(model, err);
+	}
 	if (status == D2V_OK)
 		status = d2v_optimizer_new(&optimizer, model, &adam, err);
 	if (status == D2V_OK)
@@ -481,14 +486,17 @@ static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
 		best = i < 2 ? best : fmin(best, seconds);
 	}
 	if (status == D2V_OK) {
-		printf("%-34s %9.1f ms %8.1f TFLOP/s  %5.1f %% of products, %.1f %% of 989 (%.1f TFLOP a step)\n", p->recipe,
+		char name[64];
+		snprintf(name, sizeof name, "%s%s%s", p->recipe, p->memory.recompute ? " recomputed" : "",
+			p->memory.clone_groups > 1 ? " in groups" : "");
+		printf("%-34s %9.1f ms %8.1f TFLOP/s  %5.1f %% of products, %.1f %% of 989 (%.1f TFLOP a step)\n", name,
 			best * 1e3, flops / best * 1e-12, 100 * flops / best / b->product_peak, 100 * flops / best / DATASHEET,
 			flops * 1e-12);
 		double used = taken(b) - before;
 		printf("%-34s %9.1f GB taken, %.1f GB planned, %+.1f %%\n", "", used * 1e-9, plan * 1e-9, 100 * (used / plan - 1));
-		printf("{\"bench\":\"gpu_step\",\"recipe\":\"%s\",\"seconds\":%.6g,\"tflop\":%.6g,\"ratio\":%.4g,\"mfu\":%.4g,\"bytes\":%.6g,"
-			"\"planned\":%.6g}\n",
-			p->recipe, best, flops * 1e-12, flops / best / b->product_peak, flops / best / DATASHEET, used, plan);
+		printf("{\"bench\":\"gpu_step\",\"recipe\":\"%s\",\"recompute\":%s,\"clone_groups\":%lld,\"seconds\":%.6g,\"tflop\":%.6g,"
+			"\"ratio\":%.4g,\"mfu\":%.4g,\"bytes\":%.6g,\"planned\":%.6g}\n",
+			p->recipe, p->memory.recompute ? "true" : "false", (long long)p->memory.clone_groups, best, flops * 1e-12, flops / best / b->product_peak, flops / best / DATASHEET, used, plan);
 		fflush(stdout);
 	}
 	d2v_source_close(source);
@@ -500,9 +508,15 @@ static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
 
 static void whole_steps(bench *b) {
 	static const published list[] = {
-		{ "image-base", 256, 0, 0 },     // 256 pictures x 16 copies
-		{ "audio-base", 40, 200000, 0 }, // 500 s x 8
-		{ "text-base", 64, 0, 512 },
+		{ "image-base", 256, 0, 0, { .clone_groups = 1 } },     // 256 pictures x 16 copies
+		{ "audio-base", 40, 200000, 0, { .clone_groups = 1 } }, // 500 s x 8
+		{ "text-base", 64, 0, 512, { .clone_groups = 1 } },
+		// The same in less memory.
+		{ "image-base", 256, 0, 0, { .clone_groups = 4 } },
+		{ "image-base", 256, 0, 0, { .recompute = true, .clone_groups = 1 } },
+		{ "image-base", 256, 0, 0, { .recompute = true, .clone_groups = 4 } },
+		{ "audio-base", 40, 200000, 0, { .recompute = true, .clone_groups = 4 } },
+		{ "text-base", 64, 0, 512, { .recompute = true, .clone_groups = 4 } },
 	};
 	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
 		d2v_error err = { 0 };

@@ -161,8 +161,8 @@ void d2v_model_set_memory(d2v_model *model, d2v_memory_options options) {
 void d2v_model_scale_gradients(d2v_model *model, double scale) {
 	model->gradient_scale = scale;
 }
-void d2v_model_watch_bias(d2v_model *model, bool on) {
-	model->watch_bias = on;
+void d2v_model_watch(d2v_model *model, bool on) {
+	model->watch = on;
 }
 
 // ---- values

@@ -81,9 +81,10 @@ typedef struct d2v_step_view {
 								 // one and encoder_in are dropped in place when the recipe has such a dropout
 	const d2v_real *encoder_out; // (R, E+K, D)
 	const d2v_real *decoder_out; // (R, T, D)
-	const d2v_real *teacher_in;  // (B, E+T, D)
+	// Only after d2v_model_watch:
+	const d2v_real *teacher_in;         // (B, E+T, D)
 	const d2v_real *teacher_target[64]; // (B, E+T, D) what teacher block i hands to the targets
-	const float *encoder_bias;          // (H, E+K, E+K) of row 0, only after d2v_model_watch_bias
+	const float *encoder_bias;          // (H, E+K, E+K) of row 0
 	const float *target;                // (B, T, D)
 	int64_t batch, clones, tokens, kept, extra;
 } d2v_step_view;
@@ -97,7 +98,8 @@ d2v_status d2v_model_step(
 // The same without gradients and dropouts; for validation.
 d2v_status d2v_model_evaluate(d2v_model *model, const d2v_batch *batch, d2v_step_result *result, d2v_error *err);
 const d2v_step_view *d2v_model_view(const d2v_model *model);
-void d2v_model_watch_bias(d2v_model *model, bool on); // the attention's bias is worked out for the view, too
+// The teacher's inside is kept for the view until the end of the step, and the attention's bias is worked out for it.
+void d2v_model_watch(d2v_model *model, bool on);
 
 // ---- features
 

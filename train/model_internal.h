@@ -32,7 +32,7 @@ struct d2v_model {
 	d2v_padding padding;
 	d2v_token_order token_order; // of the last training step's text
 	d2v_profile *profile; // or NULL
-	bool watch_bias;
+	bool watch;
 	d2v_memory_options memory;
 	d2v_step_view view;
 };

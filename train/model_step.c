@@ -97,6 +97,8 @@ static const float *teacher_targets(step *s, const d2v_real *student_local) {
 		context.stage = "teacher";
 	}
 	bool own_local = !config->ema_encoder_only && s->encoder->config->ema_local_encoder;
+	float *target = d2v_pass_floats(&teacher, batch->samples * batch->tokens * config->embed_dim);
+	size_t mark = d2v_arena_mark(&s->arena);
 	d2v_context_input in = { .batch = batch->samples, .clones = 1, .tokens = batch->tokens, .kept = batch->tokens };
 	in.local = own_local ? d2v_encoder_local(s->encoder, &teacher, batch, NULL) : student_local;
 	d2v_encoder_positions(s->encoder, &context, batch, false, NULL, &in);
@@ -109,7 +111,6 @@ static const float *teacher_targets(step *s, const d2v_real *student_local) {
 		&model->trunk, &teacher, config, &tokens, x, (d2v_block_outputs){ .target = s->view.teacher_target });
 
 	int64_t top = config->average_top_k_layers < config->depth ? config->average_top_k_layers : config->depth;
-	float *target = d2v_pass_floats(&teacher, batch->samples * batch->tokens * config->embed_dim);
 	d2v_pass_run(&teacher, &d2v_op_target,
 		&(d2v_target){
 			.layers = s->view.teacher_target + config->depth - top,
@@ -124,6 +125,11 @@ static const float *teacher_targets(step *s, const d2v_real *student_local) {
 			.extra_tokens = tokens.extra,
 			.width = config->embed_dim,
 		});
+	if (!model->watch) { // what comes next may have its memory
+		d2v_arena_rewind(&s->arena, mark);
+		s->view.teacher_in = NULL;
+		memset(s->view.teacher_target, 0, sizeof s->view.teacher_target);
+	}
 	return target;
 }
 
@@ -338,7 +344,7 @@ static d2v_status run_all(step *s, uint64_t update, d2v_error *err) {
 		memset(s->view.block, 0, sizeof s->view.block);
 		d2v_regression whole = regression(s, &s->batch);
 		d2v_pass_run(&s->student, &d2v_op_regression, &whole);
-	} else if (s->model->watch_bias) {
+	} else if (s->model->watch) {
 		watch_bias(s);
 	}
 	return go_back(s, 0, err);

@@ -410,7 +410,7 @@ static d2v_status run_case(golden_state *state, const golden_options *options) {
 	D2V_TRY(golden_case_load(&state->golden, state->model, state->err));
 	D2V_TRY(d2v_optimizer_new(&state->optimizer, state->model, &state->golden.optimizer, state->err));
 	compare_names(state);
-	d2v_model_watch_bias(state->model, true);
+	d2v_model_watch(state->model, true);
 	d2v_model_set_memory(state->model, options->memory);
 	if (options->nudge)
 		D2V_TRY(nudge(state, options->nudge));

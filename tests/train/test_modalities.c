@@ -71,6 +71,7 @@ static void test_text_dropout_is_shared(void **state) {
 	f.config.ema_encoder_only = true;
 	f.config.text.dropout = 0.5;
 	set_up(&f, D2V_TEXT, 20, false);
+	d2v_model_watch(f.model, true);
 	step(&f, 1);
 	const d2v_step_view *view = d2v_model_view(f.model);
 	int64_t width = f.config.embed_dim, count = view->batch * view->tokens * width;
@@ -186,6 +187,7 @@ static void test_features_are_the_teachers(void **state) {
 		f.config.audio.num_extra_tokens = f.config.text.num_extra_tokens = m;
 		set_up(&f, modalities[m], modalities[m] == D2V_AUDIO ? 150 : 17, modalities[m] != D2V_IMAGE);
 		d2v_model_move_teacher(f.model, 50); // away from a copy
+		d2v_model_watch(f.model, true);
 		assert_int_equal(d2v_model_evaluate(f.model, &f.batch.batch, &result, NULL), D2V_OK);
 		d2v_step_view view = *d2v_model_view(f.model);
 		int64_t count = view.batch * (view.extra + view.tokens) * f.config.embed_dim;

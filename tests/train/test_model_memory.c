@@ -196,7 +196,8 @@ static void test_groups(void **state) {
 	assert_memory_equal(groups.gradients, both.gradients, groups.gradient_count * sizeof *groups.gradients);
 	compare_outcomes(v, &whole, &groups);
 	compare_outcomes(v, &whole, &most);
-	if (!(most.bytes < groups.bytes && both.bytes < groups.bytes && groups.bytes < whole.bytes))
+	// With two blocks and two copies the teacher, which has no groups, needs as much as a group.
+	if (!(most.bytes <= groups.bytes && both.bytes < whole.bytes && groups.bytes < whole.bytes))
 		fail_msg("%s: %zu bytes in one go, %zu in three groups, %zu in five, %zu in three with recomputation", v->name,
 			whole.bytes, groups.bytes, most.bytes, both.bytes);
 	release(&whole);

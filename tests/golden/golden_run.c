@@ -223,6 +223,16 @@ static bool compare_padding(const golden_state *state, const d2v_tensor_info *te
 	return true;
 }
 
+// What a step in groups has no view of.
+static bool is_of_encoder(const char *name) {
+	static const char *const names[] = { "mid/encoder_in", "mid/encoder_alibi_bias_row0", "mid/block_",
+		"out/encoder_out", "out/cls_pred" };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
 static d2v_status compare_expected(const golden_state *state, const d2v_tensor_info *tensor) {
 	char group[32];
 	size_t length = strcspn(tensor->name, "/");
@@ -233,7 +243,7 @@ static d2v_status compare_expected(const golden_state *state, const d2v_tensor_i
 			(double)*(const int64_t *)tensor->data, 0);
 		return D2V_OK;
 	}
-	if (compare_padding(state, tensor))
+	if (compare_padding(state, tensor) || (!d2v_model_view(state->model)->encoder_out && is_of_encoder(tensor->name)))
 		return D2V_OK;
 	if (scalar_named(state, tensor->name, &scalar) && tensor->count == 1 && tensor->dtype == D2V_F32) {
 		compare_tensor(state, group, tensor, &scalar);
@@ -414,7 +424,9 @@ static d2v_status run_case(golden_state *state, const golden_options *options) {
 	d2v_model_set_memory(state->model, options->memory);
 	if (options->nudge)
 		D2V_TRY(nudge(state, options->nudge));
-	int64_t updates = options->updates ? options->updates : state->golden.step_count;
+	int64_t updates = state->golden.step_count;
+	if (options->updates && options->updates < updates)
+		updates = options->updates;
 	for (state->update = 0; state->update < updates; state->update++)
 		D2V_TRY(run_update(state));
 	return D2V_OK;

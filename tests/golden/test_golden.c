@@ -36,9 +36,14 @@ static void test_case(void **folder) {
 	run_case(*folder, &(golden_options){ 0 });
 }
 
-// A step that needs less memory has the same numbers.
+// Steps that need less memory have the same numbers.
+#define FEW 2 // updates
 static void test_case_recomputed(void **folder) {
-	run_case(*folder, &(golden_options){ .memory.recompute = true });
+	run_case(*folder, &(golden_options){ .memory.recompute = true, .updates = FEW });
+}
+
+static void test_case_in_groups(void **folder) {
+	run_case(*folder, &(golden_options){ .memory.clone_groups = 2, .updates = FEW });
 }
 
 // One weight that is off by a thousandth is seen; wherever it sits.
@@ -95,19 +100,19 @@ static bool is_case(const char *folder) {
 	return golden_is_features(folder) || (length > 0 && (size_t)length < sizeof path && access(path, R_OK) == 0);
 }
 
-static struct CMUnitTest cases[2 * CASES_MAX + 2];
+static struct CMUnitTest cases[3 * CASES_MAX + 2];
 static size_t case_count;
 
 static void add_case(char *folder) {
 	size_t length = strlen(folder);
 	if (length > 1 && folder[length - 1] == '/')
 		folder[length - 1] = 0;
-	if (case_count + 2 > 2 * CASES_MAX)
+	static const CMUnitTestFunction lean[] = { test_case_recomputed, test_case_in_groups };
+	if (case_count + 3 > 3 * CASES_MAX)
 		return;
 	cases[case_count++] = (struct CMUnitTest){ .name = folder, .test_func = test_case, .initial_state = folder };
-	if (!golden_is_features(folder))
-		cases[case_count++] =
-			(struct CMUnitTest){ .name = folder, .test_func = test_case_recomputed, .initial_state = folder };
+	for (size_t i = 0; i < sizeof lean / sizeof *lean && !golden_is_features(folder); i++)
+		cases[case_count++] = (struct CMUnitTest){ .name = folder, .test_func = lean[i], .initial_state = folder };
 }
 
 int main(void) {

@@ -6,5 +6,6 @@
 
 bool d2v_cuda_attention_fits_groups(d2v_device *dev, const d2v_attention *op);
 void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op);
+void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op);
 
 #endif

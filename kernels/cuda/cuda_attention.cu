@@ -1,6 +1,7 @@
 // Attention for any size of heads and either type: one warp per query, or per key on the way back. Scores live in
 // shared memory, a row at a time. bf16 with heads of 32, 64, 96 or 128 channels goes through cuda_attention_forward.cu
-// and cuda_attention_backward.cu instead, and heads of 64 channels on Hopper through cuda_attention_groups_forward.cu.
+// and cuda_attention_backward.cu instead, and heads of 64 channels on Hopper through
+// cuda_attention_groups_forward.cu and cuda_attention_groups_backward.cu.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention_groups.h"
 #include "kernels/cuda/draws.cuh"
@@ -232,6 +233,10 @@ void d2v_cuda_attention_forward(d2v_device *dev, const d2v_attention *op) {
 void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
 	if (is_empty(op))
 		return;
+	if (is_for_groups(dev, op)) {
+		d2v_cuda_attention_groups_backward(dev, op);
+		return;
+	}
 	if (d2v_cuda_attention_is_tensor(dev, op)) {
 		d2v_cuda_attention_tensor_backward(dev, op);
 		return;

@@ -237,7 +237,9 @@ static __device__ __forceinline__ void finish_queries(
 	}
 }
 
-template <int SIZE, bool BIAS, bool DROP>
+// ONE: all keys are one tile, so that nothing takes turns. The students of pictures have so few, and are bound by memory:
+// the fewer instructions between the copies and the first product, the better.
+template <int SIZE, bool BIAS, bool DROP, bool ONE>
 static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks)
 	attend_head(d2v_attention op, drop_rule drop) {
 	constexpr int ROWS = forward_shape<SIZE>::rows;
@@ -247,7 +249,8 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	unsigned heads = (unsigned)op.heads;
 	int64_t start = blockIdx.x % pieces * block_rows, h = n % heads, r = n / heads;
 	int64_t pitch = 3 * op.width, first = start + warp * ROWS;
-	int tokens = (int)op.tokens, tiles = (tokens + TILE - 1) / TILE, stages = stages_of<SIZE>(tokens);
+	int tokens = (int)op.tokens, tiles = ONE ? 1 : (tokens + TILE - 1) / TILE;
+	int stages = ONE ? 1 : stages_of<SIZE>(tokens);
 	forward_memory<SIZE> memory = lay_out<SIZE>(bytes, block_rows, op.tokens);
 	const bf16 *vectors = (const bf16 *)op.qkv + r * op.tokens * pitch + h * SIZE;
 	auto fetch_tile = [&](int tile) {
@@ -260,7 +263,7 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 		copy_commit();
 	};
 	fetch_rows<SIZE>(memory.q, vectors, pitch, (int)start, block_rows, tokens);
-	for (int tile = 0; tile < stages - 1; tile++)
+	for (int tile = 0; tile < (ONE ? 1 : stages - 1); tile++)
 		fetch_tile(tile);
 	for (int i = (int)threadIdx.x; i < tiles * TILE; i += (int)blockDim.x)
 		memory.places[i] = key_place(op, r, i);
@@ -283,12 +286,13 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	bool masked = op.key_padding;
 	int left = tokens - (int)first;
 	for (int tile = 0; tile < tiles; tile++) {
-		if (stages == 2)
+		if (ONE || stages == 2)
 			copy_wait<0>();
 		else
 			copy_wait<2>();
 		__syncthreads(); // this tile is there, the last one is done with
-		fetch_tile(tile + stages - 1);
+		if (!ONE)
+			fetch_tile(tile + stages - 1);
 		int stage = (tile & (stages - 1)) * TILE;
 		const head_row<SIZE> *k = memory.k + stage, *v = memory.v + stage;
 		const float *places = memory.places + tile * TILE;
@@ -325,8 +329,14 @@ template <int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, co
 		say_too_long(dev, op);
 		return;
 	}
-	D2V_LAUNCH(dev, (attend_head<SIZE, BIAS, DROP>), (unsigned)(op->rows * op->heads * ((groups + warps - 1) / warps)),
-		(unsigned)(32 * warps), shared, *op, make_drop_rule(&op->drop));
+	unsigned blocks = (unsigned)(op->rows * op->heads * ((groups + warps - 1) / warps)), threads = (unsigned)(32 * warps);
+	drop_rule drop = make_drop_rule(&op->drop);
+	if constexpr (SIZE == 64 && !BIAS)
+		if (op->tokens <= TILE) {
+			D2V_LAUNCH(dev, (attend_head<SIZE, BIAS, DROP, true>), blocks, threads, shared, *op, drop);
+			return;
+		}
+	D2V_LAUNCH(dev, (attend_head<SIZE, BIAS, DROP, false>), blocks, threads, shared, *op, drop);
 }
 
 void d2v_cuda_attention_tensor_forward(d2v_device *dev, const d2v_attention *op) {

@@ -261,7 +261,7 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 	attend_groups(d2v_attention op, drop_rule drop, unsigned pieces) {
 	constexpr int COUNT = forward_batch<W>::tokens;
 	D2V_SHARED_MATRICES(bytes);
-	int warp = (int)threadIdx.x / 32, own_row = warp * 16, group_row = warp / 4 * GROUP_TOKENS, stage = 0, turn = 0;
+	int warp = warp_number(), own_row = warp * 16, group_row = warp / 4 * GROUP_TOKENS, stage = 0, turn = 0;
 	forward_step step;
 	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = (int)op.tokens;
 	unsigned n = blockIdx.x;

@@ -27,6 +27,11 @@
 #define SWIZZLED_ROW 64 // elements
 enum matrix_order { ROWS = 0, COLUMNS = 1 };
 
+// The warp's number in its block, known to the compiler as the same for all lanes: what depends on it does not diverge.
+static __device__ __forceinline__ int warp_number() {
+	return __shfl_sync(0xffffffffu, (int)threadIdx.x / 32, 0);
+}
+
 static __device__ __forceinline__ bf16 *swizzled_pack(bf16 *matrix, int row, int pack) {
 	return matrix + row * SWIZZLED_ROW + (pack ^ row % 8) * 8;
 }

@@ -32,8 +32,7 @@ struct Product {
 };
 
 struct Range {
-	const unsigned char *at;
-	size_t size;
+	size_t first, end; // words of shared memory
 };
 
 struct Thread {
@@ -44,7 +43,7 @@ struct Thread {
 };
 
 std::vector<Thread> threads;
-size_t unfenced_ranges; // of all threads
+std::vector<uint32_t> unfenced_words; // of shared memory, 4 bytes each: how often written and not fenced yet
 
 [[noreturn]] void fail(const char *what) {
 	fprintf(stderr, "emulation: block %u, thread %u: %s\n", blockIdx.x, threadIdx.x, what);
@@ -85,11 +84,8 @@ float read_element(const Matrix &m, int i, int k, uint64_t &digest) {
 	if (at + 2 > d2v_emulate_shared_size())
 		fail("a matrix reaches beyond the shared memory of the block");
 	const unsigned char *from = d2v_emulate_shared() + at;
-	if (unfenced_ranges)
-		for (const Thread &thread : threads)
-			for (const Range &range : thread.unfenced)
-				if (from >= range.at && from < range.at + range.size)
-					fail("products read what was written without shared_fence()");
+	if (unfenced_words[at / 4])
+		fail("products read what was written without shared_fence()");
 	uint16_t bits;
 	memcpy(&bits, from, sizeof bits);
 	digest = mix(digest, bits);
@@ -186,12 +182,16 @@ void d2v_emulate_shared_store(const void *to, size_t bytes) {
 	const unsigned char *at = (const unsigned char *)to, *first = d2v_emulate_shared();
 	if (at < first || at >= first + d2v_emulate_shared_size())
 		return;
-	self().unfenced.push_back(Range{ at, bytes });
-	unfenced_ranges++;
+	Range range = { (size_t)(at - first) / 4, ((size_t)(at - first) + bytes + 3) / 4 };
+	self().unfenced.push_back(range);
+	for (size_t word = range.first; word < range.end; word++)
+		unfenced_words[word]++;
 }
 
 void d2v_emulate_shared_fence(void) {
-	unfenced_ranges -= self().unfenced.size();
+	for (const Range &range : self().unfenced)
+		for (size_t word = range.first; word < range.end; word++)
+			unfenced_words[word]--;
 	self().unfenced.clear();
 }
 
@@ -205,7 +205,7 @@ void d2v_emulate_products_begin(size_t count) {
 		thread.fenced = false;
 		thread.history = 0;
 	}
-	unfenced_ranges = 0;
+	unfenced_words.assign(d2v_emulate_shared_size() / 4 + 1, 0);
 }
 
 void d2v_emulate_products_end(size_t count) {

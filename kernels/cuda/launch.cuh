@@ -16,12 +16,7 @@
 
 #ifdef D2V_EMULATION
 #define D2V_LAUNCH(dev, kernel, grid, block, shared, ...) \
-	do { \
-		(void)(dev); \
-		auto d2v_thread = [=] { kernel(__VA_ARGS__); }; \
-		d2v_emulate_launch( \
-			[](void *context) { (*(decltype(d2v_thread) *)context)(); }, (void *)&d2v_thread, grid, block, shared); \
-	} while (0)
+	d2v_emulate_launch(d2v_cuda_of(dev)->stream, grid, block, shared, kernel, __VA_ARGS__)
 #define D2V_SHARED(type, name) type *name = (type *)d2v_emulate_shared()
 #else
 // More than 48 KB of shared memory must be asked for; asking again costs little.

@@ -32,9 +32,8 @@ template <class Pair> static void for_each_product(const d2v_dnn_shape &s, const
 		}
 }
 
-void d2v_cuda_dnn_run(d2v_device *, const d2v_dnn_plan *, const void *x, const void *w, const void *y, void *) {
+static void convolve(const d2v_dnn_shape &s, const void *x, const void *w, const void *y) {
 	d2v_emulated_access access;
-	const d2v_dnn_shape &s = current;
 	bf16 *px = (bf16 *)x, *pw = (bf16 *)w, *py = (bf16 *)y;
 	int64_t count = s.way == D2V_DNN_FORWARD ? s.rows * s.out_h * s.out_w * s.out
 		: s.way == D2V_DNN_BACKWARD_X	   ? s.rows * s.in_h * s.in_w * s.in
@@ -51,6 +50,11 @@ void d2v_cuda_dnn_run(d2v_device *, const d2v_dnn_plan *, const void *x, const v
 	});
 	for (int64_t i = 0; i < count; i++)
 		to[i] = __float2bfloat16(s.accumulate ? __bfloat162float(to[i]) + sums[i] : sums[i]);
+}
+
+void d2v_cuda_dnn_run(d2v_device *dev, const d2v_dnn_plan *, const void *x, const void *w, const void *y, void *) {
+	d2v_dnn_shape shape = current;
+	d2v_emulate_enqueue(d2v_cuda_of(dev)->stream, D2V_EMULATED_LIBRARY, [=] { convolve(shape, x, w, y); });
 }
 
 void d2v_cuda_dnn_free(struct d2v_cuda_dnn *) {}

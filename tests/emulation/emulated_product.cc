@@ -18,7 +18,7 @@ static void store(d2v_device *dev, const d2v_cuda_product *op, int64_t i, float 
 	}
 }
 
-void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op) {
+static void multiply(d2v_device *dev, const d2v_cuda_product *op) {
 	d2v_emulated_access access;
 	for (int64_t i = 0; i < op->m; i++)
 		for (int64_t j = 0; j < op->n; j++) {
@@ -28,6 +28,11 @@ void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op) {
 					read_real(dev, op->b, op->trans_b ? j * op->k + t : t * op->n + j);
 			store(dev, op, i * op->n + j, op->bias ? sum + read_real(dev, op->bias, j) : sum);
 		}
+}
+
+void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op) {
+	d2v_cuda_product kept = *op;
+	d2v_emulate_enqueue(d2v_cuda_of(dev)->stream, D2V_EMULATED_LIBRARY, [=] { multiply(dev, &kept); });
 }
 
 d2v_status d2v_cuda_products_new(struct d2v_cuda_products **products, d2v_precision, cudaStream_t, d2v_error *) {

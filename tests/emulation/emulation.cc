@@ -187,7 +187,7 @@ unsigned d2v_emulate_shared_address(const void *at) {
 	return (unsigned)((const unsigned char *)at - d2v_emulate_shared());
 }
 
-void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared) {
+void d2v_emulate_grid(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared) {
 	size_t count = (size_t)block.x * block.y * block.z;
 	if (count == 0 || count > 1024 || shared > MOST_SHARED) {
 		fprintf(stderr, "emulation: %zu threads with %zu bytes of shared memory: no GPU takes that\n", count, shared);
@@ -250,6 +250,8 @@ struct Arena {
 	void give(void *pointer) {
 		for (size_t i = 0; pointer && i < pieces.size(); i++)
 			if (base + pieces[i].at == pointer) {
+				d2v_emulated_access access;
+				memset(pointer, 0xFF, pieces[i].size); // so that who still uses it gets NaN
 				pieces.erase(pieces.begin() + (long)i);
 				return;
 			}
@@ -261,6 +263,19 @@ struct Arena {
 };
 
 Arena device_memory;
+
+struct Pinned {
+	unsigned char *at;
+	size_t size;
+};
+std::vector<Pinned> pinned;
+
+bool is_pinned(const void *pointer) {
+	for (const Pinned &piece : pinned)
+		if (pointer >= piece.at && pointer < piece.at + piece.size)
+			return true;
+	return false;
+}
 
 } // namespace
 
@@ -278,7 +293,18 @@ d2v_emulated_access::~d2v_emulated_access() {
 extern "C" {
 
 const char *cudaGetErrorString(cudaError_t error) {
-	return error == cudaSuccess ? "no error" : "out of memory";
+	switch (error) {
+	case cudaSuccess:
+		return "no error";
+	case cudaErrorMemoryAllocation:
+		return "out of memory";
+	case cudaErrorStreamCaptureUnsupported:
+		return "operation not permitted when stream is capturing";
+	case cudaErrorStreamCaptureInvalidated:
+		return "operation failed due to a previous error during capture";
+	default:
+		return "an error";
+	}
 }
 cudaError_t cudaGetLastError(void) {
 	return cudaSuccess;
@@ -311,31 +337,29 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr which, int) {
 	}
 	return cudaSuccess;
 }
-cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned) {
-	*stream = nullptr;
-	return cudaSuccess;
-}
-cudaError_t cudaStreamSynchronize(cudaStream_t) {
-	return cudaSuccess;
-}
-cudaError_t cudaStreamDestroy(cudaStream_t) {
-	return cudaSuccess;
-}
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
 	*pointer = device_memory.take(bytes);
 	return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 cudaError_t cudaFree(void *pointer) {
+	if (pointer)
+		d2v_emulate_wait_for_all();
 	device_memory.give(pointer);
 	return cudaSuccess;
 }
 cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned) {
 	*pointer = bytes > ARENA_BYTES ? nullptr : aligned_alloc(256, round_up(bytes));
-	if (*pointer)
-		memset(*pointer, 0xFF, bytes);
-	return *pointer ? cudaSuccess : cudaErrorMemoryAllocation;
+	if (!*pointer)
+		return cudaErrorMemoryAllocation;
+	memset(*pointer, 0xFF, bytes);
+	pinned.push_back(Pinned{ (unsigned char *)*pointer, bytes });
+	return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void *pointer) {
+	d2v_emulate_wait_for_all();
+	for (size_t i = 0; i < pinned.size(); i++)
+		if (pinned[i].at == pointer)
+			pinned.erase(pinned.begin() + (long)i--);
 	free(pointer);
 	return cudaSuccess;
 }
@@ -343,14 +367,26 @@ cudaError_t cudaMemGetInfo(size_t *left, size_t *all) {
 	*left = *all = (size_t)1 << 30;
 	return cudaSuccess;
 }
-cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind, cudaStream_t) {
-	d2v_emulated_access access;
-	memmove(to, from, bytes);
+cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
+	if (kind == cudaMemcpyHostToDevice && !is_pinned(from)) {
+		std::vector<unsigned char> kept((const unsigned char *)from, (const unsigned char *)from + bytes);
+		d2v_emulate_enqueue(stream, D2V_EMULATED_UPLOAD, [=] {
+			d2v_emulated_access access;
+			memcpy(to, kept.data(), bytes);
+		});
+	} else {
+		d2v_emulate_enqueue(stream, kind == cudaMemcpyHostToDevice ? D2V_EMULATED_UPLOAD : D2V_EMULATED_COPY, [=] {
+			d2v_emulated_access access;
+			memmove(to, from, bytes);
+		});
+	}
 	return cudaSuccess;
 }
-cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t) {
-	d2v_emulated_access access;
-	memset(to, value, bytes);
+cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
+	d2v_emulate_enqueue(stream, D2V_EMULATED_MEMSET, [=] {
+		d2v_emulated_access access;
+		memset(to, value, bytes);
+	});
 	return cudaSuccess;
 }
 }

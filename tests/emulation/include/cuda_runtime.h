@@ -7,6 +7,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <functional>
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -68,8 +69,31 @@ struct d2v_emulated_access {
 	d2v_emulated_access();
 	~d2v_emulated_access();
 };
+// What a stream is asked for; its arguments are in `run`, by value. Done when its turn comes, or kept in a graph.
+enum d2v_emulated_kind {
+	D2V_EMULATED_KERNEL,
+	D2V_EMULATED_UPLOAD,
+	D2V_EMULATED_COPY,
+	D2V_EMULATED_MEMSET,
+	D2V_EMULATED_LIBRARY,
+	D2V_EMULATED_EVENT,
+	D2V_EMULATED_WAIT,
+	D2V_EMULATED_GRAPH
+};
+void d2v_emulate_enqueue(cudaStream_t stream, d2v_emulated_kind kind, std::function<void()> run);
+void d2v_emulate_wait_for_all(void); // every stream's work is done
 typedef void (*d2v_emulated_thread)(void *context);
-void d2v_emulate_launch(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared);
+void d2v_emulate_grid(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared);
+// The kernel's arguments are taken when it is launched, by value.
+template <class T> struct d2v_emulated_type { typedef T type; };
+template <class... Parameters>
+static inline void d2v_emulate_launch(cudaStream_t stream, dim3 grid, dim3 block, size_t shared,
+	void (*kernel)(Parameters...), typename d2v_emulated_type<Parameters>::type... arguments) {
+	auto thread = [=] { kernel(arguments...); };
+	d2v_emulate_enqueue(stream, D2V_EMULATED_KERNEL, [=] {
+		d2v_emulate_grid([](void *context) { (*(decltype(thread) *)context)(); }, (void *)&thread, grid, block, shared);
+	});
+}
 
 static inline void __syncthreads() {
 	d2v_emulate_block_barrier();

@@ -50,6 +50,12 @@ typedef struct d2v_backend {
 	void (*free_host)(d2v_device *dev, void *pointer);
 	void (*upload)(d2v_device *dev, void *to, const void *from_host, size_t bytes);
 	void (*download)(d2v_device *dev, void *to_host, const void *from, size_t bytes);
+	void (*upload_ahead)(d2v_device *dev, void *to, const void *from_host, size_t bytes);
+	void (*await_uploads)(d2v_device *dev);
+	// NULL in a backend without graphs. begin is asked only where there is no error.
+	bool (*graph_begin)(d2v_device *dev, uint64_t shape);
+	bool (*graph_end)(d2v_device *dev, bool keep);
+	bool (*graph_launch)(d2v_device *dev);
 	void (*copy)(d2v_device *dev, void *to, const void *from, size_t bytes);
 	void (*zero)(d2v_device *dev, void *to, size_t bytes);
 	void (*to_real)(d2v_device *dev, d2v_real *to, const float *from, size_t count);
@@ -73,6 +79,8 @@ struct d2v_device {
 	double datasheet; // FLOP/s, 0: not known
 	bool dry;
 	bool sync_each;      // D2V_SYNC=1
+	bool no_graphs;
+	d2v_graph_counts graphs;
 	d2v_error first;     // first error since the last sync; D2V_OK: none
 	const char *current; // the operation running, for messages
 };

@@ -121,6 +121,40 @@ void d2v_device_download(d2v_device *device, void *to_host, const void *from, si
 		device->backend->download(device, to_host, from, bytes);
 }
 
+void d2v_device_upload_ahead(d2v_device *device, void *to, const void *from_host, size_t bytes) {
+	if (bytes && !device->dry)
+		device->backend->upload_ahead(device, to, from_host, bytes);
+}
+
+void d2v_device_await_uploads(d2v_device *device) {
+	if (!device->dry)
+		device->backend->await_uploads(device);
+}
+
+// With a wait after every operation there is nothing to keep.
+bool d2v_device_graph_begin(d2v_device *device, uint64_t shape) {
+	return device->backend->graph_begin && !device->no_graphs && !device->sync_each && device->first.status == D2V_OK &&
+		   device->backend->graph_begin(device, shape);
+}
+
+bool d2v_device_graph_end(d2v_device *device, bool keep) {
+	return device->backend->graph_end(device, keep);
+}
+
+bool d2v_device_graph_launch(d2v_device *device) {
+	if (!device->backend->graph_launch || device->first.status != D2V_OK || !device->backend->graph_launch(device))
+		return false;
+	device->graphs.launched++;
+	return true;
+}
+
+void d2v_device_graph_allow(d2v_device *device, bool allow) {
+	device->no_graphs = !allow;
+}
+d2v_graph_counts d2v_device_graphs(const d2v_device *device) {
+	return device->graphs;
+}
+
 void d2v_device_copy(d2v_device *device, void *to, const void *from, size_t bytes) {
 	if (bytes && !device->dry)
 		device->backend->copy(device, to, from, bytes);

@@ -56,6 +56,30 @@ void d2v_device_download(d2v_device *device, void *to_host, const void *from, si
 void d2v_device_copy(d2v_device *device, void *to, const void *from, size_t bytes);
 void d2v_device_zero(d2v_device *device, void *to, size_t bytes);
 
+// Uploads beside the operations: they run in the order they are asked for, while operations run. Nothing that still
+// runs may use `to`. The bytes must stay until something was waited for that was asked for after
+// d2v_device_await_uploads; from there on operations find what was uploaded.
+void d2v_device_upload_ahead(d2v_device *device, void *to, const void *from_host, size_t bytes);
+void d2v_device_await_uploads(d2v_device *device);
+
+// Graphs: a long stretch of operations that is asked for while something else runs, and later given to a GPU as one.
+// Between begin and end what is asked for is kept instead of run (no uploads, downloads or waiting there); launch runs
+// it in its place among what is asked for then. `shape` stands for what the stretch is made of. False, and nothing is
+// kept or run: it must be asked for in its place as if there were no graphs. That is so on devices without graphs, the
+// first time that a shape is met, when there are errors, and when what was kept holds no longer (launch). If a GPU
+// refuses to keep a stretch a warning says why, and there are no graphs from then on.
+bool d2v_device_graph_begin(d2v_device *device, uint64_t shape);
+bool d2v_device_graph_end(d2v_device *device, bool keep);    // keep false: not after all
+bool d2v_device_graph_launch(d2v_device *device);            // what the last begin and end kept, once
+void d2v_device_graph_allow(d2v_device *device, bool allow); // a device that has graphs starts with them allowed
+
+// Since the device was opened.
+typedef struct d2v_graph_counts {
+	uint64_t launched;
+	uint64_t made, changed; // of those kept: made anew, or by changing the one of the last time but one
+} d2v_graph_counts;
+d2v_graph_counts d2v_device_graphs(const d2v_device *device);
+
 // Conversions between the working type and float, both in device memory.
 void d2v_device_to_real(d2v_device *device, d2v_real *to, const float *from, size_t count);
 void d2v_device_to_float(d2v_device *device, float *to, const d2v_real *from, size_t count);

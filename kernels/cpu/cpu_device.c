@@ -58,6 +58,11 @@ static void cpu_copy(d2v_device *dev, void *to, const void *from, size_t bytes) 
 		memcpy((char *)to + at, (const char *)from + at, (size_t)d2v_cpu_min(COPY_PIECE, (int64_t)bytes - at));
 }
 
+// They were there at once.
+static void cpu_await_uploads(d2v_device *dev) {
+	(void)dev;
+}
+
 static void cpu_zero(d2v_device *dev, void *to, size_t bytes) {
 	omp_set_num_threads(dev->threads);
 #pragma omp parallel for schedule(static) if ((int64_t)bytes > COPY_PIECE)
@@ -133,6 +138,8 @@ static const d2v_backend cpu_backend = {
 	.alloc_host = cpu_alloc,
 	.free_host = cpu_free,
 	.upload = cpu_copy,
+	.upload_ahead = cpu_copy,
+	.await_uploads = cpu_await_uploads,
 	.download = cpu_copy,
 	.copy = cpu_copy,
 	.zero = cpu_zero,

@@ -1,7 +1,7 @@
 // What the files of the CUDA backend share: the device, its stream, its scratch memory.
 //
-// Everything runs in one stream, in the order it was asked for, so scratch memory may be used by one operation after
-// another without waiting. Results are the same bytes on every run: sums are cut by size and added in order, no kernel
+// Everything but uploads ahead runs in one stream, in the order it was asked for, so scratch memory may be used by one operation
+// after another without waiting. Results are the same bytes on every run: sums are cut by size and added in order, no kernel
 // adds with atomics. The working type is bf16, or f32 for checking ("cuda:0:f32"; "cuda:0:tf32" lets matrix products
 // round their operands to tf32).
 #ifndef D2V_KERNELS_CUDA_CUDA_H
@@ -17,14 +17,17 @@ extern "C" {
 
 struct d2v_cuda_products; // cuda_product.c: handle and plans
 struct d2v_cuda_dnn;      // cuda_dnn.c: the same for convolutions
+struct d2v_cuda_graphs;   // cuda_graph.c
 
 typedef struct d2v_cuda {
 	d2v_device base; // first: the pointers are the same
 	int index;       // which GPU
 	d2v_precision precision;
-	cudaStream_t stream;
+	cudaStream_t stream, uploads;
+	cudaEvent_t uploaded; // in `uploads`, by the last d2v_device_await_uploads
 	struct d2v_cuda_products *products;
 	struct d2v_cuda_dnn *dnn; // NULL until the first dense convolution
+	struct d2v_cuda_graphs *graphs;
 	void *scratch; // grows to what the largest operation needs, and stays
 	size_t scratch_size;
 } d2v_cuda;
@@ -41,9 +44,18 @@ bool d2v_cuda_check(d2v_device *dev, cudaError_t result, const char *what);
 
 // Scratch of the device: valid until the next call; 256-byte aligned. NULL after leaving the error with the device.
 void *d2v_cuda_scratch(d2v_device *dev, size_t bytes);
+// What was kept so far names memory or functions that are no more: it must not run.
+void d2v_cuda_graphs_spoil(d2v_device *dev);
+bool d2v_cuda_graph_is_open(d2v_device *dev); // operations are being kept, not run
 static inline size_t d2v_cuda_round(size_t bytes) {
 	return (bytes + 255) / 256 * 256;
 }
+
+d2v_status d2v_cuda_graphs_new(struct d2v_cuda_graphs **graphs, d2v_error *err);
+void d2v_cuda_graphs_free(struct d2v_cuda_graphs *graphs); // NULL is allowed
+bool d2v_cuda_graph_begin(d2v_device *dev, uint64_t shape);
+bool d2v_cuda_graph_end(d2v_device *dev, bool keep);
+bool d2v_cuda_graph_launch(d2v_device *dev);
 
 // The operations, one file a noun.
 #define D2V_CUDA_DECLARE(name, type) void d2v_cuda_##name(d2v_device *dev, const type *op);

@@ -32,11 +32,18 @@ static void cuda_sync(d2v_device *dev) {
 static void cuda_close(d2v_device *dev) {
 	d2v_cuda *cuda = d2v_cuda_of(dev);
 	cudaSetDevice(cuda->index);
+	if (cuda->uploads)
+		cudaStreamSynchronize(cuda->uploads);
 	if (cuda->stream)
 		cudaStreamSynchronize(cuda->stream);
+	d2v_cuda_graphs_free(cuda->graphs);
 	d2v_cuda_dnn_free(cuda->dnn);
 	d2v_cuda_products_free(cuda->products);
 	cudaFree(cuda->scratch);
+	if (cuda->uploaded)
+		cudaEventDestroy(cuda->uploaded);
+	if (cuda->uploads)
+		cudaStreamDestroy(cuda->uploads);
 	if (cuda->stream)
 		cudaStreamDestroy(cuda->stream);
 	d2v_free(cuda);
@@ -95,22 +102,34 @@ static void cuda_free_host(d2v_device *dev, void *pointer) {
 	cudaFreeHost(pointer);
 }
 
-static void transfer(d2v_device *dev, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
+static void transfer(
+	d2v_device *dev, void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind, cudaStream_t stream) {
 	cuda_enter(dev);
-	d2v_cuda_check(dev, cudaMemcpyAsync(to, from, bytes, kind, d2v_cuda_of(dev)->stream), "copying");
+	d2v_cuda_check(dev, cudaMemcpyAsync(to, from, bytes, kind, stream), "copying");
 }
 
 static void cuda_upload(d2v_device *dev, void *to, const void *from, size_t bytes) {
-	transfer(dev, to, from, bytes, cudaMemcpyHostToDevice);
+	transfer(dev, to, from, bytes, cudaMemcpyHostToDevice, d2v_cuda_of(dev)->stream);
+}
+
+static void cuda_upload_ahead(d2v_device *dev, void *to, const void *from, size_t bytes) {
+	transfer(dev, to, from, bytes, cudaMemcpyHostToDevice, d2v_cuda_of(dev)->uploads);
+}
+
+static void cuda_await_uploads(d2v_device *dev) {
+	d2v_cuda *cuda = d2v_cuda_of(dev);
+	cuda_enter(dev);
+	if (d2v_cuda_check(dev, cudaEventRecord(cuda->uploaded, cuda->uploads), "marking the end of uploads"))
+		d2v_cuda_check(dev, cudaStreamWaitEvent(cuda->stream, cuda->uploaded, 0), "waiting for uploads");
 }
 
 static void cuda_download(d2v_device *dev, void *to, const void *from, size_t bytes) {
-	transfer(dev, to, from, bytes, cudaMemcpyDeviceToHost);
+	transfer(dev, to, from, bytes, cudaMemcpyDeviceToHost, d2v_cuda_of(dev)->stream);
 	cuda_sync(dev);
 }
 
 static void cuda_copy(d2v_device *dev, void *to, const void *from, size_t bytes) {
-	transfer(dev, to, from, bytes, cudaMemcpyDeviceToDevice);
+	transfer(dev, to, from, bytes, cudaMemcpyDeviceToDevice, d2v_cuda_of(dev)->stream);
 }
 
 static void cuda_zero(d2v_device *dev, void *to, size_t bytes) {
@@ -122,6 +141,11 @@ void *d2v_cuda_scratch(d2v_device *dev, size_t bytes) {
 	d2v_cuda *cuda = d2v_cuda_of(dev);
 	if (cuda->scratch && bytes <= cuda->scratch_size)
 		return cuda->scratch;
+	if (d2v_cuda_graph_is_open(dev)) {
+		d2v_device_set_error(dev, D2V_INVALID, "it needs %zu bytes of scratch memory, there are %zu", bytes, cuda->scratch_size);
+		return NULL;
+	}
+	d2v_cuda_graphs_spoil(dev);
 	cuda_sync(dev); // what runs may still use the old one
 	cudaFree(cuda->scratch);
 	cuda->scratch = NULL;
@@ -145,6 +169,11 @@ static const d2v_backend cuda_backend = {
 	.alloc_host = cuda_alloc_host,
 	.free_host = cuda_free_host,
 	.upload = cuda_upload,
+	.upload_ahead = cuda_upload_ahead,
+	.await_uploads = cuda_await_uploads,
+	.graph_begin = d2v_cuda_graph_begin,
+	.graph_end = d2v_cuda_graph_end,
+	.graph_launch = d2v_cuda_graph_launch,
 	.download = cuda_download,
 	.copy = cuda_copy,
 	.zero = cuda_zero,
@@ -191,8 +220,13 @@ static d2v_status open_gpu(d2v_cuda *cuda, d2v_error *err) {
 	cudaError_t result = cudaSetDevice(cuda->index);
 	if (result == cudaSuccess)
 		result = cudaStreamCreateWithFlags(&cuda->stream, cudaStreamNonBlocking);
+	if (result == cudaSuccess)
+		result = cudaStreamCreateWithFlags(&cuda->uploads, cudaStreamNonBlocking);
+	if (result == cudaSuccess)
+		result = cudaEventCreateWithFlags(&cuda->uploaded, cudaEventDisableTiming);
 	if (result != cudaSuccess)
 		return fail_cuda(err, result, cuda->base.name);
+	D2V_TRY(d2v_cuda_graphs_new(&cuda->graphs, err));
 	return d2v_cuda_products_new(&cuda->products, cuda->precision, cuda->stream, err);
 }
 

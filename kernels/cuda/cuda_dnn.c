@@ -370,6 +370,7 @@ const d2v_dnn_plan *d2v_cuda_dnn_find(d2v_device *dev, const d2v_dnn_shape *shap
 	kept_plan *place = place_for(self, shape);
 	if (!place->shape.rows) {
 		if (2 * ++self->count > PLACES) {
+			d2v_cuda_graphs_spoil(dev);
 			forget(self);
 			self->count = 1;
 			place = place_for(self, shape);

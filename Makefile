@@ -133,9 +133,9 @@ LIB      := $(O)/libd2v.$(if $(PIC),so,a)
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o) $(if $(CUDA),$(CU_SRC:%.cu=$(O)/%.o))
 # Only beside the plain build: the sanitizers do not know fibers.
 EMULATED := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/emulated/%,$(wildcard tests/kernels/test_*.c)) \
-            $(O)/emulated/test_golden)
+            $(O)/emulated/test_golden $(O)/emulated/test_step_ahead)
 EMULATED_OBJ := $(CU_SRC:%.cu=$(O)/emulated/%.o) $(patsubst %.cc,$(O)/emulated/%.o,$(wildcard tests/emulation/*.cc)) \
-            $(O)/emulated/kernels/cuda/cuda_device.o
+            $(O)/emulated/kernels/cuda/cuda_device.o $(O)/emulated/kernels/cuda/cuda_graph.o
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
 TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
@@ -188,7 +188,8 @@ $(O)/emulated/%.o: %.c $(O)/flags | $(BUILD)/have-CHECK
 	$(call say,CC)
 	$(Q)$(COMPILE) -Itests/emulation/include $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
 $(O)/emulated/test_golden: $(O)/tests/golden/test_golden.o
-$(filter-out %/test_golden,$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
+$(O)/emulated/test_step_ahead: $(O)/tests/train/test_step_ahead.o
+$(filter-out %/test_golden %/test_step_ahead,$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
 $(EMULATED): $(EMULATED_OBJ) $(SUPPORT_OBJ) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS) -lstdc++
@@ -308,7 +309,7 @@ results: all ## train the smallest recipes on the samples, three seeds each, and
 
 # ---- on a machine with a GPU -----------------------------------------------------------------------------------------------
 
-GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS))
+GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS)) $(O)/tests/train/test_step_ahead
 # Where a program's GPU time goes, kernel by kernel; needs the toolkit's CUPTI.
 GPU_TRACE := $(if $(CUDA),$(if $(wildcard $(CUDA_PATH)/include/cupti.h),$(O)/tests/gpu/trace_kernels.so))
 build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(GPU_TRACE) $(O)/tests/e2e/helper_speech_set

@@ -75,6 +75,7 @@ typedef struct d2v_own_config {
 	int64_t threads; // compute threads; 0: all processors
 	int loss_scaling; // d2v_loss_scaling
 	bool decay_all;
+	bool cuda_graph;
 	int64_t max_damaged;
 	double max_damaged_share;
 	int64_t collapse_interval;           // updates between two looks; 0: never

@@ -44,91 +44,137 @@ d2v_status d2v_padding_set(
 // ---- upload
 // ------------------------------------------------------------------------------------------------------------
 
-static void *upload(d2v_pass *pass, const void *from, size_t bytes) {
-	void *to = d2v_arena_take(pass->arena, bytes);
-	d2v_device_upload(pass->device, to, from, bytes);
-	return to;
+typedef struct uploader {
+	d2v_device *device;
+	d2v_arena *arena;
+} uploader;
+
+static void *upload(uploader *to, const void *from, int64_t count, size_t size) {
+	void *place = d2v_arena_take(to->arena, (size_t)count * size);
+	if (!d2v_arena_is_measuring(to->arena))
+		d2v_device_upload_ahead(to->device, place, from, (size_t)count * size);
+	return place;
 }
 
-// Floats of the host in the working type.
-static d2v_real *upload_reals(d2v_pass *pass, const float *from, int64_t count) {
-	d2v_real *to = d2v_pass_reals(pass, count);
-	if (d2v_device_real_size(pass->device) == sizeof(float)) {
-		d2v_device_upload(pass->device, to, from, (size_t)count * sizeof *from);
-		return to;
+static void upload_audio(d2v_device_batch *out, uploader *to, const d2v_batch *batch) {
+	out->length = batch->length;
+	if (batch->wave) {
+		out->given = upload(to, batch->wave, out->samples * out->length, sizeof *batch->wave);
+		return;
 	}
-	size_t mark = d2v_arena_mark(pass->arena);
-	d2v_device_to_real(pass->device, to, upload(pass, from, (size_t)count * sizeof *from), (size_t)count);
-	d2v_arena_rewind(pass->arena, mark);
-	return to;
+	out->audio = upload(to, batch->audio, out->samples * out->length, sizeof *batch->audio);
+	out->mean = upload(to, batch->audio_mean, out->samples, sizeof *batch->audio_mean);
+	out->rstd = upload(to, batch->audio_rstd, out->samples, sizeof *batch->audio_rstd);
 }
 
-static d2v_real *upload_audio(d2v_pass *pass, const d2v_batch *batch) {
-	int64_t samples = batch->samples, count = samples * batch->length;
-	d2v_real *wave = d2v_pass_reals(pass, count);
-	size_t mark = d2v_arena_mark(pass->arena);
+static void upload_image(d2v_device_batch *out, uploader *to, const d2v_batch *batch, int64_t channels) {
+	int64_t pixels = out->samples * batch->height * batch->width;
+	out->height = batch->height, out->width = batch->width, out->channels = channels;
+	if (batch->pixels)
+		out->given = upload(to, batch->pixels, pixels * channels, sizeof *batch->pixels);
+	else
+		out->image = upload(to, batch->image, pixels * 3, sizeof *batch->image);
+}
+
+static void upload_text(d2v_device_batch *out, uploader *to, const d2v_batch *batch, const d2v_token_order *order) {
+	out->text = upload(to, batch->text, out->samples * out->tokens, sizeof *batch->text);
+	if (order)
+		out->order = upload(to, order->places, out->samples * out->tokens, sizeof *order->places);
+}
+
+static void upload_masks(d2v_device_batch *out, uploader *to, const d2v_batch *batch, const d2v_batch_parts *parts) {
+	out->clones = batch->clones, out->rows = out->samples * batch->clones, out->kept = batch->kept;
+	out->masked_count = batch->masked_count;
+	out->mask = upload(to, batch->mask, out->rows * out->tokens, sizeof *batch->mask);
+	out->keep = upload(to, batch->keep, out->rows * out->kept, sizeof *batch->keep);
+	out->restore = upload(to, batch->restore, out->rows * out->tokens, sizeof *batch->restore);
+	out->masked = upload(to, batch->masked, out->masked_count, sizeof *batch->masked);
+	out->noise_count = batch->noise ? out->rows * (out->tokens - out->kept) * parts->width : 0;
+	if (batch->noise)
+		out->given_noise = upload(to, batch->noise, out->noise_count, sizeof *batch->noise);
+	if (parts->padding->in_student)
+		out->key_padding = upload(to, parts->padding->student, out->rows * (parts->extra + out->kept), 1);
+}
+
+void d2v_device_batch_upload(
+	d2v_device_batch *out, d2v_device *device, d2v_arena *arena, const d2v_batch *batch, const d2v_batch_parts *parts) {
+	uploader to = { device, arena };
+	int64_t samples = batch->samples, tokens = batch->tokens;
+	*out = (d2v_device_batch){ .samples = samples, .clones = 1, .rows = samples, .tokens = tokens, .kept = tokens };
+	if (batch->modality == D2V_AUDIO)
+		upload_audio(out, &to, batch);
+	else if (batch->modality == D2V_IMAGE)
+		upload_image(out, &to, batch, parts->channels);
+	else
+		upload_text(out, &to, batch, parts->order);
+	if (parts->padding->in_teacher)
+		out->teacher_padding = upload(&to, parts->padding->teacher, samples * (parts->extra + tokens), 1);
+	if (parts->masks)
+		upload_masks(out, &to, batch, parts);
+}
+
+// ---- place
+// -------------------------------------------------------------------------------------------------------------
+
+d2v_status d2v_batch_place_fill(
+	d2v_batch_place *place, d2v_device *device, const d2v_batch *batch, const d2v_batch_parts *parts, d2v_error *err) {
+	d2v_arena arena;
+	d2v_arena_init_measuring(&arena);
+	d2v_device_batch_upload(&place->batch, device, &arena, batch, parts);
+	if (arena.peak > place->size) {
+		d2v_device_free(device, place->memory);
+		place->memory = NULL;
+		place->size = 0;
+		D2V_TRY(d2v_device_alloc(device, &place->memory, arena.peak, err));
+		place->size = arena.peak;
+	}
+	d2v_arena_init(&arena, place->memory, place->size);
+	d2v_device_batch_upload(&place->batch, device, &arena, batch, parts);
+	return D2V_OK;
+}
+
+void d2v_batch_place_release(d2v_batch_place *place, d2v_device *device) {
+	d2v_padding_release(&place->padding);
+	d2v_token_order_release(&place->order);
+	d2v_device_free(device, place->memory);
+	*place = (d2v_batch_place){ .memory = NULL };
+}
+
+// ---- convert
+// -----------------------------------------------------------------------------------------------------------
+
+// Floats in the working type.
+static const d2v_real *reals_of(d2v_pass *pass, const float *floats, int64_t count) {
+	if (d2v_device_real_size(pass->device) == sizeof *floats)
+		return (const d2v_real *)(const void *)floats;
+	d2v_real *reals = d2v_pass_reals(pass, count);
+	d2v_device_to_real(pass->device, reals, floats, (size_t)count);
+	return reals;
+}
+
+static const d2v_real *normalised_audio(d2v_pass *pass, const d2v_device_batch *batch) {
+	d2v_real *wave = d2v_pass_reals(pass, batch->samples * batch->length);
 	d2v_pass_run(pass, &d2v_op_wave,
 		&(d2v_wave){
-			.x = upload(pass, batch->audio, (size_t)count * sizeof *batch->audio),
-			.mean = upload(pass, batch->audio_mean, (size_t)samples * sizeof *batch->audio_mean),
-			.rstd = upload(pass, batch->audio_rstd, (size_t)samples * sizeof *batch->audio_rstd),
+			.x = batch->audio,
+			.mean = batch->mean,
+			.rstd = batch->rstd,
 			.y = wave,
-			.batch = samples,
+			.batch = batch->samples,
 			.length = batch->length,
 		});
-	d2v_arena_rewind(pass->arena, mark);
 	return wave;
 }
 
-static void upload_text(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order) {
-	size_t bytes = (size_t)batch->samples * (size_t)batch->tokens * sizeof *batch->text;
-	out->text = upload(pass, batch->text, bytes);
-	if (pass->tape)
-		out->order = upload(pass, order->places, bytes);
-}
-
-static void upload_input(
-	d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_token_order *order, int64_t channels) {
-	int64_t samples = batch->samples, pixels = (int64_t)batch->height * batch->width;
-	switch (batch->modality) {
-	case D2V_AUDIO:
-		out->length = batch->length;
-		out->wave = batch->wave ? upload_reals(pass, batch->wave, samples * batch->length) : upload_audio(pass, batch);
-		break;
-	case D2V_IMAGE:
-		out->height = batch->height, out->width = batch->width;
-		if (batch->pixels)
-			out->pixels = upload_reals(pass, batch->pixels, samples * channels * pixels);
-		else
-			out->image = upload(pass, batch->image, (size_t)(samples * pixels * 3));
-		break;
-	case D2V_TEXT:
-		upload_text(out, pass, batch, order);
-		break;
-	}
-}
-
-void d2v_device_batch_upload(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch, const d2v_padding *padding,
-	const d2v_token_order *order, int64_t extra, int64_t channels) {
-	int64_t samples = batch->samples, tokens = batch->tokens;
-	*out = (d2v_device_batch){ .samples = samples, .clones = 1, .rows = samples, .tokens = tokens, .kept = tokens };
-	upload_input(out, pass, batch, order, channels);
-	if (padding->in_teacher)
-		out->teacher_padding = upload(pass, padding->teacher, (size_t)(samples * (extra + tokens)));
-}
-
-void d2v_device_batch_upload_masks(d2v_device_batch *out, d2v_pass *pass, const d2v_batch *batch,
-	const d2v_padding *padding, int64_t extra, int64_t width) {
-	int64_t rows = (int64_t)batch->samples * batch->clones, tokens = batch->tokens, kept = batch->kept;
-	out->clones = batch->clones, out->rows = rows, out->kept = kept, out->masked_count = batch->masked_count;
-	out->mask = upload(pass, batch->mask, (size_t)(rows * tokens) * sizeof *batch->mask);
-	out->keep = upload(pass, batch->keep, (size_t)(rows * kept) * sizeof *batch->keep);
-	out->restore = upload(pass, batch->restore, (size_t)(rows * tokens) * sizeof *batch->restore);
-	out->masked = upload(pass, batch->masked, (size_t)batch->masked_count * sizeof *batch->masked);
-	if (batch->noise)
-		out->noise = upload_reals(pass, batch->noise, rows * (tokens - kept) * width);
-	if (padding->in_student)
-		out->key_padding = upload(pass, padding->student, (size_t)(rows * (extra + kept)));
+void d2v_device_batch_convert(d2v_device_batch *batch, d2v_pass *pass) {
+	if (batch->given && batch->length)
+		batch->wave = reals_of(pass, batch->given, batch->samples * batch->length);
+	else if (batch->given)
+		batch->pixels = reals_of(pass, batch->given, batch->samples * batch->channels * batch->height * batch->width);
+	if (batch->audio)
+		batch->wave = normalised_audio(pass, batch);
+	if (batch->given_noise)
+		batch->noise = reals_of(pass, batch->given_noise, batch->noise_count);
 }
 
 // Entries of the ascending list that are below.

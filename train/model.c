@@ -53,6 +53,7 @@ static d2v_status take_memory(d2v_model *model, d2v_error *err) {
 	D2V_TRY(d2v_device_alloc(device, &model->teacher, teacher_size * sizeof(float), err));
 	D2V_TRY(d2v_device_alloc(device, &model->slopes, (size_t)model->config.num_heads * sizeof(float), err));
 	D2V_TRY(d2v_alloc_zero(&model->touched, (size_t)model->params.count, sizeof *model->touched, err));
+	D2V_TRY(d2v_alloc_zero(&model->ahead.touched, (size_t)model->params.count, sizeof *model->ahead.touched, err));
 	D2V_TRY(d2v_alloc(&model->teacher_ranges, (size_t)model->params.count, sizeof *model->teacher_ranges, err));
 	D2V_TRY(d2v_alloc(&model->student_ranges, (size_t)model->params.count, sizeof *model->student_ranges, err));
 	if (real != sizeof(float)) {
@@ -118,8 +119,9 @@ void d2v_model_free(d2v_model *model) {
 	d2v_free(model->touched);
 	d2v_free(model->teacher_ranges);
 	d2v_free(model->student_ranges);
-	d2v_padding_release(&model->padding);
-	d2v_token_order_release(&model->token_order);
+	d2v_free(model->ahead.touched);
+	for (int i = 0; i < 2; i++)
+		d2v_batch_place_release(&model->places[i], model->device);
 	d2v_tape_release(&model->tape);
 	d2v_params_release(&model->params);
 	d2v_free(model);
@@ -154,15 +156,19 @@ const d2v_step_view *d2v_model_view(const d2v_model *model) {
 }
 void d2v_model_set_profile(d2v_model *model, d2v_profile *profile) {
 	model->profile = profile;
+	model->ahead.kept = false;
 }
 void d2v_model_set_memory(d2v_model *model, d2v_memory_options options) {
 	model->memory = options;
+	model->ahead.kept = false;
 }
 void d2v_model_scale_gradients(d2v_model *model, double scale) {
+	model->ahead.kept &= scale == model->gradient_scale;
 	model->gradient_scale = scale;
 }
 void d2v_model_watch(d2v_model *model, bool on) {
 	model->watch = on;
+	model->ahead.kept = false;
 }
 
 // ---- values

@@ -95,7 +95,16 @@ typedef struct d2v_step_view {
 // cannot take, D2V_NO_MEMORY when the step's arena does not fit.
 d2v_status d2v_model_step(
 	d2v_model *model, const d2v_batch *batch, uint64_t update, d2v_step_result *result, d2v_error *err);
-// The same without gradients and dropouts; for validation.
+// The same in two halves, for the host to have its hands free while a GPU works: begin asks for everything, end waits.
+// The batch stays until the end. Whatever else uses the device may be asked for in between, but no other step or
+// feature pass.
+d2v_status d2v_model_step_begin(d2v_model *model, const d2v_batch *batch, uint64_t update, d2v_error *err);
+d2v_status d2v_model_step_end(d2v_model *model, d2v_step_result *result, d2v_error *err);
+// Which training step comes next, said between the halves: its batch is uploaded beside what runs, and a device with
+// graphs is prepared for it. The batch must stay as it is until that step, or another one, has begun. Nothing depends
+// on it but time: a step that was not said is done all the same. Where it cannot be done nothing happens.
+void d2v_model_step_ahead(d2v_model *model, const d2v_batch *batch, uint64_t update);
+// The step without gradients and dropouts; for validation.
 d2v_status d2v_model_evaluate(d2v_model *model, const d2v_batch *batch, d2v_step_result *result, d2v_error *err);
 const d2v_step_view *d2v_model_view(const d2v_model *model);
 // The teacher's inside is kept for the view until the end of the step, and the attention's bias is worked out for it.

@@ -4,7 +4,7 @@
 typedef struct extraction {
 	d2v_model *model;
 	const d2v_encoder *encoder;
-	const d2v_batch *host;
+	const d2v_batch_place *place;
 	bool teacher;
 	d2v_arena arena;
 	d2v_features out;
@@ -13,13 +13,11 @@ typedef struct extraction {
 static void run(extraction *e) {
 	d2v_model *model = e->model;
 	const d2v_model_config *config = &model->config;
-	const d2v_modality_config *modality = e->encoder->config;
 	d2v_pass student = d2v_model_pass(model, &e->arena, false), own = d2v_model_pass(model, &e->arena, e->teacher);
 	d2v_pass *context = config->ema_encoder_only ? &student : &own; // a teacher of blocks only has no context
-	d2v_pass *local = modality->ema_local_encoder ? context : &student;
-	d2v_device_batch batch;
-	d2v_device_batch_upload(&batch, &student, e->host, &model->padding, &model->token_order, modality->num_extra_tokens,
-		modality->in_chans);
+	d2v_pass *local = e->encoder->config->ema_local_encoder ? context : &student;
+	d2v_device_batch batch = e->place->batch;
+	d2v_device_batch_convert(&batch, &student);
 
 	d2v_context_input in = { .batch = batch.samples, .clones = 1, .tokens = batch.tokens, .kept = batch.tokens };
 	in.local = d2v_encoder_local(e->encoder, local, &batch, NULL);
@@ -42,7 +40,8 @@ int64_t d2v_model_tokens(const d2v_model *model, d2v_modality modality, int64_t 
 d2v_status d2v_model_features(
 	d2v_model *model, const d2v_batch *batch, bool teacher, d2v_features *features, d2v_error *err) {
 	*features = (d2v_features){ .x = NULL };
-	extraction e = { .model = model, .host = batch, .teacher = teacher };
+	d2v_batch_place *place = &model->places[model->place];
+	extraction e = { .model = model, .place = place, .teacher = teacher };
 	e.encoder = d2v_model_encoder(model, batch->modality);
 	if (!e.encoder)
 		return d2v_fail(
@@ -53,9 +52,9 @@ d2v_status d2v_model_features(
 	whole.clones = 1, whole.mask = NULL, whole.keep = whole.restore = NULL;
 	whole.tokens = whole.kept =
 		(int32_t)d2v_encoder_tokens(e.encoder, batch->modality == D2V_TEXT ? batch->tokens : batch->length);
-	e.host = &whole;
 	D2V_TRY(d2v_encoder_check(e.encoder, &whole, err));
-	D2V_TRY(d2v_model_set_padding(model, e.encoder, &whole, err));
+	D2V_TRY(d2v_model_place_batch(model, place, e.encoder, &whole, false, false, err));
+	d2v_device_await_uploads(model->device);
 	d2v_ops_set_dry(model->device, true);
 	d2v_arena_init_measuring(&e.arena);
 	run(&e);
@@ -64,6 +63,6 @@ d2v_status d2v_model_features(
 	run(&e);
 	D2V_TRY(d2v_device_sync(model->device, err));
 	*features = e.out;
-	features->padding = batch->valid ? model->padding.teacher : NULL;
+	features->padding = batch->valid ? place->padding.teacher : NULL;
 	return D2V_OK;
 }

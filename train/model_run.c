@@ -48,16 +48,39 @@ d2v_real *d2v_model_final_norm(const d2v_model *model, d2v_pass *pass, const d2v
 	return y;
 }
 
-d2v_status d2v_model_set_padding(d2v_model *model, const d2v_encoder *encoder, const d2v_batch *batch, d2v_error *err) {
+static d2v_status set_padding(
+	d2v_padding *padding, const d2v_encoder *encoder, const d2v_batch *batch, d2v_error *err) {
 	int64_t *valid = NULL;
 	if (batch->valid) {
 		D2V_TRY(d2v_alloc(&valid, (size_t)batch->samples, sizeof *valid, err));
 		for (int32_t b = 0; b < batch->samples; b++)
 			valid[b] = d2v_encoder_valid_tokens(encoder, batch, b);
 	}
-	d2v_status status = d2v_padding_set(&model->padding, batch, encoder->config->num_extra_tokens, valid, err);
+	d2v_status status = d2v_padding_set(padding, batch, encoder->config->num_extra_tokens, valid, err);
 	d2v_free(valid);
 	return status;
+}
+
+d2v_batch_parts d2v_model_batch_parts(
+	const d2v_encoder *encoder, const d2v_batch_place *place, bool masks, bool training, int64_t width) {
+	return (d2v_batch_parts){
+		.masks = masks,
+		.padding = &place->padding,
+		.order = training ? &place->order : NULL,
+		.extra = encoder->config->num_extra_tokens,
+		.channels = encoder->config->in_chans,
+		.width = width,
+	};
+}
+
+d2v_status d2v_model_place_batch(d2v_model *model, d2v_batch_place *place, const d2v_encoder *encoder,
+	const d2v_batch *batch, bool masks, bool training, d2v_error *err) {
+	D2V_TRY(set_padding(&place->padding, encoder, batch, err));
+	if (training && batch->modality == D2V_TEXT)
+		D2V_TRY(d2v_token_order_set(&place->order, batch->text, (size_t)batch->samples * (size_t)batch->tokens,
+			(size_t)encoder->config->vocab_size, err));
+	d2v_batch_parts parts = d2v_model_batch_parts(encoder, place, masks, training, model->config.embed_dim);
+	return d2v_batch_place_fill(place, model->device, batch, &parts, err);
 }
 
 d2v_status d2v_model_make_room(d2v_model *model, d2v_arena *arena, size_t bytes, d2v_error *err) {

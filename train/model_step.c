@@ -16,6 +16,8 @@ typedef struct step {
 	const d2v_batch *host;
 	d2v_arena arena, insides; // the second: of layers that are computed again
 	bool gradients;           // a training step; otherwise an evaluation
+	bool *touched;            // what the student's pass marks
+	uint64_t part;            // of the update
 	d2v_pass student;
 	d2v_device_batch batch;
 	d2v_real *d_local; // (B, T, D)
@@ -39,7 +41,8 @@ static d2v_pass student_pass(step *s, uint64_t update) {
 	pass.insides = model->memory.recompute ? &s->insides : NULL;
 	pass.training = s->gradients;
 	pass.update = update;
-	pass.part = model->parts;
+	pass.part = s->part;
+	pass.touched = s->touched;
 	return pass;
 }
 
@@ -270,14 +273,11 @@ static void take_gradients(step *s) {
 // What all copies share: inputs, local features and targets.
 static void begin(step *s, uint64_t update) {
 	d2v_model *model = s->model;
-	const d2v_modality_config *modality = s->encoder->config;
-	int64_t extra = modality->num_extra_tokens, most = model->memory.clone_groups;
+	int64_t extra = s->encoder->config->num_extra_tokens, most = model->memory.clone_groups;
 	d2v_tape_reset(&model->tape);
 	s->student = student_pass(s, update);
-	s->student.stage = "upload";
-	d2v_device_batch_upload(
-		&s->batch, &s->student, s->host, &model->padding, &model->token_order, extra, modality->in_chans);
-	d2v_device_batch_upload_masks(&s->batch, &s->student, s->host, &model->padding, extra, model->config.embed_dim);
+	s->student.stage = "input";
+	d2v_device_batch_convert(&s->batch, &s->student);
 	s->groups = most < 1 ? 1 : most < s->batch.samples ? most : s->batch.samples;
 	s->sums = d2v_arena_take(&s->arena, SUMS_MAX * sizeof *s->sums);
 	d2v_device_zero(model->device, s->sums, SUMS_MAX * sizeof *s->sums);
@@ -371,69 +371,51 @@ static d2v_status make_room(step *s, d2v_error *err) {
 	return D2V_OK;
 }
 
-static d2v_status check_batch(const d2v_model *model, const d2v_batch *batch, d2v_error *err) {
-	const d2v_encoder *encoder = d2v_model_encoder(model, batch->modality);
-	if (!encoder)
-		return d2v_fail(
-			err, D2V_INVALID, "a batch of %s for a model without that modality", d2v_modality_name(batch->modality));
-	if (batch->clones < 1 || batch->kept < 1 || batch->kept > batch->tokens)
-		return d2v_fail(err, D2V_INVALID, "a batch of %d copies with %d of %d positions kept", batch->clones,
-			batch->kept, batch->tokens);
-	if (!batch->mask || !batch->keep || !batch->restore)
-		return d2v_fail(err, D2V_INVALID, "a batch without masks");
-	return d2v_encoder_check(encoder, batch, err);
+static step step_of(d2v_model *model, const d2v_step_wish *wish) {
+	return (step){
+		.model = model,
+		.encoder = d2v_model_encoder(model, wish->host->modality),
+		.host = wish->host,
+		.batch = wish->place->batch,
+		.gradients = wish->gradients,
+		.touched = wish->touched,
+		.part = wish->part,
+	};
 }
 
-static d2v_status read_result(const step *s, d2v_step_result *result, d2v_error *err) {
+d2v_status d2v_model_run_step(
+	d2v_model *model, const d2v_step_wish *wish, bool in_room, d2v_step_running *running, d2v_error *err) {
+	step s = step_of(model, wish);
+	if (plan(&s) > model->block_size && in_room)
+		return d2v_fail(err, D2V_NO_MEMORY, "the step needs more memory than was taken");
+	D2V_TRY(make_room(&s, err));
+	D2V_TRY(run_all(&s, wish->update, err));
+	*running = (d2v_step_running){ .batch = wish->host, .sums = s.sums, .groups = s.groups, .view = s.view };
+	return D2V_OK;
+}
+
+d2v_status d2v_model_await_step(
+	d2v_model *model, const d2v_step_running *running, d2v_step_result *result, d2v_error *err) {
 	double sums[SUMS_MAX] = { 0 };
-	d2v_device_download(s->model->device, sums, s->sums, sizeof sums);
-	D2V_TRY(d2v_device_sync(s->model->device, err));
-	const d2v_batch *batch = s->host;
+	d2v_device_download(model->device, sums, running->sums, sizeof sums);
+	D2V_TRY(d2v_device_sync(model->device, err));
+	const d2v_batch *batch = running->batch;
 	*result = (d2v_step_result){ .sample_size = batch->masked_count };
-	double scale = s->model->gradient_scale; // of the losses, too
+	double scale = model->gradient_scale; // of the losses, too
 	result->loss_regression = sums[SUM_LOSS] / scale;
-	for (int64_t group = 0; group < s->groups; group++)
+	for (int64_t group = 0; group < running->groups; group++)
 		result->loss_cls += sums[SUM_CLS + group] / scale;
 	result->loss = result->loss_regression + result->loss_cls;
 	result->pred_var = sums[SUM_PRED_VAR], result->target_var = sums[SUM_TARGET_VAR];
 	result->masked_pct = 1 - (double)batch->kept / (double)batch->tokens;
 	result->modality = batch->modality;
-	result->flops = d2v_model_step_flops(&s->model->config, &(d2v_step_shape){ .modality = batch->modality,
-																.batch = batch->samples,
-																.clones = batch->clones,
-																.length = batch->length,
-																.tokens = batch->tokens,
-																.kept = batch->kept });
+	result->flops = d2v_model_step_flops(&model->config, &(d2v_step_shape){ .modality = batch->modality,
+															 .batch = batch->samples,
+															 .clones = batch->clones,
+															 .length = batch->length,
+															 .tokens = batch->tokens,
+															 .kept = batch->kept });
 	return D2V_OK;
-}
-
-static d2v_status run_step(d2v_model *model, const d2v_batch *batch, uint64_t update, bool gradients,
-	d2v_step_result *result, d2v_error *err) {
-	*result = (d2v_step_result){ .loss = 0 };
-	if (batch->samples == 0)
-		return D2V_OK;
-	D2V_TRY(check_batch(model, batch, err));
-	step s = { .model = model, .host = batch, .gradients = gradients };
-	s.encoder = d2v_model_encoder(model, batch->modality);
-	D2V_TRY(d2v_model_set_padding(model, s.encoder, batch, err));
-	if (gradients && batch->modality == D2V_TEXT)
-		D2V_TRY(d2v_token_order_set(&model->token_order, batch->text, (size_t)batch->samples * (size_t)batch->tokens,
-			(size_t)s.encoder->config->vocab_size, err));
-	(void)plan(&s);
-	D2V_TRY(make_room(&s, err));
-	D2V_TRY(run_all(&s, update, err));
-	model->view = s.view;
-	model->parts += gradients;
-	return read_result(&s, result, err);
-}
-
-d2v_status d2v_model_step(
-	d2v_model *model, const d2v_batch *batch, uint64_t update, d2v_step_result *result, d2v_error *err) {
-	return run_step(model, batch, update, true, result, err);
-}
-
-d2v_status d2v_model_evaluate(d2v_model *model, const d2v_batch *batch, d2v_step_result *result, d2v_error *err) {
-	return run_step(model, batch, 0, false, result, err);
 }
 
 d2v_status d2v_model_step_memory(d2v_model *model, const d2v_step_shape *shape, size_t *bytes, d2v_error *err) {
@@ -449,8 +431,12 @@ d2v_status d2v_model_step_memory(d2v_model *model, const d2v_step_shape *shape, 
 	batch.clones = (int32_t)shape->clones, batch.length = (int32_t)shape->length, batch.tokens = (int32_t)tokens;
 	batch.height = batch.width = (int32_t)encoder->config->input_size;
 	batch.kept = (int32_t)kept, batch.masked_count = (int32_t)(shape->batch * shape->clones * tokens);
-	model->padding.in_student = model->padding.in_teacher = false;
-	step s = { .model = model, .encoder = encoder, .host = &batch, .gradients = true };
-	*bytes = plan(&s);
+	d2v_batch_place place = { .memory = NULL };
+	d2v_batch_parts parts = d2v_model_batch_parts(encoder, &place, true, true, model->config.embed_dim);
+	d2v_arena arena;
+	d2v_arena_init_measuring(&arena);
+	d2v_device_batch_upload(&place.batch, model->device, &arena, &batch, &parts);
+	step s = step_of(model, &(d2v_step_wish){ .host = &batch, .place = &place, .gradients = true });
+	*bytes = plan(&s) + 2 * arena.peak; // this batch and the next
 	return D2V_OK;
 }

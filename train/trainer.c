@@ -40,6 +40,7 @@ d2v_status d2v_trainer_new(d2v_trainer **out, const d2v_config *config, d2v_devi
 	trainer->device = device;
 	trainer->source = source;
 	trainer->lock = -1;
+	d2v_device_graph_allow(device, config->own.cuda_graph);
 	trainer->started = d2v_clock();
 	d2v_status status = open_all(trainer, err);
 	if (status != D2V_OK) {
@@ -71,12 +72,11 @@ d2v_model *d2v_trainer_model(d2v_trainer *trainer) {
 	return trainer->model;
 }
 
-// Why the run is over, or NULL.
-static const char *end_reason(const d2v_trainer *trainer) {
+const char *d2v_trainer_end_reason(const d2v_trainer *trainer, const d2v_loop_state *state) {
 	const d2v_optimization_config *limits = &trainer->config.optimization;
-	if (limits->max_update > 0 && trainer->state.updates >= (uint64_t)limits->max_update)
+	if (limits->max_update > 0 && state->updates >= (uint64_t)limits->max_update)
 		return "optimization.max_update is reached";
-	if (limits->max_epoch > 0 && trainer->state.position.epoch > (uint64_t)limits->max_epoch)
+	if (limits->max_epoch > 0 && state->position.epoch > (uint64_t)limits->max_epoch)
 		return "optimization.max_epoch is reached";
 	if (limits->stop_time_hours > 0 && d2v_clock() - trainer->started >= limits->stop_time_hours * 3600)
 		return "optimization.stop_time_hours is reached";
@@ -119,8 +119,8 @@ static d2v_status save_then_fail(d2v_trainer *trainer, d2v_status status) {
 	return status;
 }
 
-d2v_status d2v_trainer_run(d2v_trainer *trainer, d2v_error *err) {
-	const char *reason = end_reason(trainer);
+static d2v_status run(d2v_trainer *trainer, d2v_error *err) {
+	const char *reason = d2v_trainer_end_reason(trainer, &trainer->state);
 	if (reason && trainer->state.updates > 0)
 		d2v_info("%s at update %llu: nothing to do", reason, (unsigned long long)trainer->state.updates);
 	if (!reason && trainer->state.updates == 0)
@@ -128,7 +128,7 @@ d2v_status d2v_trainer_run(d2v_trainer *trainer, d2v_error *err) {
 	while (!reason) {
 		d2v_update update;
 		D2V_TRY(d2v_trainer_update(trainer, &update, err));
-		reason = end_reason(trainer);
+		reason = d2v_trainer_end_reason(trainer, &trainer->state);
 		bool stop = trainer->options.stop_asked && trainer->options.stop_asked();
 		if (!stop)
 			D2V_TRY(d2v_trainer_probe_if_due(trainer, err));
@@ -141,4 +141,9 @@ d2v_status d2v_trainer_run(d2v_trainer *trainer, d2v_error *err) {
 			return save_and_report_stop(trainer, err);
 	}
 	return d2v_trainer_save_last(trainer, err);
+}
+
+d2v_status d2v_trainer_run(d2v_trainer *trainer, d2v_error *err) {
+	d2v_status status = run(trainer, err), given = d2v_trainer_give_back(trainer, status == D2V_OK ? err : NULL);
+	return status == D2V_OK ? given : status;
 }

@@ -17,7 +17,8 @@ typedef struct d2v_update {
 	double lr, ema_decay, grad_norm, clip_coef;
 	double flops;
 	uint64_t samples, audio_samples, text_tokens;
-	double seconds, waited;
+	double seconds;
+	double waited;        // for the source; a GPU may have been at work meanwhile: the most that data cost
 	uint64_t epoch_ended; // the epoch that ended with it; 0: none
 	double loss_scale;    // of its gradients; 0: they were not scaled
 	bool done;            // false: the last epoch ended with attempts that came to nothing (train/loss_scale.h)
@@ -33,11 +34,22 @@ typedef struct d2v_interval {
 	} part[D2V_MODALITY_END]; // by modality
 } d2v_interval;
 
+// A batch that the source has handed out, and where it stood then.
+typedef struct d2v_taken {
+	const d2v_batch *batch; // NULL: nothing was taken, or it failed
+	d2v_source_position position;
+	bool epoch_ended; // with this batch
+	d2v_status status;
+	d2v_error error;
+} d2v_taken;
+
 struct d2v_trainer {
 	d2v_config config;
 	d2v_trainer_options options;
 	d2v_device *device;
 	d2v_source *source;
+	bool is_ahead;   // the next batch was taken already:
+	d2v_taken ahead; // its failure, if it is one, belongs to the update that wants it
 	d2v_model *model;
 	d2v_optimizer *optimizer;
 	d2v_schedule_config schedule;
@@ -67,8 +79,13 @@ static inline int d2v_trainer_watch(const d2v_trainer *trainer, d2v_modality mod
 	return d2v_config_is_joint(&trainer->config) ? (int)modality : 0;
 }
 
+// Why the run is over in this state, or NULL.
+const char *d2v_trainer_end_reason(const d2v_trainer *trainer, const d2v_loop_state *state);
+
 // trainer_update.c: one update. On failure neither the weights nor the counters have moved.
 d2v_status d2v_trainer_update(d2v_trainer *trainer, d2v_update *update, d2v_error *err);
+// Gives back what was taken ahead, so that the source stands where the run does.
+d2v_status d2v_trainer_give_back(d2v_trainer *trainer, d2v_error *err);
 
 // trainer_save.c
 d2v_status d2v_trainer_resume(d2v_trainer *trainer, d2v_error *err); // initial values, or those of save_dir

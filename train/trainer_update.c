@@ -46,34 +46,86 @@ static void add_result(d2v_update *update, const d2v_step_result *result, const 
 }
 
 // Whether the source has begun another epoch. Some stand at the end of the old one until they are asked.
-static bool epoch_is_over(const d2v_trainer *trainer, uint64_t epoch) {
-	d2v_source_position position = d2v_source_tell(trainer->source);
+static bool epoch_is_over(const d2v_trainer *trainer, const d2v_source_position *position, uint64_t epoch) {
 	uint64_t steps = d2v_source_epoch_steps(trainer->source, epoch);
-	return position.epoch > epoch || (steps && position.step >= steps);
+	return position->epoch > epoch || (steps && position->step >= steps);
 }
 
-// One batch of the update: forward and backward. *filled counts those that hold samples.
-static d2v_status take_batch(
-	d2v_trainer *trainer, d2v_loop_state *state, d2v_update *update, bool last, int *filled, d2v_error *err) {
-	const d2v_batch *batch;
-	d2v_step_result result;
+static void ask_source(d2v_trainer *trainer, d2v_update *update, d2v_taken *taken) {
 	double asked = d2v_clock();
-	D2V_TRY(d2v_source_next(trainer->source, &batch, err));
+	*taken = (d2v_taken){ .batch = NULL };
+	taken->status = d2v_source_next(trainer->source, &taken->batch, &taken->error);
 	update->waited += d2v_clock() - asked;
+	if (taken->status != D2V_OK)
+		return;
+	taken->position = d2v_source_tell(trainer->source);
+	taken->epoch_ended = epoch_is_over(trainer, &taken->position, taken->batch->epoch);
+}
+
+static d2v_status next_batch(d2v_trainer *trainer, d2v_update *update, d2v_taken *taken, d2v_error *err) {
+	if (trainer->is_ahead)
+		*taken = trainer->ahead;
+	else
+		ask_source(trainer, update, taken);
+	trainer->is_ahead = false;
+	if (taken->status != D2V_OK)
+		return d2v_fail(err, taken->status, "%s", taken->error.text);
+	return D2V_OK;
+}
+
+d2v_status d2v_trainer_give_back(d2v_trainer *trainer, d2v_error *err) {
+	if (!trainer->is_ahead)
+		return D2V_OK;
+	trainer->is_ahead = false;
+	if (trainer->ahead.batch)
+		d2v_source_give(trainer->source, trainer->ahead.batch);
+	return d2v_source_seek(trainer->source, &trainer->state.position, err);
+}
+
+// While a step runs: takes the batch after it, unless the run is over by then, and has the model prepare for it. state:
+// as it will be when that batch's turn comes.
+static void take_ahead(d2v_trainer *trainer, const d2v_loop_state *state, d2v_update *update) {
+	if (d2v_trainer_end_reason(trainer, state))
+		return;
+	ask_source(trainer, update, &trainer->ahead);
+	trainer->is_ahead = true;
+	if (trainer->ahead.batch)
+		d2v_model_step_ahead(trainer->model, trainer->ahead.batch, state->updates);
+}
+
+// Forward and backward of one batch. last: of the update.
+static d2v_status run_step(d2v_trainer *trainer, const d2v_loop_state *state, const d2v_batch *batch, bool last,
+	d2v_update *update, d2v_error *err) {
+	d2v_step_result result;
+	d2v_loop_state after = *state;
+	after.updates += last;
+	D2V_TRY(d2v_model_step_begin(trainer->model, batch, state->updates, err));
+	take_ahead(trainer, &after, update);
+	D2V_TRY(d2v_model_step_end(trainer->model, &result, err));
+	add_result(update, &result, batch);
+	return D2V_OK;
+}
+
+// One batch of the update. full: it is the last one, unless the epoch ends before. *filled counts those that hold
+// samples.
+static d2v_status take_batch(
+	d2v_trainer *trainer, d2v_loop_state *state, d2v_update *update, bool full, int *filled, d2v_error *err) {
+	d2v_taken taken;
+	D2V_TRY(next_batch(trainer, update, &taken, err));
+	const d2v_batch *batch = taken.batch;
 	update->epoch = batch->epoch;
-	update->epoch_ended = epoch_is_over(trainer, batch->epoch) ? batch->epoch : 0;
+	update->epoch_ended = taken.epoch_ended ? batch->epoch : 0;
+	bool last = full || update->epoch_ended;
+	state->position = taken.position;
 	state->batches++;
 	state->samples += (uint64_t)batch->samples;
 	state->audio_samples += (uint64_t)batch->samples * (uint64_t)batch->length;
 	state->batch_digest = d2v_hash64_chain(state->batch_digest, batch->digest);
 	d2v_status status = D2V_OK;
 	if (batch->samples > 0) {
-		status = d2v_model_step(trainer->model, batch, state->updates, &result, err);
-		if (status == D2V_OK) {
-			add_result(update, &result, batch);
-			++*filled;
-		}
-		if (status == D2V_OK && (last || update->epoch_ended) && look_is_due(trainer, state, batch->modality))
+		++*filled;
+		status = run_step(trainer, state, batch, last, update, err);
+		if (status == D2V_OK && last && look_is_due(trainer, state, batch->modality))
 			status = look_for_collapse(trainer, state, batch, err);
 	}
 	d2v_source_give(trainer->source, batch);
@@ -88,7 +140,6 @@ static d2v_status add_up_gradient(d2v_trainer *trainer, d2v_loop_state *state, d
 	// The last update of an epoch may have fewer batches, as in the original.
 	for (int64_t i = 0; i < batches && !update->epoch_ended; i++)
 		D2V_TRY(take_batch(trainer, state, update, i + 1 == batches, &filled, err));
-	state->position = d2v_source_tell(trainer->source);
 	if (filled > 1) {
 		update->pred_var /= filled;
 		update->target_var /= filled;

@@ -12,7 +12,7 @@ check() { # TEST DEVICE [VARIABLE=VALUE]
 }
 for test in "$OBJ"/emulated/test_*; do
 	case $test in *.o | *.d | */test_golden) continue ;; esac
-	check "$test" cuda:0:f32
+	case $test in */test_step_ahead) ;; *) check "$test" cuda:0:f32 ;; esac # of a whole step types make no difference
 	case $test in
 	*/test_attention) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
 	*) check "$test" cuda:0 ;;

@@ -211,7 +211,7 @@ static bool scalar_named(const golden_state *state, const char *name, float *val
 
 // Which keys of the student's attention are padding: bytes, compared exactly.
 static bool compare_padding(const golden_state *state, const d2v_tensor_info *tensor) {
-	const d2v_padding *padding = &state->model->padding;
+	const d2v_padding *padding = &state->model->places[state->model->place].padding;
 	bool teacher = strcmp(tensor->name, "mid/teacher_padding") == 0;
 	if (!teacher && strcmp(tensor->name, "mid/encoder_padding") != 0)
 		return false;

@@ -58,6 +58,9 @@ done
 for way in tiles wgmma; do
 	queue "test_attention bf16 $way" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=$way "$OBJ/tests/kernels/test_attention"
 done
+for precision in f32 bf16; do
+	queue "steps ahead and graphs $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/train/test_step_ahead"
+done
 for precision in f32 tf32 bf16; do
 	queue "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
 done
@@ -85,6 +88,8 @@ check "losses: CPU and f32" same_losses "$dir/cpu" "$dir/f32" 0.001
 check "losses: CPU and bf16" same_losses "$dir/cpu" "$dir/bf16" 0.01
 check "50 updates bf16 again" train "$device" "$dir/again"
 check "the same bytes twice" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/again/checkpoint_last.safetensors"
+check "50 updates bf16 without graphs" train "$device" "$dir/no-graphs" d2v.cuda_graph=false
+check "the same bytes without graphs" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/no-graphs/checkpoint_last.safetensors"
 # Ended by a limit on time, not on updates: the schedule must not change.
 resumed() {
 	# The child is a shell: it is its program that must die.

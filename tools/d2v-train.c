@@ -349,6 +349,8 @@ static d2v_status run(const d2v_operands *operands, d2v_error *err) {
 	d2v_device *device = NULL;
 	if (given.list)
 		return list_recipes(err);
+	if (given.memory && !given.plan)
+		return d2v_fail(err, D2V_INVALID, "--memory is of the card that --plan plans for");
 	D2V_TRY(load(&config, operands, err));
 	if (given.print_config)
 		return print_config(&config, err);

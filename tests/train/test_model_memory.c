@@ -28,10 +28,30 @@ static d2v_modality modality_of(const tiny_variant *v) {
 	return v->modality ? v->modality : D2V_AUDIO;
 }
 
-static void make_batch(tiny_batch *batch, const d2v_model_config *config, const tiny_variant *v) {
-	int length = modality_of(v) == D2V_AUDIO ? 111 : 14;
-	tiny_batch_make_of(batch, config, modality_of(v), SAMPLES, length, v->padded, 13);
-	batch->batch.noise = NULL; // drawn, as in training
+#define LENGTH 111 // of speech
+#define SIDE 12    // of pictures
+
+// A batch as loaders make them: samples and pixels as whole numbers, noise to be drawn.
+static void make_batch(tiny_batch *out, const d2v_model_config *config, const tiny_variant *v) {
+	static int16_t audio[SAMPLES * LENGTH];
+	static float mean[SAMPLES], rstd[SAMPLES];
+	static uint8_t image[SAMPLES * SIDE * SIDE * 3];
+	tiny_batch_make_of(out, config, modality_of(v), SAMPLES, modality_of(v) == D2V_AUDIO ? LENGTH : 14, v->padded, 13);
+	d2v_batch *batch = &out->batch;
+	batch->noise = NULL;
+	if (batch->wave) {
+		for (int i = 0; i < SAMPLES * LENGTH; i++)
+			audio[i] = (int16_t)(3000 * batch->wave[i]);
+		for (int b = 0; b < SAMPLES; b++)
+			rstd[b] = 10;
+		batch->audio = audio, batch->audio_mean = mean, batch->audio_rstd = rstd, batch->wave = NULL;
+	}
+	if (batch->pixels && config->image.in_chans == 3) {
+		D2V_ASSERT(batch->height == SIDE);
+		for (int i = 0; i < SAMPLES * SIDE * SIDE * 3; i++)
+			image[i] = (uint8_t)(int)(128 + 60 * fmaxf(-2, fminf(2, batch->pixels[i])));
+		batch->image = image, batch->pixels = NULL;
+	}
 }
 
 // What a step left behind.
@@ -57,10 +77,10 @@ static size_t planned_bytes(d2v_model *model, const d2v_batch *batch) {
 	return bytes;
 }
 
-// What was planned is what was taken, but for the list of masked positions, which is planned for all of them, of two
-// batches. Padding and inputs that are given as numbers, which no loader does, are not planned for.
+// What was planned is what was taken, but for the list of masked positions, which is planned for all of them. Neither
+// padding nor pixels given as floats are planned for.
 static void check_planned(d2v_model *model, const d2v_batch *batch, size_t bytes) {
-	if (batch->modality != D2V_TEXT || batch->valid)
+	if (batch->valid || batch->pixels)
 		return;
 	size_t positions = (size_t)batch->samples * (size_t)batch->clones * (size_t)batch->tokens;
 	size_t spare = (positions - (size_t)batch->masked_count) * sizeof *batch->masked,

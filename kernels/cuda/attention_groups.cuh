@@ -1,8 +1,8 @@
-// Pieces of attention on Hopper's warpgroups (wgmma.cuh), for heads of 64 channels: a head's vectors in shared memory as
-// swizzled rows, a token a row, and what is known of the tokens beside them.
+// Pieces of attention on Hopper's warpgroups (wgmma.cuh), for heads of 64 channels: a head's vectors in shared memory
+// as swizzled rows, a token a row, and what is known of the tokens beside them.
 //
-// A warpgroup has 64 tokens of its own, and meets the others in steps of 64; if a length leaves over no more than 16, the
-// last step is one of 16.
+// A warpgroup has 64 tokens of its own, and meets the others in steps of 64; if a length leaves over no more than 16,
+// the last step is one of 16.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 #define D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 
@@ -10,8 +10,8 @@
 #include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/wgmma.cuh"
 
-#define GROUP_SIZE 64    // channels of a head
-#define GROUP_TOKENS 64  // of a warpgroup
+#define GROUP_SIZE 64   // channels of a head
+#define GROUP_TOKENS 64 // of a warpgroup
 #define GROUP_THREADS 128
 #define PACKS (GROUP_SIZE / 8) // of a token's vector, 16 bytes each
 

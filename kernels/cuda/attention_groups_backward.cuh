@@ -5,7 +5,7 @@
 #include "kernels/cuda/attention_groups.cuh"
 
 #define MOST_GROUPS 3 // warpgroups of a block: 168 registers a thread
-#define STEP 32 // queries whose scores a warpgroup has in registers
+#define STEP 32       // queries whose scores a warpgroup has in registers
 #define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
 #define AT_ONCE 4
 
@@ -20,13 +20,13 @@ struct group_plan {
 
 // A block's shared memory: matrices of swizzled rows, then numbers.
 struct group_memory {
-	bf16 *k, *v;            // the round's keys
-	bf16 *q, *d_out;        // tiles of queries, each in two stages, one after the other
-	bf16 *d_s;              // a row a key: dS of a tile's queries; two stages
-	float2 *facts;          // of all queries: lse in units of log2, d_out . out
-	float *places;          // where they stand
-	float *totals;          // one a warp
-	float2 *sums;           // per warp and query of the tile, two stages: sums of dS and of P * distance; NULL: not wanted
+	bf16 *k, *v;     // the round's keys
+	bf16 *q, *d_out; // tiles of queries, each in two stages, one after the other
+	bf16 *d_s;       // a row a key: dS of a tile's queries; two stages
+	float2 *facts;   // of all queries: lse in units of log2, d_out . out
+	float *places;   // where they stand
+	float *totals;   // one a warp
+	float2 *sums;    // per warp and query of the tile, two stages: sums of dS and of P * distance; NULL: not wanted
 };
 
 static inline __host__ __device__ size_t lay_out(group_memory &m, unsigned char *bytes, const group_plan &plan) {
@@ -76,7 +76,8 @@ static __device__ __forceinline__ void announce_head(const d2v_attention &op, un
 	group_head at = find_head(op, n);
 	for (int i = (int)threadIdx.x; i < 5 * (int)op.tokens; i += (int)blockDim.x) {
 		int64_t token = i / 5, part = i % 5;
-		prefetch(part < 3 ? at.qkv + (token * 3 + part) * op.width : (part == 3 ? at.d_out : at.out) + token * op.width);
+		prefetch(
+			part < 3 ? at.qkv + (token * 3 + part) * op.width : (part == 3 ? at.d_out : at.out) + token * op.width);
 	}
 }
 

@@ -2,12 +2,12 @@
 // cuda_attention_backward.cu.
 //
 // A block has up to four warpgroups, takes one head after another, and of it as many keys at a time as it has
-// warpgroups, 64 each, in rounds of equal size. A warpgroup keeps d_k and d_v of its keys in registers while the queries
-// go by in tiles of 64: S^T = k q^T and dP^T = v d_out^T come out as the next products want them, d_v += P^T d_out and
-// d_k += dS^T q. dS goes through shared memory, from where one warpgroup, each in its turn, adds d_q = dS k over all keys
-// of the round while the others go on; two stages of dS, so that one barrier a tile is enough. With several rounds d_q
-// grows in scratch memory that belongs to the block, in the order of the rounds. So every sum has one order, and no
-// atomics are needed.
+// warpgroups, 64 each, in rounds of equal size. A warpgroup keeps d_k and d_v of its keys in registers while the
+// queries go by in tiles of 64: S^T = k q^T and dP^T = v d_out^T come out as the next products want them, d_v += P^T
+// d_out and d_k += dS^T q. dS goes through shared memory, from where one warpgroup, each in its turn, adds d_q = dS k
+// over all keys of the round while the others go on; two stages of dS, so that one barrier a tile is enough. With
+// several rounds d_q grows in scratch memory that belongs to the block, in the order of the rounds. So every sum has
+// one order, and no atomics are needed.
 //
 // Products of 32 queries at a time leave registers for four warpgroups, a warp of each in every part of the
 // multiprocessor: one's exponentials run under another's products.
@@ -22,9 +22,9 @@ struct group_keys {
 
 // What all steps of a warp have in common.
 struct group_step {
-	float scale, slope;    // of q . k, of the distance; in units of log2
-	shared_matrix k, v;    // the warpgroup's keys
-	int64_t element;       // of dropout, at query 0 and the warp's key 0
+	float scale, slope; // of q . k, of the distance; in units of log2
+	shared_matrix k, v; // the warpgroup's keys
+	int64_t element;    // of dropout, at query 0 and the warp's key 0
 	int tokens;
 	bool idle, sums; // no key is this warp's; sums of the scale are wanted
 };
@@ -44,23 +44,19 @@ static __device__ __forceinline__ uint32_t draw_columns(const drop_rule &drop, i
 	return keep_bits<16>(drop, element + threadIdx.x % 32 * tokens);
 }
 
-// Adds up the columns of a warp's x and y over its rows: of column n * 8 + 2 t + i they are in lane (t, 0), as to's x
-// and y.
-static __device__ __forceinline__ void store_columns(
-	float2 *to, const float (&x)[STEP / 8][2], const float (&y)[STEP / 8][2]) {
+// Adds up 8 columns of a warp's x and y over its rows, of which lane (g, t) has columns 2 t and 2 t + 1, as to's x and
+// y.
+static __device__ __forceinline__ void store_columns(float2 *to, const float (&x)[2], const float (&y)[2]) {
 	int lane = (int)threadIdx.x % 32;
 	bool second = lane & 4, upper = lane & 8; // lanes that take the second column, and y
-#pragma unroll
-	for (int n = 0; n < STEP / 8; n++) {
-		float keep_x = second ? x[n][1] : x[n][0], give_x = second ? x[n][0] : x[n][1];
-		float keep_y = second ? y[n][1] : y[n][0], give_y = second ? y[n][0] : y[n][1];
-		keep_x += __shfl_xor_sync(0xffffffffu, give_x, 4);
-		keep_y += __shfl_xor_sync(0xffffffffu, give_y, 4);
-		float sum = (upper ? keep_y : keep_x) + __shfl_xor_sync(0xffffffffu, upper ? keep_x : keep_y, 8);
-		sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-		if (lane < 16)
-			((float *)&to[n * 8 + 2 * (lane % 4) + second])[upper] = sum;
-	}
+	float keep_x = second ? x[1] : x[0], give_x = second ? x[0] : x[1];
+	float keep_y = second ? y[1] : y[0], give_y = second ? y[0] : y[1];
+	keep_x += __shfl_xor_sync(0xffffffffu, give_x, 4);
+	keep_y += __shfl_xor_sync(0xffffffffu, give_y, 4);
+	float sum = (upper ? keep_y : keep_x) + __shfl_xor_sync(0xffffffffu, upper ? keep_x : keep_y, 8);
+	sum += __shfl_xor_sync(0xffffffffu, sum, 16);
+	if (lane < 16)
+		((float *)&to[2 * (lane % 4) + second])[upper] = sum;
 }
 
 // P and dS in pairs, as a's fragments, from S and dP of the warp's keys and the STEP queries from `at` of the tile.
@@ -69,17 +65,16 @@ static __device__ __forceinline__ void find_gradients(uint32_t (&p)[STEP / 16][4
 	float (&s)[STEP / 8][4], float (&d_p)[STEP / 8][4], group_keys &own, const group_step &step, const query_tile &tile,
 	int at, uint32_t bits) {
 	int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
-	float gradients[STEP / 8][2], distances[STEP / 8][2];
 #pragma unroll
 	for (int n = 0; n < STEP / 8; n++) {
 		int query = at + n * 8 + 2 * t;
 		float4 facts = *(const float4 *)&tile.facts[query]; // of two queries
 		float2 places = BIAS ? *(const float2 *)&tile.places[query] : make_float2(0, 0);
+		float gradients[2] = { 0, 0 }, distances[2] = { 0, 0 };
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
 			float lse = i ? facts.z : facts.x, inner = i ? facts.w : facts.y, place = i ? places.y : places.x;
 			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, bits, n * 8 + 2 * t + i) >> g : 0;
-			gradients[n][i] = distances[n][i] = 0;
 #pragma unroll
 			for (int half = 0; half < 2; half++) {
 				float &score = s[n][half * 2 + i], &gradient = d_p[n][half * 2 + i];
@@ -92,15 +87,15 @@ static __device__ __forceinline__ void find_gradients(uint32_t (&p)[STEP / 16][4
 				score = there ? probability : 0.0f;
 				if (BIAS && step.sums) {
 					distance = outside ? 0.0f : distance;
-					gradients[n][i] += gradient;
-					distances[n][i] += probability * distance;
+					gradients[i] += gradient;
+					distances[i] += probability * distance;
 					own.products += gradient * distance;
 				}
 			}
 		}
+		if (BIAS && step.sums)
+			store_columns(tile.sums + at + n * 8, gradients, distances);
 	}
-	if (BIAS && step.sums)
-		store_columns(tile.sums + at, gradients, distances);
 #pragma unroll
 	for (int n = 0; n < STEP / 16; n++) {
 		pack_fragment(p[n], s[2 * n], s[2 * n + 1]);
@@ -115,7 +110,8 @@ static __device__ __forceinline__ void store_gradients(bf16 *d_s, const uint32_t
 	for (int n = 0; n < STEP / 16; n++)
 #pragma unroll
 		for (int i = 0; i < 4; i++) // rows g, g + 8 of queries 0 to 7, then of 8 to 15
-			store_shared((uint32_t *)swizzled_pack(d_s, row + i % 2 * 8, at / 8 + 2 * n + i / 2) + threadIdx.x % 4, d[n][i]);
+			store_shared(
+				(uint32_t *)swizzled_pack(d_s, row + i % 2 * 8, at / 8 + 2 * n + i / 2) + threadIdx.x % 4, d[n][i]);
 }
 
 // STEP queries from `at` of the tile: d_v, d_k, and dS^T into shared memory.
@@ -163,7 +159,7 @@ static __device__ __forceinline__ void add_d_q(const group_plan &plan, shared_ma
 	float d_q[GROUP_SIZE / 8][4];
 	// Where the rounds leave a tile's sums: a float4 a thread for every 8 channels.
 	float4 *partial = (float4 *)plan.d_q + (int)threadIdx.x % GROUP_THREADS +
-		((int64_t)blockIdx.x * plan.tiles + tile) * (GROUP_SIZE / 8 * GROUP_THREADS);
+					  ((int64_t)blockIdx.x * plan.tiles + tile) * (GROUP_SIZE / 8 * GROUP_THREADS);
 #pragma unroll
 	for (int n = 0; n < GROUP_SIZE / 8; n++) {
 		float4 sums = round ? partial[n * GROUP_THREADS] : make_float4(0, 0, 0, 0);
@@ -188,8 +184,8 @@ static __device__ __forceinline__ void add_d_q(const group_plan &plan, shared_ma
 	store_rows<GROUP_SIZE>(to, pitch, first, tokens, d_q, factor, factor);
 }
 
-// The sums of dS and of P * distance of a tile's `count` queries over `warps` and the rounds before, a thread a query. After the
-// last round: their products, which scale_sums takes back.
+// The sums of dS and of P * distance of a tile's `count` queries over `warps` and the rounds before, a thread a query.
+// After the last round: their products, which scale_sums takes back.
 static __device__ __forceinline__ float add_scale_sums(
 	const float2 *of_warps, const group_plan &plan, int warps, int count, int tile, int round) {
 	int query = (int)threadIdx.x;
@@ -243,7 +239,8 @@ static __device__ __forceinline__ float go_round(const group_memory &m, const d2
 	group_keys own;
 	start_keys(own, op, at.r, first);
 	step.idle = first >= tokens, step.element += first;
-	step.k = from_row(find_matrix(m.k), group * GROUP_TOKENS), step.v = from_row(find_matrix(m.v), group * GROUP_TOKENS);
+	step.k = from_row(find_matrix(m.k), group * GROUP_TOKENS),
+	step.v = from_row(find_matrix(m.v), group * GROUP_TOKENS);
 	copy_wait<1>();
 	shared_fence();
 	__syncthreads();
@@ -259,19 +256,20 @@ static __device__ __forceinline__ float go_round(const group_memory &m, const d2
 		now.first = tile * GROUP_TOKENS;
 		now.facts = m.facts + now.first, now.places = m.places + now.first;
 		now.d_s = d_s + group * TILE_ELEMENTS, now.sums = sums + warp * GROUP_TOKENS;
-		if (group < active) {
-			go_over<BIAS, DROP>(own, step, drop, now, 0);
-			if (now.first + STEP < tokens)
-				go_over<BIAS, DROP>(own, step, drop, now, STEP);
-		}
+		if (group < active)
+#pragma unroll 1 // the code once: the registers are for the sums
+			for (int at = 0; at < min(GROUP_TOKENS, tokens - now.first); at += STEP)
+				go_over<BIAS, DROP>(own, step, drop, now, at);
 		copy_wait<0>();
 		shared_fence();
 		__syncthreads(); // dS of all keys is there, and so is the next tile; this one is done with
 		fetch_tile(tile + 2);
 		if (tile % active == group)
-			add_d_q(plan, find_matrix(d_s), find_matrix(m.k), active, at.d_qkv, pitch, tokens, tile, round, root * kept);
+			add_d_q(
+				plan, find_matrix(d_s), find_matrix(m.k), active, at.d_qkv, pitch, tokens, tile, round, root * kept);
 		if (BIAS && step.sums)
-			correction += add_scale_sums(sums, plan, (left < keys ? left + 15 : keys) / 16, tokens - now.first, tile, round);
+			correction +=
+				add_scale_sums(sums, plan, (left < keys ? left + 15 : keys) / 16, tokens - now.first, tile, round);
 	}
 	if (!step.idle) {
 		store_rows<GROUP_SIZE>(at.d_qkv + op.width, pitch, first, tokens, own.d_k, root * kept, root * kept);
@@ -296,7 +294,7 @@ static __device__ __forceinline__ void store_scale(const group_memory &m, float 
 }
 
 template <bool BIAS, bool DROP>
-static __global__ void __launch_bounds__(GROUP_THREADS * MOST_GROUPS, 1)
+static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 	go_back(d2v_attention op, drop_rule drop, group_plan plan) {
 	D2V_SHARED_MATRICES(bytes);
 	group_memory m;

@@ -4,8 +4,8 @@
 // A block has W warpgroups, each with 64 queries whose vectors are in registers, and takes one piece of work after
 // another: a head's next 64 W queries. The keys come in batches of 64 W tokens, two batches' room in shared memory: the
 // next one, be it another head's, is under way from the barrier that ends the last. So the memory never waits for the
-// products. Up to 256 tokens one batch has a whole head and four warpgroups share it: nothing is fetched twice, and they
-// meet only where a head ends. For more tokens two blocks of two warpgroups share a multiprocessor.
+// products. Up to 256 tokens one batch has a whole head and four warpgroups share it: nothing is fetched twice, and
+// they meet only where a head ends. For more tokens two blocks of two warpgroups share a multiprocessor.
 //
 // In a multiprocessor's four parts there are thus four warps each, one of a warpgroup, whose exponentials run under
 // the products of the others. Exponentials are for rows that exist: a warp without queries leaves them out, and only
@@ -14,8 +14,8 @@
 
 #define SLACK 8.0f // of a base, in units of log2
 
-// A block's shared memory: two stages of keys and values and of what is known of the tokens; the queries of two pieces of
-// work, which take turns of their own.
+// A block's shared memory: two stages of keys and values and of what is known of the tokens; the queries of two pieces
+// of work, which take turns of their own.
 template <int W> struct forward_batch {
 	static constexpr int tokens = W * GROUP_TOKENS, threads = W * GROUP_THREADS;
 	static constexpr int elements = tokens * SWIZZLED_ROW; // of one of a stage's three matrices
@@ -93,8 +93,8 @@ static __device__ __forceinline__ void raise_tops(group_queries &own, const floa
 	}
 }
 
-// Which of 64 keys from `element` each of 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and lane
-// i + 16 the others.
+// Which of 64 keys from `element` each of 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and
+// lane i + 16 the others.
 static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int64_t element, int64_t tokens) {
 	int lane = (int)threadIdx.x % 32;
 	return keep_bits<32>(drop, element + lane % 16 * tokens + lane / 16 * 32);
@@ -159,7 +159,8 @@ struct forward_work {
 static __device__ __forceinline__ void start_scores(float (&s)[8][4], const forward_work &work, int at) {
 #pragma unroll
 	for (int e = 0; e < GROUP_SIZE / 16; e++)
-		multiply<GROUP_TOKENS, ROWS, ROWS>(s, from_element(work.q, e * 16), from_element(from_row(work.k, at), e * 16), e > 0);
+		multiply<GROUP_TOKENS, ROWS, ROWS>(
+			s, from_element(work.q, e * 16), from_element(from_row(work.k, at), e * 16), e > 0);
 }
 
 // N keys from key `at` of the batch, whose scores s are there; with NEXT s becomes the scores of the 64 after them, and
@@ -188,8 +189,8 @@ static __device__ __forceinline__ void attend_keys(float (&s)[8][4], uint32_t &d
 }
 
 template <bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_batch(group_queries &own, const forward_step &step,
-	const drop_rule &drop, const forward_work &work, int most, bool padded) {
+static __device__ __forceinline__ void attend_batch(group_queries &own, const forward_step &step, const drop_rule &drop,
+	const forward_work &work, int most, bool padded) {
 	int left = step.tokens - work.first, count = covered_tokens(left, most), at = 0;
 	float s[8][4];
 	products_fence();
@@ -216,8 +217,8 @@ static __device__ __forceinline__ void start_queries(group_queries &own) {
 }
 
 // out and lse of the warp's queries from `first`.
-static __device__ __forceinline__ void finish_queries(const d2v_attention &op, const group_queries &own,
-	const forward_piece &piece, int first, float unit, float kept) {
+static __device__ __forceinline__ void finish_queries(
+	const d2v_attention &op, const group_queries &own, const forward_piece &piece, int first, float unit, float kept) {
 	bf16 *to = (bf16 *)op.out + piece.r * op.tokens * op.width + piece.h * GROUP_SIZE;
 	float *lse = op.lse + (piece.r * op.heads + piece.h) * op.tokens, factor[2];
 #pragma unroll
@@ -240,7 +241,8 @@ static __device__ __forceinline__ void fetch_batch(
 	int64_t pitch = 3 * op.width;
 	const bf16 *from = (const bf16 *)op.qkv + piece.r * op.tokens * pitch + piece.h * GROUP_SIZE;
 	if (first == 0)
-		fetch_tokens<COUNT, THREADS>(batch.q, from, pitch, piece.first, covered_tokens(tokens - piece.first, COUNT), tokens);
+		fetch_tokens<COUNT, THREADS>(
+			batch.q, from, pitch, piece.first, covered_tokens(tokens - piece.first, COUNT), tokens);
 	int count = covered_tokens(tokens - first, COUNT);
 	fetch_tokens<COUNT, THREADS>(batch.k, from + op.width, pitch, first, count, tokens);
 	fetch_tokens<COUNT, THREADS>(batch.v, from + 2 * op.width, pitch, first, count, tokens);
@@ -296,8 +298,8 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 				own.place[0] = batch.query_places[own_row + (int)threadIdx.x % 32 / 4];
 				own.place[1] = batch.query_places[own_row + (int)threadIdx.x % 32 / 4 + 8];
 			}
-			forward_work work = { from_row(find_matrix(batch.q), group_row), find_matrix(batch.k),
-				find_matrix(batch.v), batch.key_places, first };
+			forward_work work = { from_row(find_matrix(batch.q), group_row), find_matrix(batch.k), find_matrix(batch.v),
+				batch.key_places, first };
 			if (piece.first + group_row < step.tokens)
 				attend_batch<BIAS, DROP>(own, step, drop, work, COUNT, op.key_padding);
 			next_batch.key_places[threadIdx.x] = next_place; // on its way since the barrier
@@ -329,5 +331,5 @@ void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op)
 // Compute capability 9.x, of which alone sm_90a is.
 bool d2v_cuda_attention_fits_groups(d2v_device *dev, const d2v_attention *op) {
 	return d2v_cuda_is_bf16(dev) && op->width == op->heads * GROUP_SIZE &&
-		gpu_property(cudaDevAttrComputeCapabilityMajor, 0) == 9;
+		   gpu_property(cudaDevAttrComputeCapabilityMajor, 0) == 9;
 }

@@ -1,9 +1,9 @@
-// A warpgroup's asynchronous products (kernels/cuda/wgmma.cuh) as the PTX ISA has them: matrix descriptors with all four
-// swizzles and both orders, fragments, groups.
+// A warpgroup's asynchronous products (kernels/cuda/wgmma.cuh) as the PTX ISA has them: matrix descriptors with all
+// four swizzles and both orders, fragments, groups.
 //
-// They are computed when they are asked for, but d holds NaN until the wait that covers them, and by then what they read
-// must not have changed: so a missing wait, on either side, fails. So do products without the fence before them, shared
-// memory that was written without a fence of its proxies, and warps of a warpgroup that do not do the same.
+// They are computed when they are asked for, but d holds NaN until the wait that covers them, and by then what they
+// read must not have changed: so a missing wait, on either side, fails. So do products without the fence before them,
+// shared memory that was written without a fence of its proxies, and warps of a warpgroup that do not do the same.
 #include <cuda_runtime.h>
 #include <emulated_wgmma.h>
 
@@ -127,8 +127,8 @@ const float *newest_sums(const Thread &thread, const float *d) {
 
 } // namespace
 
-void d2v_emulate_products(float *d, int columns, const uint32_t *a_words, uint64_t a, int a_order, uint64_t b,
-	int b_order, bool add) {
+void d2v_emulate_products(
+	float *d, int columns, const uint32_t *a_words, uint64_t a, int a_order, uint64_t b, int b_order, bool add) {
 	Thread &thread = self();
 	static Operands operands; // no fiber gives way between here and the end but in the exchange
 	Product p;
@@ -148,7 +148,8 @@ void d2v_emulate_products(float *d, int columns, const uint32_t *a_words, uint64
 		p.sums[i] = add ? before[i] + sum : sum;
 	}
 	memset(d, 0xff, (size_t)p.count * sizeof *d);
-	thread.history = mix(mix(mix(thread.history, a_words ? 1 : a), b), (uint64_t)(columns * 8 + a_order * 4 + b_order * 2 + add));
+	thread.history =
+		mix(mix(mix(thread.history, a_words ? 1 : a), b), (uint64_t)(columns * 8 + a_order * 4 + b_order * 2 + add));
 	thread.groups.back().push_back(p);
 }
 

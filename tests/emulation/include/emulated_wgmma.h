@@ -7,8 +7,8 @@
 
 // d (the thread's columns / 2 sums) = or += a b. a_words: the thread's fragment of a, or NULL: a is a matrix in shared
 // memory, as b is. Orders: 0 where k goes along the rows of shared memory, else 1.
-void d2v_emulate_products(float *d, int columns, const uint32_t *a_words, uint64_t a, int a_order, uint64_t b,
-	int b_order, bool add);
+void d2v_emulate_products(
+	float *d, int columns, const uint32_t *a_words, uint64_t a, int a_order, uint64_t b, int b_order, bool add);
 void d2v_emulate_products_fence(void);
 void d2v_emulate_products_commit(void);
 void d2v_emulate_products_wait(size_t pending);

@@ -90,6 +90,10 @@ check "50 updates bf16 again" train "$device" "$dir/again"
 check "the same bytes twice" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/again/checkpoint_last.safetensors"
 check "50 updates bf16 without graphs" train "$device" "$dir/no-graphs" d2v.cuda_graph=false
 check "the same bytes without graphs" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/no-graphs/checkpoint_last.safetensors"
+check "50 updates bf16 recomputed" train "$device" "$dir/recomputed" d2v.recompute=true
+check "the same bytes recomputed" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/recomputed/checkpoint_last.safetensors"
+check "50 updates f32 in groups" train "$device:f32" "$dir/groups" d2v.clone_groups=2
+check "losses: f32 and f32 in groups" same_losses "$dir/f32" "$dir/groups" 0.001
 # Ended by a limit on time, not on updates: the schedule must not change.
 resumed() {
 	# The child is a shell: it is its program that must die.

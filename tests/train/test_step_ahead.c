@@ -147,9 +147,10 @@ static uint64_t digest_of_weights(const run *r) {
 }
 
 // Digest of every loss and of the weights in the end; *graphs: what was used of them.
-static uint64_t train(way how, uint64_t updates, d2v_graph_counts *graphs) {
+static uint64_t train_in(d2v_memory_options memory, way how, uint64_t updates, d2v_graph_counts *graphs) {
 	run r;
 	set_up(&r);
+	d2v_model_set_memory(r.model, memory);
 	d2v_device_graph_allow(r.device, how != WAY_NO_GRAPHS);
 	const d2v_batch *next = take(&r);
 	for (uint64_t update = 0; update < updates; update++) {
@@ -172,6 +173,10 @@ static uint64_t train(way how, uint64_t updates, d2v_graph_counts *graphs) {
 	*graphs = d2v_device_graphs(r.device);
 	tear_down(&r);
 	return digest;
+}
+
+static uint64_t train(way how, uint64_t updates, d2v_graph_counts *graphs) {
+	return train_in((d2v_memory_options){ 0 }, how, updates, graphs);
 }
 
 static bool on_cuda(void) {
@@ -199,6 +204,18 @@ static void same_bytes_however(void **state) {
 	assert_int_equal(train(WAY_AHEAD, UPDATES, &graphs), plain);
 }
 
+// Steps that need less memory are prepared as others are.
+static void same_bytes_in_less_memory(void **state) {
+	(void)state;
+	const d2v_memory_options again = { .recompute = true }, groups = { .clone_groups = 2 };
+	const d2v_memory_options both = { .recompute = true, .clone_groups = 2 };
+	d2v_graph_counts graphs;
+	assert_int_equal(train_in(again, WAY_AHEAD, 4, &graphs), train(WAY_PLAIN, 4, &graphs));
+	uint64_t plain = train_in(groups, WAY_PLAIN, 4, &graphs);
+	assert_int_equal(train_in(both, WAY_AHEAD, 4, &graphs), plain);
+	assert_true(!on_cuda() || graphs.launched > 0);
+}
+
 static void count_warnings(void *context, d2v_log_level level, const char *line) {
 	int *count = context;
 	*count += level == D2V_LOG_WARNING && strstr(line, "CUDA graphs (operation failed");
@@ -224,6 +241,7 @@ static void a_refusal_is_said_once(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(same_bytes_however),
+		cmocka_unit_test(same_bytes_in_less_memory),
 		cmocka_unit_test(a_refusal_is_said_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,7 +56,8 @@ template <int N, int KIND, bool ACCUMULATE> struct resident_blocks {
 	static constexpr int count = N == 1 ? 1 : N < 8 ? 2 - ACCUMULATE : KIND == ANY ? 2 : KIND == GELU || KIND == DROPPED || ACCUMULATE ? 3 : 4;
 };
 
-template <class T, int N, int KIND, bool ACCUMULATE>
+// Not AFFINE: there is no gain, as in a decoder's layers.
+template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE>
 static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_blocks<N, KIND, ACCUMULATE>::count))
 	norm_backward(d2v_norm op, drop_rule drop, drop_rule after, float *partial, int64_t piece) {
 	alignas(16) __shared__ float warps[2 * block_limit<N>::threads / 32 * 2 * GROUP];
@@ -69,7 +70,7 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 #pragma unroll
 	for (int i = 0; i < N; i++)
 		gain[i] = 1;
-	if (mine && op.gain) {
+	if (AFFINE && mine && op.gain) {
 		load_pack(gain, (const T *)op.gain + column);
 		if (with_gelu)
 			load_pack(bias, (const T *)op.bias + column);
@@ -79,18 +80,17 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 	int turn = 0;
 	for (int64_t row = blockIdx.x * piece; row < end; row += GROUP, turn ^= 1) {
 		d2v_bits<T, N> x[GROUP] = {}, d_y[GROUP] = {};
-		float d[GROUP][N], mean[GROUP], rstd[GROUP], sums[2 * GROUP];
+		float d[GROUP][N], mean[GROUP] = { 0 }, rstd[GROUP] = { 0 }, sums[2 * GROUP];
 		int64_t at = row * channels + column;
+		int count = !mine ? 0 : end - row < GROUP ? (int)(end - row) : GROUP; // rows of the group that there are for the thread
 #pragma unroll
-		for (int r = 0; r < GROUP; r++) {
-			bool inside = row + r < end;
-			if (mine && inside) {
+		for (int r = 0; r < GROUP; r++)
+			if (r < count) {
 				x[r] = read_pack<T, N>(from + at + r * channels);
 				d_y[r] = read_pack<T, N>((const T *)op.d_y + at + r * channels);
+				mean[r] = op.mean[row + r];
+				rstd[r] = op.rstd[row + r];
 			}
-			mean[r] = inside ? op.mean[row + r] : 0;
-			rstd[r] = inside ? op.rstd[row + r] : 0;
-		}
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {
 			float n[N], total = 0, product = 0;
@@ -102,10 +102,12 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 			for (int i = 0; i < N; i++) {
 				n[i] = coarse ? fmaf(n[i], rstd[r], -mean[r] * rstd[r]) : (n[i] - mean[r]) * rstd[r];
 				if (with_gelu)
-					d[r][i] *= gelu_derivative<T>(n[i] * gain[i] + bias[i]);
-				sum_gain[i] += d[r][i] * n[i];
-				sum_bias[i] += d[r][i];
-				d[r][i] = __fmul_rn(d[r][i], gain[i]); // the same product in the sum as beside it: see below
+					d[r][i] *= gelu_derivative<T>(AFFINE ? n[i] * gain[i] + bias[i] : n[i]);
+				if (AFFINE) {
+					sum_gain[i] += d[r][i] * n[i];
+					sum_bias[i] += d[r][i];
+					d[r][i] = __fmul_rn(d[r][i], gain[i]); // the same product in the sum as beside it: see below
+				}
 				total += d[r][i];
 				product += d[r][i] * n[i];
 			}
@@ -118,12 +120,12 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 		d2v_bits<T, N> before[GROUP] = {};
 #pragma unroll
 		for (int r = 0; r < GROUP; r++)
-			if (accumulate && mine && row + r < end)
+			if (accumulate && r < count)
 				before[r] = read_pack<T, N>(d_sum + r * channels);
 		sum_group(sums, warps, turn);
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {
-			if (!mine || row + r >= end)
+			if (r >= count)
 				continue;
 			float n[N], total = sums[r] * share, product = sums[GROUP + r] * share;
 			float slope = -rstd[r] * rstd[r] * product, offset = -rstd[r] * total - mean[r] * slope;
@@ -174,9 +176,9 @@ static norm_kind backward_kind(const d2v_norm *op) {
 	return op->gelu ? GELU : dropped ? DROPPED : PLAIN;
 }
 
-template <class T, int N, int KIND, bool ACCUMULATE>
+template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE = true>
 static void start_backward(d2v_device *dev, const d2v_norm *op, float *partial, int64_t piece) {
-	D2V_LAUNCH(dev, (norm_backward<T, N, KIND, ACCUMULATE>), d2v_blocks(op->rows, piece), d2v_blocks(op->channels, 32 * N) * 32, 0,
+	D2V_LAUNCH(dev, (norm_backward<T, N, KIND, ACCUMULATE, AFFINE>), d2v_blocks(op->rows, piece), d2v_blocks(op->channels, 32 * N) * 32, 0,
 		*op, make_drop_rule(&op->drop), make_drop_rule(&op->after_drop), partial, piece);
 }
 
@@ -188,6 +190,8 @@ template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op,
 		start_backward<T, 1, ANY, false>(dev, op, partial, piece); // ANY looks for itself whether to accumulate
 	else if (kind == ANY)
 		start_backward<T, wide, ANY, false>(dev, op, partial, piece);
+	else if (kind == GELU && !op->gain)
+		start_backward<T, wide, GELU, false, false>(dev, op, partial, piece);
 	else if (kind == GELU)
 		start_backward<T, wide, GELU, false>(dev, op, partial, piece);
 	else if (kind == DROPPED && accumulate)

@@ -96,8 +96,19 @@ template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> read_pack(co
 	bits.words = *(const decltype(bits.words) *)from;
 	return bits;
 }
+// 16 bytes as one number: four words the compiler would store one by one wherever it lost sight of their being neighbours.
 template <class T, int N> __device__ __forceinline__ void write_pack(T *to, const d2v_bits<T, N> &bits) {
-	*(decltype(d2v_bits<T, N>::words) *)to = bits.words;
+	if constexpr (sizeof bits == 16) {
+		unsigned __int128 all;
+		memcpy(&all, &bits, sizeof all);
+		*(unsigned __int128 *)to = all;
+	} else if constexpr (sizeof bits == 8) {
+		uint64_t all;
+		memcpy(&all, &bits, sizeof all);
+		*(uint64_t *)to = all;
+	} else {
+		*(decltype(d2v_bits<T, N>::words) *)to = bits.words;
+	}
 }
 // Keeps a pack as it is in registers: what is computed from it afterwards is unpacked again, instead of being kept unpacked
 // since the last time, in twice the registers.

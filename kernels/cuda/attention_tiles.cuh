@@ -6,6 +6,7 @@
 #define D2V_KERNELS_CUDA_ATTENTION_TILES_CUH
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/card.cuh"
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/draws.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -201,15 +202,6 @@ static __device__ __forceinline__ void store_rows(bf16 *to, int64_t pitch, int64
 		} \
 	} while (0)
 
-// A property of the GPU in use; `otherwise` if it does not say.
-static inline int gpu_property(enum cudaDeviceAttr which, int otherwise) {
-	int value = 0, device = 0;
-	bool known = cudaGetDevice(&device) == cudaSuccess && cudaDeviceGetAttribute(&value, which, device) == cudaSuccess;
-	return known && value > 0 ? value : otherwise;
-}
-static inline size_t most_shared() { // of a block
-	return (size_t)gpu_property(cudaDevAttrMaxSharedMemoryPerBlockOptin, 48 * 1024);
-}
 static inline void say_too_long(d2v_device *dev, const d2v_attention *op) {
 	d2v_device_set_error(dev, D2V_UNSUPPORTED,
 		"attention over %lld tokens with heads of %lld channels: a block of this GPU has %zu KiB "

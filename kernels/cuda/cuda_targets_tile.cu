@@ -11,6 +11,7 @@
 //
 // The layer norm of the mean needs all channels of a token: the block of a sample that finishes last does it, while what
 // the others wrote is still in the L2 cache.
+#include "kernels/cuda/card.cuh"
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/fast_math.cuh"
 #include "kernels/cuda/targets.cuh"
@@ -235,38 +236,35 @@ static __global__ void __launch_bounds__(THREADS, 512 / THREADS) normalise_tiles
 
 // ---- launching
 
-// For up to ROWS * THREADS / PACKS tokens.
+// False: these are too many tokens for its blocks, or for the GPU's shared memory.
 template <class T, int THREADS, int PACKS, int ROWS>
-static void run_tiles(d2v_device *dev, const d2v_target *op, const layer_list &layers, unsigned *arrived) {
+static bool run_tiles(d2v_device *dev, const d2v_target *op, const layer_list &layers, unsigned *arrived) {
 	typedef tile_shape<T, THREADS, PACKS> shape;
+	if (op->tokens > ROWS * shape::groups)
+		return false;
 	size_t bytes = (size_t)(2 * op->tokens * shape::channels) * sizeof(T) + shape::floats() * sizeof(float);
 	size_t rows = op->layer_norm_mean ? (size_t)(THREADS / 32 * 2 * op->width) * sizeof(float) : 0;
+	bytes = bytes > rows ? bytes : rows;
+	if (bytes > most_shared())
+		return false;
 	dim3 grid(d2v_blocks(op->width, shape::channels), (unsigned)op->batch);
-	D2V_LAUNCH(dev, (normalise_tiles<T, THREADS, PACKS, ROWS>), grid, THREADS, bytes > rows ? bytes : rows, *op, layers, arrived);
+	D2V_LAUNCH(dev, (normalise_tiles<T, THREADS, PACKS, ROWS>), grid, THREADS, bytes, *op, layers, arrived);
+	return true;
 }
 
-#define MOST_WIDTH 1600 // with the layer norm of the mean: of 16 warps two rows each
-
+// The widest rows first: a picture's 196 tokens, 512 of text, speech.
 template <class T> static bool choose_tiles(d2v_device *dev, const d2v_target *op, const layer_list &layers) {
-	constexpr int wide = 16 / sizeof(T);
-	if (op->tokens > 2048 || op->width % wide || (op->layer_norm_mean && op->width > MOST_WIDTH) || op->batch > 65535)
-		return false;
 	unsigned *arrived = NULL;
+	if (op->width % (16 / (int64_t)sizeof(T)) || op->batch > 65535)
+		return false;
 	if (op->layer_norm_mean) {
 		arrived = (unsigned *)d2v_cuda_scratch(dev, (size_t)op->batch * sizeof *arrived);
 		if (!arrived)
 			return true; // the device has the error
 		dev->backend->zero(dev, arrived, (size_t)op->batch * sizeof *arrived);
 	}
-	if (op->tokens <= 224) // a picture's 196
-		run_tiles<T, 256, 8, 7>(dev, op, layers, arrived);
-	else if (op->tokens <= 512)
-		run_tiles<T, 256, 4, 8>(dev, op, layers, arrived);
-	else if (op->tokens <= 1024)
-		run_tiles<T, 512, 4, 8>(dev, op, layers, arrived);
-	else
-		run_tiles<T, 512, 2, 8>(dev, op, layers, arrived);
-	return true;
+	return run_tiles<T, 256, 8, 7>(dev, op, layers, arrived) || run_tiles<T, 256, 4, 8>(dev, op, layers, arrived) ||
+		run_tiles<T, 512, 4, 8>(dev, op, layers, arrived) || run_tiles<T, 512, 2, 8>(dev, op, layers, arrived);
 }
 
 bool d2v_cuda_target_tiles(d2v_device *dev, const d2v_target *op, const layer_list &layers) {

@@ -244,6 +244,15 @@ static void gelu_passes(bench *b, const char *name, int64_t rows, int64_t out) {
 	pair(b, name, 0, 0, 3 * size, 5 * size, run_linear_forward, run_linear_backward, &op);
 }
 
+static void bias_gradient(bench *b, const char *name, int64_t rows, int64_t out) {
+	d2v_linear op = { .rows = rows, .in = 8, .out = out };
+	if (!wanted(b, name))
+		return;
+	op.d_y = reals(b, rows * out), op.d_bias = floats(b, out);
+	row(b, name, 0, (double)(rows * out) * (double)d2v_device_real_size(b->dev), run_linear_backward, &op);
+	give_all(b);
+}
+
 // add: of a decoder's layer, which has no gain.
 static void norm(bench *b, const char *name, int64_t rows, int64_t channels, bool residual, bool gelu, bool add) {
 	d2v_norm op = { .rows = rows, .channels = channels, .eps = 1e-5f, .gelu = gelu };
@@ -368,6 +377,7 @@ static void operations(bench *b) {
 	conv1d(b, "extractor 1: 512, k3, s2", (d2v_conv1d){ .rows = 20, .steps_in = 39679, .in = 512, .out = 512, .kernel = 3,
 		.stride = 2, .groups = 1 });
 	gelu_passes(b, "gelu 163840x3072", 163840, 3072);
+	bias_gradient(b, "bias gradient 163840x2304", 163840, 2304);
 	norm(b, "layer norm 163840x768", 163840, 768, false, false, false);
 	norm(b, "layer norm+residual 163840x768", 163840, 768, true, false, false);
 	norm(b, "layer norm+gelu 800000x512", 800000, 512, false, true, false);

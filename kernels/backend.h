@@ -87,6 +87,7 @@ struct d2v_device {
 
 typedef enum d2v_precision { // the working type of a GPU, and how its matrix products round their operands
 	D2V_PRECISION_BF16,
+	D2V_PRECISION_F16,
 	D2V_PRECISION_TF32, // f32 arrays
 	D2V_PRECISION_F32,
 } d2v_precision;

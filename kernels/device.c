@@ -23,12 +23,13 @@ static bool split_name(const char *name, const char *kind, int *number) {
 	return true;
 }
 
-// Cuts ":f32", ":tf32" or ":bf16" off the name. rest: room for 32 characters.
+// Cuts ":f32", ":tf32", ":f16" or ":bf16" off the name. rest: room for 32 characters.
 static d2v_precision split_precision(const char *name, char *rest) {
 	static const struct {
 		const char *suffix;
 		d2v_precision precision;
-	} table[] = { { ":bf16", D2V_PRECISION_BF16 }, { ":tf32", D2V_PRECISION_TF32 }, { ":f32", D2V_PRECISION_F32 } };
+	} table[] = { { ":bf16", D2V_PRECISION_BF16 }, { ":f16", D2V_PRECISION_F16 }, { ":tf32", D2V_PRECISION_TF32 },
+		{ ":f32", D2V_PRECISION_F32 } };
 	snprintf(rest, 32, "%s", name);
 	size_t length = strlen(rest);
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
@@ -61,7 +62,7 @@ d2v_status d2v_device_open(d2v_device **device, const char *name, d2v_error *err
 	else
 		return d2v_fail(
 			err, D2V_INVALID, "%s: no such device; there are cpu, cpu:THREADS, auto, cuda and cuda:INDEX, also with :bf16 "
-			"(the default), :tf32 or :f32 behind", name);
+			"(the default), :f16, :tf32 or :f32 behind", name);
 	const char *sync = getenv("D2V_SYNC");
 	(*device)->sync_each = sync && strcmp(sync, "1") == 0;
 	return D2V_OK;

@@ -3,7 +3,7 @@
 // train/ writes each model once against this header and ops.h; kernels/cpu/ and kernels/cuda/ implement the same operations.
 // Nothing above kernels/ includes either.
 //
-// Element types. Activations and working weights are in the device's working type: f32 on the CPU, f32 or bf16 on a GPU.
+// Element types. Activations and working weights are in the device's working type: f32 on the CPU, bf16, f16 or f32 on a GPU.
 // They are passed as `d2v_real *`, a type nobody can follow or index, so that code above cannot assume one. Statistics, master
 // parameters, gradients of parameters, moments, losses and the teacher's average are `float` everywhere.
 //
@@ -22,8 +22,8 @@
 typedef struct d2v_real d2v_real; // one element of the device's working type; never completed
 typedef struct d2v_device d2v_device;
 
-// name: "cpu", "cpu:N" (N compute threads), "cuda", "cuda:N", "auto". A GPU works in bf16; "cuda:N:f32" and "cuda:N:tf32" are for
-// checking. A CUDA device in a build without CUDA is D2V_UNSUPPORTED
+// name: "cpu", "cpu:N" (N compute threads), "cuda", "cuda:N", "auto". A GPU works in bf16; "cuda:N:f16" has more digits
+// and less range; "cuda:N:f32" and "cuda:N:tf32" are for checking. A CUDA device in a build without CUDA is D2V_UNSUPPORTED
 // with a message that says how to build it in.
 d2v_status d2v_device_open(d2v_device **device, const char *name, d2v_error *err);
 void d2v_device_close(d2v_device *device); // NULL is allowed

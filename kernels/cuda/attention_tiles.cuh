@@ -31,13 +31,13 @@ static __device__ __forceinline__ float power_of_2(float x) {
 #endif
 
 // A head's vectors in shared memory, a token a row.
-template <int SIZE> struct head_row { bf16 at[SIZE + SKEW]; };
+template <class T, int SIZE> struct head_row { T at[SIZE + SKEW]; };
 
 // Starts the copies of `count` tokens from `first`; zeros for those beyond `tokens`. from: token 0; all threads of the
 // block.
-template <int SIZE>
+template <int SIZE, class T>
 static __device__ __forceinline__ void fetch_rows(
-	head_row<SIZE> *to, const bf16 *from, int64_t pitch, int first, int count, int tokens) {
+	head_row<T, SIZE> *to, const T *from, int64_t pitch, int first, int count, int tokens) {
 	constexpr int packs = SIZE / 8;
 	for (int i = (int)threadIdx.x; i < count * packs; i += (int)blockDim.x) {
 		int row = i / packs, column = i % packs * 8;
@@ -72,38 +72,40 @@ static __device__ __forceinline__ float distance_between(float i, float j) {
 // The address that a lane gives load_matrices for a (16 rows) or load_transposed for b (16 rows of k, 16 columns), and
 // that it gives load_matrices for b (16 rows that are columns) or load_transposed for a (16 rows of k, 16 columns that
 // are rows).
-template <int SIZE> static __device__ __forceinline__ const bf16 *lane_of_a(const head_row<SIZE> *rows) {
+template <class T, int SIZE> static __device__ __forceinline__ const T *lane_of_a(const head_row<T, SIZE> *rows) {
 	int lane = threadIdx.x % 32;
 	return &rows[lane % 16].at[lane / 16 * 8];
 }
-template <int SIZE> static __device__ __forceinline__ const bf16 *lane_of_b(const head_row<SIZE> *rows) {
+template <class T, int SIZE> static __device__ __forceinline__ const T *lane_of_b(const head_row<T, SIZE> *rows) {
 	int lane = threadIdx.x % 32;
 	return &rows[lane / 16 * 8 + lane % 8].at[lane / 8 % 2 * 8];
 }
 
 // sums (16 x 16, two halves of 8 columns) += a b for a fragment of a and one of twice b.
+template <class T>
 static __device__ __forceinline__ void multiply_16(
 	float (&low)[4], float (&high)[4], const uint32_t (&a)[4], const uint32_t (&b)[4]) {
 	uint32_t first[2] = { b[0], b[1] }, second[2] = { b[2], b[3] };
-	mma_16816(low, a, first);
-	mma_16816(high, a, second);
+	mma_16816<T>(low, a, first);
+	mma_16816<T>(high, a, second);
 }
 
 // Two neighbouring results of products as a fragment of a, 16 x 16.
+template <class T>
 static __device__ __forceinline__ void pack_fragment(uint32_t (&a)[4], const float (&low)[4], const float (&high)[4]) {
-	a[0] = pack_bf16(low[0], low[1]), a[1] = pack_bf16(low[2], low[3]);
-	a[2] = pack_bf16(high[0], high[1]), a[3] = pack_bf16(high[2], high[3]);
+	a[0] = round_pair<T>(low[0], low[1]), a[1] = round_pair<T>(low[2], low[3]);
+	a[2] = round_pair<T>(high[0], high[1]), a[3] = round_pair<T>(high[2], high[3]);
 }
 
 // out (16 x SIZE) += a (16 x 16) times 16 rows of SIZE in shared memory; row: lane_of_a of them.
-template <int SIZE>
+template <int SIZE, class T>
 static __device__ __forceinline__ void add_weighted(
-	float (&out)[SIZE / 8][4], const uint32_t (&a)[4], const bf16 *row) {
+	float (&out)[SIZE / 8][4], const uint32_t (&a)[4], const T *row) {
 #pragma unroll
 	for (int c = 0; c < SIZE / 16; c++) {
 		uint32_t b[4];
 		load_transposed(b, row + c * 16);
-		multiply_16(out[2 * c], out[2 * c + 1], a, b);
+		multiply_16<T>(out[2 * c], out[2 * c + 1], a, b);
 	}
 }
 
@@ -138,8 +140,8 @@ static __device__ __forceinline__ void turn_words(uint32_t (&words)[4]) {
 
 // Stores 16 x COLUMNS results, COLUMNS a multiple of 32, times factor[half] (rows g, g + 8), 16 bytes a lane; rows that
 // are beyond `tokens` are left out. to: column 0 of token 0. The whole warp.
-template <int COLUMNS>
-static __device__ __forceinline__ void store_rows(bf16 *to, int64_t pitch, int64_t first, int64_t tokens,
+template <int COLUMNS, class T>
+static __device__ __forceinline__ void store_rows(T *to, int64_t pitch, int64_t first, int64_t tokens,
 	const float (&out)[COLUMNS / 8][4], float upper, float lower) {
 	int lane = threadIdx.x % 32;
 #pragma unroll
@@ -151,7 +153,7 @@ static __device__ __forceinline__ void store_rows(bf16 *to, int64_t pitch, int64
 			uint32_t words[4];
 #pragma unroll
 			for (int n = 0; n < 4; n++)
-				words[n] = pack_bf16(out[4 * c + n][2 * half] * factor, out[4 * c + n][2 * half + 1] * factor);
+				words[n] = round_pair<T>(out[4 * c + n][2 * half] * factor, out[4 * c + n][2 * half + 1] * factor);
 			turn_words(words);
 			if (token < tokens)
 				*(uint4 *)(to + token * pitch + c * 32 + lane % 4 * 8) =
@@ -176,6 +178,20 @@ static __device__ __forceinline__ void store_rows(bf16 *to, int64_t pitch, int64
 		} else { \
 			constexpr int SIZE = 128; \
 			__VA_ARGS__; \
+		} \
+	} while (0)
+
+// With T and SIZE as the operation has them. Heads of f16 are of 64 channels, as in all recipes: others go without the tensor
+// cores, since few will ask for them and every size costs the build as much as the whole of the optimizer.
+#define BY_HEAD(dev, op, ...) \
+	do { \
+		if (d2v_cuda_of(dev)->precision == D2V_PRECISION_F16) { \
+			typedef f16 T; \
+			constexpr int SIZE = 64; \
+			__VA_ARGS__; \
+		} else { \
+			typedef bf16 T; \
+			BY_SIZE((op)->width / (op)->heads, __VA_ARGS__); \
 		} \
 	} while (0)
 

@@ -2,8 +2,8 @@
 //
 // Everything but uploads ahead runs in one stream, in the order it was asked for, so scratch memory may be used by one operation
 // after another without waiting. Results are the same bytes on every run: sums are cut by size and added in order, no kernel
-// adds with atomics. The working type is bf16, or f32 for checking ("cuda:0:f32"; "cuda:0:tf32" lets matrix products
-// round their operands to tf32).
+// adds with atomics. The working type is bf16, or f16 where that is asked for ("cuda:0:f16": what does not fit becomes
+// infinite), or f32 for checking ("cuda:0:f32"; "cuda:0:tf32" lets matrix products round their operands to tf32).
 #ifndef D2V_KERNELS_CUDA_CUDA_H
 #define D2V_KERNELS_CUDA_CUDA_H
 
@@ -37,6 +37,10 @@ static inline d2v_cuda *d2v_cuda_of(d2v_device *dev) {
 }
 static inline bool d2v_cuda_is_bf16(d2v_device *dev) {
 	return d2v_cuda_of(dev)->precision == D2V_PRECISION_BF16;
+}
+// bf16 or f16: what the tensor cores multiply.
+static inline bool d2v_cuda_is_16_bit(d2v_device *dev) {
+	return dev->real_size == 2;
 }
 
 // Leaves an error with the device when result is one. True: it was fine.

@@ -1,6 +1,6 @@
-// Attention for any size of heads and either type: one warp per query, or per key on the way back. Scores live in
-// shared memory, a row at a time. bf16 with heads of 32, 64, 96 or 128 channels goes through cuda_attention_forward.cu
-// and cuda_attention_backward.cu instead, and heads of 64 channels on Hopper through
+// Attention for any size of heads and any type: one warp per query, or per key on the way back. Scores live in
+// shared memory, a row at a time. bf16 with heads of 32, 64, 96 or 128 channels, and f16 with heads of 64, go through
+// cuda_attention_forward.cu and cuda_attention_backward.cu instead, and bf16 with heads of 64 channels on Hopper through
 // cuda_attention_groups_forward.cu and cuda_attention_groups_backward.cu.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention_groups.h"
@@ -207,7 +207,7 @@ static bool is_empty(const d2v_attention *op) {
 static bool check_tokens(d2v_device *dev, const d2v_attention *op, int rows) {
 	if ((size_t)op->tokens * (size_t)(WARPS * rows) * sizeof(float) <= 227 * 1024)
 		return true;
-	d2v_device_set_error(dev, D2V_UNSUPPORTED, "%lld tokens with heads of %lld channels; use heads of 32, 64, 96 or 128",
+	d2v_device_set_error(dev, D2V_UNSUPPORTED, "%lld tokens with heads of %lld channels; use heads of 64, or in bf16 of 32, 96 or 128",
 		(long long)op->tokens, (long long)(op->width / op->heads));
 	return false;
 }

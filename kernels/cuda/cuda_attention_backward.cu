@@ -1,4 +1,4 @@
-// Attention in bf16 on the tensor cores, backward: scores computed again from lse, nothing of their size in memory, and
+// Attention in 16 bits on the tensor cores, backward: scores computed again from lse, nothing of their size in memory, and
 // five products a score where separate passes for queries and keys would need seven.
 //
 // A block takes one head, or several after another. Its warps have 16 or 32 keys each, whose d_k and d_v stay in
@@ -22,8 +22,8 @@ template <int SIZE, int M> struct backward_shape {
 	static constexpr bool own_in_registers = M == 1 && SIZE <= 64; // k's and v's fragments
 };
 
-struct ds_row {
-	bf16 at[TILE + SKEW]; // of a key: dS of a tile's queries
+template <class T> struct ds_row {
+	T at[TILE + SKEW]; // of a key: dS of a tile's queries
 };
 
 // How a launch cuts the work.
@@ -37,14 +37,14 @@ struct backward_plan {
 };
 
 // A block's shared memory, each part a multiple of 16 bytes.
-template <int SIZE> struct backward_memory {
+template <class T, int SIZE> struct backward_memory {
 	float2 *facts;         // of all queries: lse in units of log2, d_out . out
 	float *places;         // where they stand
 	float *totals;         // one a warp
-	head_row<SIZE> *k, *v; // the round's keys
+	head_row<T, SIZE> *k, *v; // the round's keys
 	// Of the first of two stages; the second is `stage_bytes` away.
-	head_row<SIZE> *q, *d_out;
-	ds_row *d_s;
+	head_row<T, SIZE> *q, *d_out;
+	ds_row<T> *d_s;
 	float2 *sums; // per warp and query of the tile: sums of dS and of P * distance
 	int stage_bytes;
 };
@@ -53,14 +53,14 @@ template <class X> static __device__ __forceinline__ X *in_stage(X *first, int s
 	return (X *)((unsigned char *)first + stage * stage_bytes);
 }
 
-template <int SIZE>
+template <class T, int SIZE>
 static inline __host__ __device__ size_t lay_out(
-	backward_memory<SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums) {
+	backward_memory<T, SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums) {
 	int queries = plan.tiles * plan.tile;
 	m.facts = (float2 *)bytes, m.places = (float *)(m.facts + queries), m.totals = m.places + queries;
-	m.k = (head_row<SIZE> *)(m.totals + 16), m.v = m.k + plan.keys;
+	m.k = (head_row<T, SIZE> *)(m.totals + 16), m.v = m.k + plan.keys;
 	m.q = m.v + plan.keys, m.d_out = m.q + plan.tile;
-	m.d_s = (ds_row *)(m.d_out + plan.tile);
+	m.d_s = (ds_row<T> *)(m.d_out + plan.tile);
 	m.sums = (float2 *)(m.d_s + plan.keys);
 	m.stage_bytes = (int)((unsigned char *)(m.sums + (sums ? plan.warps * plan.tile : 0)) - (unsigned char *)m.q);
 	return (size_t)((unsigned char *)m.q - bytes) + (size_t)m.stage_bytes * (plan.tiles > 1 ? 2 : 1);
@@ -88,8 +88,8 @@ struct backward_step {
 
 // lse, d_out . out and places of all queries; a query that had no key, or is none, gets probabilities of 0. 4 lanes a
 // query.
-template <int SIZE>
-static __device__ __forceinline__ void fetch_facts(const backward_memory<SIZE> &m, const d2v_attention &op,
+template <class T, int SIZE>
+static __device__ __forceinline__ void fetch_facts(const backward_memory<T, SIZE> &m, const d2v_attention &op,
 	const backward_plan &plan, int64_t r, int64_t h, float kept) {
 	constexpr int at_once = 2;
 	int count = plan.tiles * plan.tile, groups = (int)blockDim.x / 4;
@@ -104,8 +104,8 @@ static __device__ __forceinline__ void fetch_facts(const backward_memory<SIZE> &
 #pragma unroll
 			for (int pack = 0; pack < SIZE; pack += 32) {
 				float a[8], b[8];
-				load_pack<bf16, 8>(a, (const bf16 *)op.d_out + at + pack);
-				load_pack<bf16, 8>(b, (const bf16 *)op.out + at + pack);
+				load_pack<T, 8>(a, (const T *)op.d_out + at + pack);
+				load_pack<T, 8>(b, (const T *)op.out + at + pack);
 #pragma unroll
 				for (int e = 0; e < 8; e++)
 					sum[i] += a[e] * b[e];
@@ -128,9 +128,9 @@ static __device__ __forceinline__ void fetch_facts(const backward_memory<SIZE> &
 // ---- keys against a tile of queries
 
 // s (M * 16 keys, N queries) = own vectors (fragments in registers, or the lane's address) times those of b.
-template <int SIZE, int N, int M, bool OWN>
+template <int SIZE, int N, int M, bool OWN, class T>
 static __device__ __forceinline__ void multiply_queries(
-	float (&s)[M][N / 8][4], const uint32_t (&own)[SIZE / 16][4], const bf16 *a_row, const bf16 *b_row) {
+	float (&s)[M][N / 8][4], const uint32_t (&own)[SIZE / 16][4], const T *a_row, const T *b_row) {
 #pragma unroll
 	for (int m = 0; m < M; m++)
 #pragma unroll
@@ -156,7 +156,7 @@ static __device__ __forceinline__ void multiply_queries(
 			load_matrices(b, b_row + n * 16 * (SIZE + SKEW) + e * 16);
 #pragma unroll
 			for (int m = 0; m < M; m++)
-				multiply_16(s[m][2 * n], s[m][2 * n + 1], a[m], b);
+				multiply_16<T>(s[m][2 * n], s[m][2 * n + 1], a[m], b);
 		}
 	}
 }
@@ -193,12 +193,12 @@ static __device__ __forceinline__ void store_columns(
 }
 
 // N queries from query `first`, at `in_tile` of the stage: d_v, d_k, and dS^T into shared memory.
-template <int SIZE, int N, int M, int ROOM, bool BIAS, bool DROP, bool MASK>
-static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m,
+template <int SIZE, int N, int M, int ROOM, bool BIAS, bool DROP, bool MASK, class T>
+static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<T, SIZE> &m,
 	const backward_step &step, const drop_rule &drop, int stage, int in_tile, int first, int tile) {
 	constexpr bool OWN = backward_shape<SIZE, ROOM>::own_in_registers;
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32, row = warp * 16 * ROOM;
-	const head_row<SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile,
+	const head_row<T, SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile,
 						 *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
 	uint32_t bits = DROP ? draw_columns<N, M>(drop, step.element + first * step.tokens, step.tokens) : 0;
 	float s[M][N / 8][4], d_p[M][N / 8][4];
@@ -236,14 +236,14 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 	}
 	if (BIAS && step.sums)
 		store_columns<N>(in_stage(m.sums, stage, m.stage_bytes) + warp * tile + in_tile, gradients, distances);
-	ds_row *d_s = in_stage(m.d_s, stage, m.stage_bytes) + row + g;
+	ds_row<T> *d_s = in_stage(m.d_s, stage, m.stage_bytes) + row + g;
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
 		uint32_t p[M][4], d[M][4];
 #pragma unroll
 		for (int k = 0; k < M; k++) {
-			pack_fragment(p[k], s[k][2 * n], s[k][2 * n + 1]);
-			pack_fragment(d[k], d_p[k][2 * n], d_p[k][2 * n + 1]);
+			pack_fragment<T>(p[k], s[k][2 * n], s[k][2 * n + 1]);
+			pack_fragment<T>(d[k], d_p[k][2 * n], d_p[k][2 * n + 1]);
 			int column = in_tile + n * 16 + 2 * t;
 			*(uint32_t *)&d_s[16 * k].at[column] = d[k][0], *(uint32_t *)&d_s[16 * k + 8].at[column] = d[k][1];
 			*(uint32_t *)&d_s[16 * k].at[column + 8] = d[k][2], *(uint32_t *)&d_s[16 * k + 8].at[column + 8] = d[k][3];
@@ -254,18 +254,18 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 			load_transposed(b, lane_of_a(d_out + n * 16) + c * 16);
 #pragma unroll
 			for (int k = 0; k < M; k++)
-				multiply_16(own.d_v[k][2 * c], own.d_v[k][2 * c + 1], p[k], b);
+				multiply_16<T>(own.d_v[k][2 * c], own.d_v[k][2 * c + 1], p[k], b);
 			load_transposed(b, lane_of_a(q + n * 16) + c * 16);
 #pragma unroll
 			for (int k = 0; k < M; k++)
-				multiply_16(own.d_k[k][2 * c], own.d_k[k][2 * c + 1], d[k], b);
+				multiply_16<T>(own.d_k[k][2 * c], own.d_k[k][2 * c + 1], d[k], b);
 		}
 	}
 }
 
 // `count` queries, a multiple of 16, for M * 16 keys.
-template <int SIZE, int M, int ROOM, bool BIAS, bool DROP, bool MASK>
-static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const backward_memory<SIZE> &m,
+template <int SIZE, int M, int ROOM, bool BIAS, bool DROP, bool MASK, class T>
+static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const backward_memory<T, SIZE> &m,
 	const backward_step &step, const drop_rule &drop, int stage, int first, int count, int tile) {
 	int at = 0;
 	for (; at + COLUMNS <= count; at += COLUMNS)
@@ -277,11 +277,11 @@ static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const
 // ---- queries against the round's keys
 
 // d_q (two groups of 16 queries, or the first; UNIT channels) += dS k.
-template <int SIZE>
-static __device__ __forceinline__ void add_d_q(float (&d_q)[2][UNIT / 8][4], const ds_row *d_s, const head_row<SIZE> *k,
+template <class T, int SIZE>
+static __device__ __forceinline__ void add_d_q(float (&d_q)[2][UNIT / 8][4], const ds_row<T> *d_s, const head_row<T, SIZE> *k,
 	int query, bool both, int channel, int keys) {
-	const bf16 *a_row = &d_s[threadIdx.x % 32 / 16 * 8 + threadIdx.x % 8].at[query + threadIdx.x % 16 / 8 * 8];
-	const bf16 *b_row = lane_of_a(k) + channel;
+	const T *a_row = &d_s[threadIdx.x % 32 / 16 * 8 + threadIdx.x % 8].at[query + threadIdx.x % 16 / 8 * 8];
+	const T *b_row = lane_of_a(k) + channel;
 #pragma unroll 2
 	for (int key = 0; key < keys; key += 16) {
 		uint32_t a[2][4];
@@ -292,9 +292,9 @@ static __device__ __forceinline__ void add_d_q(float (&d_q)[2][UNIT / 8][4], con
 		for (int c = 0; c < UNIT / 16; c++) {
 			uint32_t b[4];
 			load_transposed(b, b_row + key * (SIZE + SKEW) + c * 16);
-			multiply_16(d_q[0][2 * c], d_q[0][2 * c + 1], a[0], b);
+			multiply_16<T>(d_q[0][2 * c], d_q[0][2 * c + 1], a[0], b);
 			if (both)
-				multiply_16(d_q[1][2 * c], d_q[1][2 * c + 1], a[1], b);
+				multiply_16<T>(d_q[1][2 * c], d_q[1][2 * c + 1], a[1], b);
 		}
 	}
 }
@@ -314,9 +314,9 @@ template <int SIZE> static inline __host__ __device__ int units_of(int queries) 
 }
 
 // d_q of a tile: the round's sum after those of the rounds before. to: of the head.
-template <int SIZE>
-static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZE> &m, const backward_step &step,
-	const backward_plan &plan, bf16 *to, int64_t pitch, int stage, int count, int tile, int round, float factor) {
+template <class T, int SIZE>
+static __device__ __forceinline__ void go_over_queries(const backward_memory<T, SIZE> &m, const backward_step &step,
+	const backward_plan &plan, T *to, int64_t pitch, int stage, int count, int tile, int round, float factor) {
 	constexpr int parts = SIZE / UNIT, words = UNIT / 8;
 	int helper, helpers, units = units_of<SIZE>(count), before = tile * units_of<SIZE>(plan.tile);
 	if (!find_helper(plan, helper, helpers))
@@ -336,7 +336,7 @@ static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZ
 				float(&to_add)[4] = d_q[n / words][n % words];
 				to_add[0] = sums.x, to_add[1] = sums.y, to_add[2] = sums.z, to_add[3] = sums.w;
 			}
-		add_d_q<SIZE>(d_q, in_stage(m.d_s, stage, m.stage_bytes), m.k, query, both, channel, step.keys);
+		add_d_q(d_q, in_stage(m.d_s, stage, m.stage_bytes), m.k, query, both, channel, step.keys);
 		if (round + 1 < plan.rounds) {
 #pragma unroll
 			for (int n = 0; n < 2 * words; n++) {
@@ -354,9 +354,9 @@ static __device__ __forceinline__ void go_over_queries(const backward_memory<SIZ
 
 // The sums of dS and of P * distance of a tile's queries over `warps` and the rounds before, a thread a query. After
 // the last round: their products, which scale_sums takes back.
-template <int SIZE>
+template <class T, int SIZE>
 static __device__ __forceinline__ float add_scale_sums(
-	const backward_memory<SIZE> &m, const backward_plan &plan, int warps, int stage, int count, int tile, int round) {
+	const backward_memory<T, SIZE> &m, const backward_plan &plan, int warps, int stage, int count, int tile, int round) {
 	float correction = 0;
 	for (int query = (int)threadIdx.x; query < count; query += (int)blockDim.x) {
 		float2 *partial = (float2 *)plan.sums + ((int64_t)blockIdx.x * plan.tiles + tile) * plan.tile + query;
@@ -376,39 +376,39 @@ static __device__ __forceinline__ float add_scale_sums(
 // ---- a head
 
 // Where one row and head are.
-struct head_place {
-	const bf16 *qkv, *d_out;
-	bf16 *d_qkv;
+template <class T> struct head_place {
+	const T *qkv, *d_out;
+	T *d_qkv;
 	int64_t r, h, pitch; // of qkv and d_qkv
 };
 
-template <int SIZE> static __device__ __forceinline__ head_place find_head(const d2v_attention &op, int64_t n) {
-	head_place at;
+template <class T, int SIZE> static __device__ __forceinline__ head_place<T> find_head(const d2v_attention &op, int64_t n) {
+	head_place<T> at;
 	unsigned heads = (unsigned)op.heads;
 	at.h = (unsigned)n % heads, at.r = (unsigned)n / heads, at.pitch = 3 * op.width;
-	at.qkv = (const bf16 *)op.qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
-	at.d_out = (const bf16 *)op.d_out + at.r * op.tokens * op.width + at.h * SIZE;
-	at.d_qkv = (bf16 *)op.d_qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+	at.qkv = (const T *)op.qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
+	at.d_out = (const T *)op.d_out + at.r * op.tokens * op.width + at.h * SIZE;
+	at.d_qkv = (T *)op.d_qkv + at.r * op.tokens * at.pitch + at.h * SIZE;
 	return at;
 }
 
 // Has the head that the multiprocessor will turn to next brought into the cache while it is busy with this one: a block
 // that fills it alone has nobody else to wait with.
-template <int SIZE> static __device__ __forceinline__ void announce_head(const d2v_attention &op, int64_t n) {
+template <class T, int SIZE> static __device__ __forceinline__ void announce_head(const d2v_attention &op, int64_t n) {
 	if (n >= op.rows * op.heads)
 		return;
-	head_place at = find_head<SIZE>(op, n);
+	head_place<T> at = find_head<T, SIZE>(op, n);
 	for (int i = (int)threadIdx.x; i < 5 * (int)op.tokens; i += (int)blockDim.x) {
 		int64_t token = i / 5, part = i % 5;
-		const bf16 *out = (const bf16 *)op.out + (at.d_out - (const bf16 *)op.d_out);
+		const T *out = (const T *)op.out + (at.d_out - (const T *)op.d_out);
 		prefetch(
 			part < 3 ? at.qkv + token * at.pitch + part * op.width : (part == 3 ? at.d_out : out) + token * op.width);
 	}
 }
 
-template <int SIZE, int M>
+template <int SIZE, int M, class T>
 static __device__ __forceinline__ void start_keys(
-	keys<SIZE, M> &own, const d2v_attention &op, const head_place &at, int64_t first) {
+	keys<SIZE, M> &own, const d2v_attention &op, const head_place<T> &at, int64_t first) {
 	own.products = 0;
 #pragma unroll
 	for (int m = 0; m < M; m++) {
@@ -424,9 +424,9 @@ static __device__ __forceinline__ void start_keys(
 }
 
 // A round of keys against all queries. next: the head to come. Returns what the thread knows of the scale's gradient.
-template <int SIZE, int M, bool BIAS, bool DROP>
-static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m, const d2v_attention &op,
-	const drop_rule &drop, const backward_plan &plan, backward_step step, const head_place &at, int64_t next, int round,
+template <int SIZE, int M, bool BIAS, bool DROP, class T>
+static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> &m, const d2v_attention &op,
+	const drop_rule &drop, const backward_plan &plan, backward_step step, const head_place<T> &at, int64_t next, int round,
 	float root) {
 	int warp = (int)threadIdx.x / 32, tokens = (int)op.tokens, start = round * plan.keys, first = start + warp * 16 * M;
 	auto count_of = [&](int tile) {
@@ -435,7 +435,7 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 	};
 	auto fetch_tile = [&](int tile) {
 		if (tile < plan.tiles) {
-			head_row<SIZE> *q = in_stage(m.q, tile % 2, m.stage_bytes),
+			head_row<T, SIZE> *q = in_stage(m.q, tile % 2, m.stage_bytes),
 						   *d_out = in_stage(m.d_out, tile % 2, m.stage_bytes);
 			fetch_rows<SIZE>(q, at.qkv, at.pitch, tile * plan.tile, count_of(tile), tokens);
 			fetch_rows<SIZE>(d_out, at.d_out, op.width, tile * plan.tile, count_of(tile), tokens);
@@ -447,7 +447,7 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 	fetch_rows<SIZE>(m.v, at.qkv + 2 * op.width, at.pitch, start, step.keys, tokens);
 	fetch_tile(0);
 	if (round == 0)
-		fetch_facts<SIZE>(m, op, plan, at.r, at.h, step.kept);
+		fetch_facts(m, op, plan, at.r, at.h, step.kept);
 	keys<SIZE, M> own;
 	start_keys<SIZE, M>(own, op, at, first);
 	step.element += first;
@@ -462,7 +462,7 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 			load_matrices(own.v[e], lane_of_a(m.v + warp * 16) + e * 16);
 		}
 	if (round + 1 == plan.rounds && plan.warps > 4)
-		announce_head<SIZE>(op, next);
+		announce_head<T, SIZE>(op, next);
 	float correction = 0;
 	for (int tile = 0; tile < plan.tiles; tile++) {
 		int stage = tile % 2, count = count_of(tile), query = tile * plan.tile;
@@ -475,9 +475,9 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 			go_over_tile<SIZE, 1, M, BIAS, DROP, true>(own, m, step, drop, stage, query, count, plan.tile);
 		copy_wait<0>();
 		__syncthreads(); // dS of all keys is there, and so is the next tile
-		go_over_queries<SIZE>(m, step, plan, at.d_qkv, at.pitch, stage, count, tile, round, root * step.kept);
+		go_over_queries(m, step, plan, at.d_qkv, at.pitch, stage, count, tile, round, root * step.kept);
 		if (BIAS && step.sums)
-			correction += add_scale_sums<SIZE>(m, plan, (step.keys + 16 * M - 1) / (16 * M), stage, count, tile, round);
+			correction += add_scale_sums(m, plan, (step.keys + 16 * M - 1) / (16 * M), stage, count, tile, round);
 	}
 #pragma unroll
 	for (int k = 0; k < M; k++)
@@ -492,9 +492,9 @@ static __device__ __forceinline__ float go_round(const backward_memory<SIZE> &m,
 }
 
 // The block's sum into one place, with the warps added in their order.
-template <int SIZE>
+template <class T, int SIZE>
 static __device__ __forceinline__ void store_scale(
-	const backward_memory<SIZE> &m, const backward_plan &plan, float *to, float products, float factor) {
+	const backward_memory<T, SIZE> &m, const backward_plan &plan, float *to, float products, float factor) {
 	products = warp_sum(products);
 	if (threadIdx.x % 32 == 0)
 		m.totals[threadIdx.x / 32] = products;
@@ -506,15 +506,15 @@ static __device__ __forceinline__ void store_scale(
 		*to = total * factor;
 }
 
-template <int SIZE, int M, bool BIAS, bool DROP>
+template <class T, int SIZE, int M, bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 	go_back(d2v_attention op, drop_rule drop, backward_plan plan) {
 	D2V_SHARED(unsigned char, bytes);
-	backward_memory<SIZE> m;
-	lay_out<SIZE>(m, bytes, plan, plan.scales != NULL);
+	backward_memory<T, SIZE> m;
+	lay_out(m, bytes, plan, plan.scales != NULL);
 	float root = 1.0f / sqrtf((float)SIZE);
 	for (int64_t n = blockIdx.x; n < op.rows * op.heads; n += gridDim.x) {
-		head_place at = find_head<SIZE>(op, n);
+		head_place<T> at = find_head<T, SIZE>(op, n);
 		alibi bias = make_alibi(op, at.h);
 		backward_step step;
 		step.scale = LOG2_E * root, step.slope = LOG2_E * bias.factor, step.kept = DROP ? drop.kept : 1.0f;
@@ -523,7 +523,7 @@ static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 		for (int round = 0; round < plan.rounds; round++)
 			products += go_round<SIZE, M, BIAS, DROP>(m, op, drop, plan, step, at, n + plan.ahead, round, root);
 		if (BIAS && plan.scales) // distances are negative there (alibi_distance)
-			store_scale<SIZE>(m, plan, plan.scales + n, products, -bias.slope * step.kept);
+			store_scale(m, plan, plan.scales + n, products, -bias.slope * step.kept);
 	}
 }
 
@@ -542,12 +542,12 @@ static backward_plan plan_keys(int64_t tokens, int most, int m) {
 }
 
 // The same with as many warps as registers and shared memory allow.
-template <int SIZE, int M> static backward_plan plan_head(const d2v_attention *op, size_t *shared) {
+template <class T, int SIZE, int M> static backward_plan plan_head(const d2v_attention *op, size_t *shared) {
 	bool scales = op->slope && op->d_scale;
-	backward_memory<SIZE> m;
+	backward_memory<T, SIZE> m;
 	for (int most = backward_shape<SIZE, M>::warps;; most--) {
 		backward_plan plan = plan_keys(op->tokens, most, M);
-		*shared = lay_out<SIZE>(m, NULL, plan, scales);
+		*shared = lay_out(m, NULL, plan, scales);
 		if (*shared <= most_shared() || most == 1)
 			return plan;
 	}
@@ -564,7 +564,7 @@ static int count_blocks(const backward_plan *plan, size_t shared, int most) {
 	return gpu_property(cudaDevAttrMultiProcessorCount, 1) * max(each, 1);
 }
 
-template <int SIZE, int M, bool BIAS, bool DROP>
+template <class T, int SIZE, int M, bool BIAS, bool DROP>
 static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan plan, size_t shared) {
 	if (shared > most_shared()) {
 		say_too_long(dev, op);
@@ -580,22 +580,22 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 		return;
 	plan.d_q = scratch, plan.sums = scratch + tiles * unit;
 	plan.scales = scales ? plan.sums + tiles * 2 * plan.tile : NULL;
-	D2V_LAUNCH(dev, (go_back<SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op,
+	D2V_LAUNCH(dev, (go_back<T, SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op,
 		make_drop_rule(&op->drop), plan);
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
 }
 
-template <int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
+template <class T, int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
 	constexpr int M = SIZE == 64 ? 2 : 1;
 	size_t narrow_shared, wide_shared;
-	backward_plan narrow = plan_head<SIZE, 1>(op, &narrow_shared), wide = plan_head<SIZE, M>(op, &wide_shared);
+	backward_plan narrow = plan_head<T, SIZE, 1>(op, &narrow_shared), wide = plan_head<T, SIZE, M>(op, &wide_shared);
 	if (M == 1 || count_cost(&narrow, 1) < count_cost(&wide, M))
-		launch_plan<SIZE, 1, BIAS, DROP>(dev, op, narrow, narrow_shared);
+		launch_plan<T, SIZE, 1, BIAS, DROP>(dev, op, narrow, narrow_shared);
 	else
-		launch_plan<SIZE, M, BIAS, DROP>(dev, op, wide, wide_shared);
+		launch_plan<T, SIZE, M, BIAS, DROP>(dev, op, wide, wide_shared);
 }
 
 void d2v_cuda_attention_tensor_backward(d2v_device *dev, const d2v_attention *op) {
-	BY_SIZE(op->width / op->heads, BY_RULES(op, launch<SIZE, BIAS, DROP>(dev, op)));
+	BY_HEAD(dev, op, BY_RULES(op, launch<T, SIZE, BIAS, DROP>(dev, op)));
 }

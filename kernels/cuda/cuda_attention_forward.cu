@@ -1,4 +1,4 @@
-// Attention in bf16 on the tensor cores, forward, without a matrix of scores in memory (T. Dao, "FlashAttention-2",
+// Attention in 16 bits on the tensor cores, forward, without a matrix of scores in memory (T. Dao, "FlashAttention-2",
 // 2023): a running maximum and sum per query while the keys go by.
 //
 // A block has up to 256 queries of one head, a warp 32 of them (16 where heads are large), so that what is read of the
@@ -28,8 +28,8 @@ template <int SIZE, int M> struct queries {
 };
 
 // A block's shared memory, in this order, each part a multiple of 16 bytes.
-template <int SIZE> struct forward_memory {
-	head_row<SIZE> *q, *k, *v; // k, v: a ring of tiles
+template <class T, int SIZE> struct forward_memory {
+	head_row<T, SIZE> *q, *k, *v; // k, v: a ring of tiles
 	float *places;             // of all keys
 };
 
@@ -42,11 +42,11 @@ template <int SIZE> static inline __host__ __device__ int64_t ring_rows(int64_t 
 	return rows < most ? rows : most;
 }
 
-template <int SIZE>
-static __device__ __forceinline__ forward_memory<SIZE> lay_out(unsigned char *bytes, int rows, int64_t tokens) {
-	forward_memory<SIZE> m;
+template <class T, int SIZE>
+static __device__ __forceinline__ forward_memory<T, SIZE> lay_out(unsigned char *bytes, int rows, int64_t tokens) {
+	forward_memory<T, SIZE> m;
 	int64_t ring = ring_rows<SIZE>(tokens);
-	m.q = (head_row<SIZE> *)bytes;
+	m.q = (head_row<T, SIZE> *)bytes;
 	m.k = m.q + rows, m.v = m.k + ring;
 	m.places = (float *)(m.v + ring);
 	return m;
@@ -60,8 +60,8 @@ struct forward_step {
 };
 
 // Scores of M * 16 queries and COLUMNS keys, in units of log2 with BIAS, else of q . k.
-template <int SIZE, int M, int COLUMNS>
-static __device__ __forceinline__ void multiply_keys(float (&s)[M][COLUMNS / 8][4], const bf16 *q, const bf16 *k) {
+template <int SIZE, int M, int COLUMNS, class T>
+static __device__ __forceinline__ void multiply_keys(float (&s)[M][COLUMNS / 8][4], const T *q, const T *k) {
 #pragma unroll
 	for (int m = 0; m < M; m++)
 #pragma unroll
@@ -81,7 +81,7 @@ static __device__ __forceinline__ void multiply_keys(float (&s)[M][COLUMNS / 8][
 			load_matrices(b, k + n * 16 * (SIZE + SKEW) + e);
 #pragma unroll
 			for (int m = 0; m < M; m++)
-				multiply_16(s[m][2 * n], s[m][2 * n + 1], a[m], b);
+				multiply_16<T>(s[m][2 * n], s[m][2 * n + 1], a[m], b);
 		}
 	}
 }
@@ -149,9 +149,9 @@ static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int6
 
 // COLUMNS keys for M * 16 queries. q, k, v: this lane's addresses (lane_of_a, lane_of_b, lane_of_a); first: the first
 // key.
-template <int SIZE, int M, int COLUMNS, bool BIAS, bool DROP>
+template <int SIZE, int M, int COLUMNS, bool BIAS, bool DROP, class T>
 static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step,
-	const drop_rule &drop, const bf16 *q, const bf16 *k, const bf16 *v, const float *places, int first, bool masked) {
+	const drop_rule &drop, const T *q, const T *k, const T *v, const float *places, int first, bool masked) {
 	uint32_t draws = DROP ? draw_rows<M, COLUMNS>(drop, step.element + first, step.tokens) : 0;
 	float s[M][COLUMNS / 8][4], best[M][2];
 	multiply_keys<SIZE, M, COLUMNS>(s, q, k);
@@ -195,16 +195,16 @@ static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const 
 #pragma unroll
 			for (int m = 0; m < M; m++) {
 				uint32_t a[4];
-				pack_fragment(a, s[m][2 * n], s[m][2 * n + 1]);
-				multiply_16(own.out[m][2 * c], own.out[m][2 * c + 1], a, b);
+				pack_fragment<T>(a, s[m][2 * n], s[m][2 * n + 1]);
+				multiply_16<T>(own.out[m][2 * c], own.out[m][2 * c + 1], a, b);
 			}
 		}
 }
 
 // A tile of keys for M * 16 queries.
-template <int SIZE, int M, bool BIAS, bool DROP>
+template <int SIZE, int M, bool BIAS, bool DROP, class T>
 static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const forward_step &step,
-	const drop_rule &drop, const bf16 *q, const head_row<SIZE> *k, const head_row<SIZE> *v, const float *places,
+	const drop_rule &drop, const T *q, const head_row<T, SIZE> *k, const head_row<T, SIZE> *v, const float *places,
 	int first, bool masked) {
 	int left = (int)step.tokens - first, count = left < TILE ? (left + 15) / 16 * 16 : TILE, at = 0;
 	masked = masked || left < TILE;
@@ -217,10 +217,10 @@ static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const 
 }
 
 // out and lse of M * 16 queries from `first`.
-template <int SIZE, int M>
+template <class T, int SIZE, int M>
 static __device__ __forceinline__ void finish_queries(
 	const d2v_attention &op, queries<SIZE, 2> &own, int64_t r, int64_t h, int64_t first, float unit, float kept) {
-	bf16 *to = (bf16 *)op.out + r * op.tokens * op.width + h * SIZE;
+	T *to = (T *)op.out + r * op.tokens * op.width + h * SIZE;
 	float *lse = op.lse + (r * op.heads + h) * op.tokens;
 #pragma unroll
 	for (int m = 0; m < M; m++) {
@@ -239,7 +239,7 @@ static __device__ __forceinline__ void finish_queries(
 
 // ONE: all keys are one tile, so that nothing takes turns. The students of pictures have so few, and are bound by memory:
 // the fewer instructions between the copies and the first product, the better.
-template <int SIZE, bool BIAS, bool DROP, bool ONE>
+template <class T, int SIZE, bool BIAS, bool DROP, bool ONE>
 static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks)
 	attend_head(d2v_attention op, drop_rule drop) {
 	constexpr int ROWS = forward_shape<SIZE>::rows;
@@ -251,8 +251,8 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	int64_t pitch = 3 * op.width, first = start + warp * ROWS;
 	int tokens = (int)op.tokens, tiles = ONE ? 1 : (tokens + TILE - 1) / TILE;
 	int stages = ONE ? 1 : stages_of<SIZE>(tokens);
-	forward_memory<SIZE> memory = lay_out<SIZE>(bytes, block_rows, op.tokens);
-	const bf16 *vectors = (const bf16 *)op.qkv + r * op.tokens * pitch + h * SIZE;
+	forward_memory<T, SIZE> memory = lay_out<T, SIZE>(bytes, block_rows, op.tokens);
+	const T *vectors = (const T *)op.qkv + r * op.tokens * pitch + h * SIZE;
 	auto fetch_tile = [&](int tile) {
 		if (tile < tiles) {
 			int at = tile * TILE, stage = tile & (stages - 1), left = tokens - at,
@@ -282,7 +282,7 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 			for (int c = 0; c < SIZE / 8; c++)
 				own.out[m][c][2 * half] = own.out[m][c][2 * half + 1] = 0;
 		}
-	const bf16 *q = lane_of_a(memory.q + warp * ROWS);
+	const T *q = lane_of_a(memory.q + warp * ROWS);
 	bool masked = op.key_padding;
 	int left = tokens - (int)first;
 	for (int tile = 0; tile < tiles; tile++) {
@@ -294,7 +294,7 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 		if (!ONE)
 			fetch_tile(tile + stages - 1);
 		int stage = (tile & (stages - 1)) * TILE;
-		const head_row<SIZE> *k = memory.k + stage, *v = memory.v + stage;
+		const head_row<T, SIZE> *k = memory.k + stage, *v = memory.v + stage;
 		const float *places = memory.places + tile * TILE;
 		if (ROWS > 16 && left > 16)
 			attend_tile<SIZE, forward_shape<SIZE>::M, BIAS, DROP>(
@@ -304,27 +304,28 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	}
 	float unit = BIAS ? 1.0f : step.scale, kept = DROP ? drop.kept : 1.0f;
 	if (ROWS > 16 && left > 16)
-		finish_queries<SIZE, forward_shape<SIZE>::M>(op, own, r, h, first, unit, kept);
+		finish_queries<T, SIZE, forward_shape<SIZE>::M>(op, own, r, h, first, unit, kept);
 	else if (left > 0)
-		finish_queries<SIZE, 1>(op, own, r, h, first, unit, kept);
+		finish_queries<T, SIZE, 1>(op, own, r, h, first, unit, kept);
 }
 
 bool d2v_cuda_attention_is_tensor(d2v_device *dev, const d2v_attention *op) {
 	int64_t size = op->width / op->heads;
-	return d2v_cuda_is_bf16(dev) && (size == 32 || size == 64 || size == 96 || size == 128);
+	bool others = d2v_cuda_is_bf16(dev) && (size == 32 || size == 96 || size == 128); // BY_HEAD
+	return others || (d2v_cuda_is_16_bit(dev) && size == 64);
 }
 
-template <int SIZE> static size_t shared_of(int64_t warps, int64_t tokens) {
+template <class T, int SIZE> static size_t shared_of(int64_t warps, int64_t tokens) {
 	size_t rows = (size_t)(warps * forward_shape<SIZE>::rows + 2 * ring_rows<SIZE>(tokens));
-	return rows * sizeof(head_row<SIZE>) + (size_t)round_up(tokens, TILE) * sizeof(float);
+	return rows * sizeof(head_row<T, SIZE>) + (size_t)round_up(tokens, TILE) * sizeof(float);
 }
 
-template <int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
+template <class T, int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
 	int64_t groups = (op->tokens + forward_shape<SIZE>::rows - 1) / forward_shape<SIZE>::rows, most = WARPS;
-	while (most > 1 && shared_of<SIZE>(min(most, groups), op->tokens) > most_shared())
+	while (most > 1 && shared_of<T, SIZE>(min(most, groups), op->tokens) > most_shared())
 		most--;
 	int64_t pieces = (groups + most - 1) / most, warps = (groups + pieces - 1) / pieces;
-	size_t shared = shared_of<SIZE>(warps, op->tokens);
+	size_t shared = shared_of<T, SIZE>(warps, op->tokens);
 	if (shared > most_shared()) {
 		say_too_long(dev, op);
 		return;
@@ -333,12 +334,12 @@ template <int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, co
 	drop_rule drop = make_drop_rule(&op->drop);
 	if constexpr (SIZE == 64 && !BIAS)
 		if (op->tokens <= TILE) {
-			D2V_LAUNCH(dev, (attend_head<SIZE, BIAS, DROP, true>), blocks, threads, shared, *op, drop);
+			D2V_LAUNCH(dev, (attend_head<T, SIZE, BIAS, DROP, true>), blocks, threads, shared, *op, drop);
 			return;
 		}
-	D2V_LAUNCH(dev, (attend_head<SIZE, BIAS, DROP, false>), blocks, threads, shared, *op, drop);
+	D2V_LAUNCH(dev, (attend_head<T, SIZE, BIAS, DROP, false>), blocks, threads, shared, *op, drop);
 }
 
 void d2v_cuda_attention_tensor_forward(d2v_device *dev, const d2v_attention *op) {
-	BY_SIZE(op->width / op->heads, BY_RULES(op, launch<SIZE, BIAS, DROP>(dev, op)));
+	BY_HEAD(dev, op, BY_RULES(op, launch<T, SIZE, BIAS, DROP>(dev, op)));
 }

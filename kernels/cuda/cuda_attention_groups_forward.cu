@@ -123,7 +123,7 @@ static __device__ __forceinline__ void weigh(
 				if (DROP)
 					weight[i] = bits[n / 4] & 1u << (n % 4 * 8 + i) ? weight[i] : 0.0f;
 			}
-			p[n / 2][n % 2 * 2 + half] = pack_bf16(weight[0], weight[1]);
+			p[n / 2][n % 2 * 2 + half] = round_pair<bf16>(weight[0], weight[1]);
 		}
 		own.sum[half] += sum;
 	}

@@ -4,7 +4,7 @@
 #include "kernels/cuda/cuda_dnn.h"
 
 #define THREADS 256
-#define PACK 8 // channels of bf16 in 16 bytes
+#define PACK 8 // channels of 16 bits in 16 bytes
 
 // Both orders of weights: place i of (out, in, taps) is the returned one of (out, taps, in).
 static __device__ __forceinline__ int64_t turned_place(const conv_shape &s, int64_t i) {
@@ -12,17 +12,17 @@ static __device__ __forceinline__ int64_t turned_place(const conv_shape &s, int6
 	return (o * taps + tap) * s.in + c;
 }
 
-static __global__ void turn_dense(bf16 *to, const bf16 *w, conv_shape s, int64_t count) {
+template <class T> static __global__ void turn_dense(T *to, const T *w, conv_shape s, int64_t count) {
 	for (int64_t i = thread_number(); i < count; i += thread_count())
 		to[turned_place(s, i)] = w[i];
 }
 
-static __global__ void add_turned(float *d_w, const bf16 *turned, conv_shape s, int64_t count) {
+template <class T> static __global__ void add_turned(float *d_w, const T *turned, conv_shape s, int64_t count) {
 	for (int64_t i = thread_number(); i < count; i += thread_count())
 		d_w[i] += to_float(turned[turned_place(s, i)]);
 }
 
-static __global__ void add_bias(bf16 *y, const bf16 *bias, int64_t channels, int64_t packs) {
+template <class T> static __global__ void add_bias(T *y, const T *bias, int64_t channels, int64_t packs) {
 	for (int64_t p = thread_number(); p < packs; p += thread_count()) {
 		float v[PACK], b[PACK];
 		load_pack(v, y + p * PACK);
@@ -40,7 +40,7 @@ static int64_t weight_count(const conv_shape &s) {
 
 // NULL: it is not done here.
 static const d2v_dnn_plan *plan_for(d2v_device *dev, const conv_shape &s, d2v_dnn_way way, bool accumulate) {
-	if (!d2v_cuda_is_bf16(dev) || s.groups != 1 || s.in % PACK || s.out % PACK || weight_count(s) == 0 ||
+	if (!d2v_cuda_is_16_bit(dev) || s.groups != 1 || s.in % PACK || s.out % PACK || weight_count(s) == 0 ||
 		s.rows * s.in_h * s.in_w * s.out_h * s.out_w == 0)
 		return NULL;
 	d2v_dnn_shape shape = {};
@@ -52,11 +52,16 @@ static const d2v_dnn_plan *plan_for(d2v_device *dev, const conv_shape &s, d2v_dn
 }
 
 // Scratch for weights in cuDNN's order, and behind them what it works in. NULL: the device has the error.
-static bf16 *take_weights(d2v_device *dev, const conv_shape &s, const d2v_dnn_plan *plan, void **workspace) {
-	size_t bytes = d2v_cuda_round((size_t)weight_count(s) * sizeof(bf16));
+static void *take_weights(d2v_device *dev, const conv_shape &s, const d2v_dnn_plan *plan, void **workspace) {
+	size_t bytes = d2v_cuda_round((size_t)weight_count(s) * dev->real_size);
 	char *scratch = (char *)d2v_cuda_scratch(dev, bytes + plan->workspace);
 	*workspace = scratch + bytes;
-	return (bf16 *)scratch;
+	return scratch;
+}
+
+static void turn_weights(d2v_device *dev, const conv_shape &s, void *turned, const d2v_real *w) {
+	D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, turn_dense<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, (T *)turned,
+		(const T *)w, s, weight_count(s)));
 }
 
 bool d2v_cuda_conv_dense_forward(
@@ -65,14 +70,15 @@ bool d2v_cuda_conv_dense_forward(
 	if (!plan)
 		return false;
 	void *workspace;
-	bf16 *turned = take_weights(dev, s, plan, &workspace);
+	void *turned = take_weights(dev, s, plan, &workspace);
 	if (!turned)
 		return true;
-	D2V_LAUNCH(dev, turn_dense, d2v_blocks(weight_count(s), THREADS), THREADS, 0, turned, (const bf16 *)w, s, weight_count(s));
+	turn_weights(dev, s, turned, w);
 	d2v_cuda_dnn_run(dev, plan, x, turned, y, workspace);
 	int64_t packs = s.rows * s.out_h * s.out_w * s.out / PACK;
 	if (bias)
-		D2V_LAUNCH(dev, add_bias, d2v_blocks(packs, THREADS), THREADS, 0, (bf16 *)y, (const bf16 *)bias, s.out, packs);
+		D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, add_bias<T>, d2v_blocks(packs, THREADS), THREADS, 0, (T *)y, (const T *)bias,
+			s.out, packs));
 	return true;
 }
 
@@ -82,10 +88,10 @@ bool d2v_cuda_conv_dense_backward_x(
 	if (!plan)
 		return false;
 	void *workspace;
-	bf16 *turned = take_weights(dev, s, plan, &workspace);
+	void *turned = take_weights(dev, s, plan, &workspace);
 	if (!turned)
 		return true;
-	D2V_LAUNCH(dev, turn_dense, d2v_blocks(weight_count(s), THREADS), THREADS, 0, turned, (const bf16 *)w, s, weight_count(s));
+	turn_weights(dev, s, turned, w);
 	d2v_cuda_dnn_run(dev, plan, d_x, turned, d_y, workspace);
 	return true;
 }
@@ -95,10 +101,11 @@ bool d2v_cuda_conv_dense_backward_w(d2v_device *dev, const conv_shape &s, float 
 	if (!plan)
 		return false;
 	void *workspace;
-	bf16 *turned = take_weights(dev, s, plan, &workspace);
+	void *turned = take_weights(dev, s, plan, &workspace);
 	if (!turned)
 		return true;
 	d2v_cuda_dnn_run(dev, plan, x, turned, d_y, workspace);
-	D2V_LAUNCH(dev, add_turned, d2v_blocks(weight_count(s), THREADS), THREADS, 0, d_w, (const bf16 *)turned, s, weight_count(s));
+	D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, add_turned<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, d_w,
+		(const T *)turned, s, weight_count(s)));
 	return true;
 }

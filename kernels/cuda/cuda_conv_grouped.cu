@@ -1,4 +1,4 @@
-// Convolutions in groups of few channels, stride 1, in bf16 on the tensor cores: the image decoder's 3 x 3, the speech
+// Convolutions in groups of few channels, stride 1, in 16 bits on the tensor cores: the image decoder's 3 x 3, the speech
 // encoder's positions (19 taps), the decoders of speech and of images.
 //
 // A group's weights stay in shared memory while its block goes over tiles of the input. A tile lies there once, with the
@@ -12,6 +12,7 @@
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/mma.cuh"
 
+#define ELEMENT sizeof(uint16_t) // of the working type
 #define ROWS 2                // of a warp, in 16s
 #define LARGE_TILE 512        // results
 #define SMALL_TILE 256        // leaves room for two blocks a processor, if the weights do
@@ -55,19 +56,20 @@ static __device__ __forceinline__ void number_places(int *table, const plane_pas
 
 // Where a plane is filled from: (rows, height, width, channels) at the group's first channel, `packs` of 8 of which are
 // the group's; what lies at or past y_end, x_end, or past `across` places of a plane's row, is taken for zero.
-struct plane_source {
-	const bf16 *from;
+template <class T> struct plane_source {
+	const T *from;
 	int64_t channels;
 	int packs, height, width, y_end, x_end, across;
 };
 
 // The first `count` places of a plane that starts at (y0, x0). Eight neighbouring threads share a place.
+template <class T>
 static __device__ __forceinline__ void fetch_plane(
-	bf16 *plane, int pitch, const int *table, int count, const plane_source &source, int64_t row, int y0, int x0) {
+	T *plane, int pitch, const int *table, int count, const plane_source<T> &source, int64_t row, int y0, int x0) {
 	int pack = threadIdx.x % 8;
 	if (pack >= source.packs)
 		return;
-	const bf16 *image = source.from + row * source.height * source.width * source.channels + pack * 8;
+	const T *image = source.from + row * source.height * source.width * source.channels + pack * 8;
 	int channels = (int)source.channels;
 #pragma unroll 4
 	for (int i = threadIdx.x / 8; i < count; i += blockDim.x / 8) {
@@ -77,8 +79,8 @@ static __device__ __forceinline__ void fetch_plane(
 	}
 }
 
-static __device__ __forceinline__ plane_source input_of(const plane_pass &s, const bf16 *from) {
-	plane_source source = { from, s.in, s.in_group / 8, s.in_h, s.in_w, s.in_h, s.in_w, s.row_width };
+template <class T> static __device__ __forceinline__ plane_source<T> input_of(const plane_pass &s, const T *from) {
+	plane_source<T> source = { from, s.in, s.in_group / 8, s.in_h, s.in_w, s.in_h, s.in_w, s.row_width };
 	return source;
 }
 
@@ -109,8 +111,8 @@ template <int BLOCKS> static __device__ __forceinline__ int channel_of(int j, in
 }
 
 // The group's weights (out_group, taps * in_group) in that order.
-template <int BLOCKS>
-static __device__ __forceinline__ void fetch_weights(bf16 *to, const bf16 *w, const plane_pass &s) {
+template <int BLOCKS, class T>
+static __device__ __forceinline__ void fetch_weights(T *to, const T *w, const plane_pass &s) {
 	int width = s.kernel_h * s.kernel_w * s.in_group, packs = 2 * s.steps;
 	for (int i = threadIdx.x; i < 8 * BLOCKS * packs; i += blockDim.x) {
 		int row = i / packs, k = i % packs * 8, channel = channel_of<BLOCKS>(row / 8, row % 8 / 2) + row % 2;
@@ -118,8 +120,8 @@ static __device__ __forceinline__ void fetch_weights(bf16 *to, const bf16 *w, co
 	}
 }
 
-template <int COUNT>
-static __device__ __forceinline__ void store_some(bf16 *to, const float *values, bool accumulate) {
+template <int COUNT, class T>
+static __device__ __forceinline__ void store_some(T *to, const float *values, bool accumulate) {
 	float v[COUNT], before[COUNT];
 	if (accumulate)
 		load_pack(before, to);
@@ -130,8 +132,8 @@ static __device__ __forceinline__ void store_some(bf16 *to, const float *values,
 }
 
 // The lane's results of one place, two of each block. to: the place's first channel of the group.
-template <int BLOCKS>
-static __device__ __forceinline__ void store_results(bf16 *to, int t, const float (&values)[2 * BLOCKS], bool accumulate) {
+template <int BLOCKS, class T>
+static __device__ __forceinline__ void store_results(T *to, int t, const float (&values)[2 * BLOCKS], bool accumulate) {
 	constexpr int fours = BLOCKS / 4 * 4, pairs = BLOCKS / 2 * 2;
 #pragma unroll
 	for (int j = 0; j < fours; j += 4)
@@ -143,7 +145,7 @@ static __device__ __forceinline__ void store_results(bf16 *to, int t, const floa
 }
 
 // sums (COUNT times 16, BLOCKS times 8) += a b of one step of k.
-template <int COUNT, int BLOCKS>
+template <class T, int COUNT, int BLOCKS>
 static __device__ __forceinline__ void multiply_step(
 	float (&sums)[COUNT][BLOCKS][4], const uint32_t (&a)[COUNT][4], const uint32_t (&b)[(BLOCKS + 1) / 2][4]) {
 #pragma unroll
@@ -151,23 +153,23 @@ static __device__ __forceinline__ void multiply_step(
 		uint32_t right[2] = { b[j / 2][j % 2 * 2], b[j / 2][j % 2 * 2 + 1] };
 #pragma unroll
 		for (int m = 0; m < COUNT; m++)
-			mma_16816(sums[m][j], a[m], right);
+			mma_16816<T>(sums[m][j], a[m], right);
 	}
 }
 
 // Block (number, group): tiles number, number + gridDim.x, ... A warp has 16 ROWS results of a tile, for all channels of
 // the group, BLOCKS times 8. (More rows a warp would fetch the weights less often; measured, that loses more to warps
 // without work.)
-template <int BLOCKS>
+template <class T, int BLOCKS>
 static __global__ void __launch_bounds__(LARGE_TILE / (16 * ROWS) * 32)
-	convolve_planes(plane_pass s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool accumulate) {
-	D2V_SHARED(bf16, weights);
-	bf16 *planes = weights + (8 * BLOCKS + 8) * s.weight_pitch;
+	convolve_planes(plane_pass s, T *y, const T *x, const T *w, const T *bias, bool accumulate) {
+	D2V_SHARED(T, weights);
+	T *planes = weights + (8 * BLOCKS + 8) * s.weight_pitch;
 	int plane_size = s.places * s.in_pitch;
 	int *offsets = (int *)(planes + 2 * plane_size), *table = offsets + 2 * s.steps;
 	int lane = threadIdx.x % 32, t = lane % 4, first = threadIdx.x / 32 * 16 * ROWS;
 	int64_t group = blockIdx.y;
-	plane_source source = input_of(s, x + group * s.in_group);
+	plane_source<T> source = input_of(s, x + group * s.in_group);
 	number_places(table, s);
 	number_packs(offsets, s);
 	fetch_weights<BLOCKS>(weights, w + group * s.out_group * s.kernel_h * s.kernel_w * s.in_group, s);
@@ -186,7 +188,7 @@ static __global__ void __launch_bounds__(LARGE_TILE / (16 * ROWS) * 32)
 	};
 	fetch(blockIdx.x, 0);
 	int half = 0;
-	const bf16 *b_row = weights + (lane % 8 + lane / 16 * 8) * s.weight_pitch + lane / 8 % 2 * 8;
+	const T *b_row = weights + (lane % 8 + lane / 16 * 8) * s.weight_pitch + lane / 8 % 2 * 8;
 	for (int64_t number = blockIdx.x; number < s.tiles; number += gridDim.x, half ^= 1) {
 		fetch(number + gridDim.x, half ^ 1);
 		copy_wait<1>();
@@ -194,9 +196,9 @@ static __global__ void __launch_bounds__(LARGE_TILE / (16 * ROWS) * 32)
 		// A step's fragments are on their way while those of the step before are multiplied.
 		float sums[ROWS][BLOCKS][4] = {};
 		uint32_t a[2][ROWS][4], b[2][(BLOCKS + 1) / 2][4];
-		const bf16 *a_row = planes + half * plane_size + (first + lane % 16) * s.in_pitch;
+		const T *a_row = planes + half * plane_size + (first + lane % 16) * s.in_pitch;
 		auto load = [&](int step, uint32_t(&left)[ROWS][4], uint32_t(&right)[(BLOCKS + 1) / 2][4]) {
-			const bf16 *at = a_row + offsets[2 * step + lane / 16];
+			const T *at = a_row + offsets[2 * step + lane / 16];
 #pragma unroll
 			for (int m = 0; m < ROWS; m++) // past the last result the first is fetched again
 				load_matrices(left[m], first + 16 * m < s.results ? at + 16 * m * s.in_pitch : at);
@@ -208,15 +210,15 @@ static __global__ void __launch_bounds__(LARGE_TILE / (16 * ROWS) * 32)
 			load(0, a[0], b[0]);
 			for (int step = 0; step + 1 < s.steps; step += 2) {
 				load(step + 1, a[1], b[1]);
-				multiply_step(sums, a[0], b[0]);
+				multiply_step<T>(sums, a[0], b[0]);
 				load(min(step + 2, s.steps - 1), a[0], b[0]);
-				multiply_step(sums, a[1], b[1]);
+				multiply_step<T>(sums, a[1], b[1]);
 			}
 			if (s.steps % 2)
-				multiply_step(sums, a[0], b[0]);
+				multiply_step<T>(sums, a[0], b[0]);
 		}
 		tile_place at = find_tile(s, number);
-		bf16 *to = y + ((at.row * s.out_h + at.y) * s.out_w + at.x) * s.out + group * s.out_group;
+		T *to = y + ((at.row * s.out_h + at.y) * s.out_w + at.x) * s.out + group * s.out_group;
 #pragma unroll
 		for (int i = 0; i < 2 * ROWS; i++) { // the lane's places
 			int p = first + i * 8 + lane / 4, place = p < s.results ? table[p] : -1, dx = place & 0xffff, dy = place >> 16;
@@ -239,18 +241,18 @@ static __global__ void __launch_bounds__(LARGE_TILE / (16 * ROWS) * 32)
 
 // Block (piece, group, part of the taps): a warp has one tap and sums, over the tiles of the piece, the products of the
 // group's d_y (results, all channels) and of what the tap reads of x. partial (pieces, out, taps, in_group).
-template <int PARTS, int BLOCKS>
+template <class T, int PARTS, int BLOCKS>
 static __global__ void __launch_bounds__(32 * MAX_TAPS, PARTS * BLOCKS > 18 ? 1 : 2)
-	sum_weights(plane_pass s, float *partial, const bf16 *x, const bf16 *d_y, int64_t tiles_of_piece) {
-	D2V_SHARED(bf16, planes);
+	sum_weights(plane_pass s, float *partial, const T *x, const T *d_y, int64_t tiles_of_piece) {
+	D2V_SHARED(T, planes);
 	int plane_size = s.places * s.in_pitch, result_size = s.results * s.out_pitch;
-	bf16 *results = planes + 2 * plane_size;
+	T *results = planes + 2 * plane_size;
 	int *table = (int *)(results + 2 * result_size + 32); // a fragment may reach past the last channel
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, taps = s.kernel_h * s.kernel_w;
 	int tap = blockIdx.z * (blockDim.x / 32) + threadIdx.x / 32;
 	int64_t group = blockIdx.y, begin = blockIdx.x * tiles_of_piece;
 	int64_t end = begin + tiles_of_piece < s.tiles ? begin + tiles_of_piece : s.tiles;
-	plane_source source = input_of(s, x + group * s.in_group);
+	plane_source<T> source = input_of(s, x + group * s.in_group);
 	number_places(table, s);
 	__syncthreads();
 	auto fetch = [&](int64_t number, int half) {
@@ -259,7 +261,7 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS, PARTS * BLOCKS > 18 ? 1 
 			fetch_plane(
 				planes + half * plane_size, s.in_pitch, table, s.places, source, at.row, at.y - s.pad_h, at.x - s.pad_w);
 			// What is in the margin, or belongs to the next tile, counts as zero.
-			plane_source from = { d_y + group * s.out_group, s.out, s.out_group / 8, s.out_h, s.out_w,
+			plane_source<T> from = { d_y + group * s.out_group, s.out, s.out_group / 8, s.out_h, s.out_w,
 				min(at.y + s.tile_h, s.out_h), min(at.x + s.tile_w, s.out_w), s.tile_w };
 			fetch_plane(results + half * result_size, s.out_pitch, table, s.results, from, at.row, at.y, at.x);
 		}
@@ -273,8 +275,8 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS, PARTS * BLOCKS > 18 ? 1 
 		fetch(number + 1, half ^ 1);
 		copy_wait<1>();
 		__syncthreads();
-		const bf16 *a_row = planes + half * plane_size + offset + (lane % 8 + lane / 16 * 8) * s.in_pitch + lane / 8 % 2 * 8;
-		const bf16 *b_row = results + half * result_size + (lane % 8 + lane / 8 % 2 * 8) * s.out_pitch + lane / 16 * 8;
+		const T *a_row = planes + half * plane_size + offset + (lane % 8 + lane / 16 * 8) * s.in_pitch + lane / 8 % 2 * 8;
+		const T *b_row = results + half * result_size + (lane % 8 + lane / 8 % 2 * 8) * s.out_pitch + lane / 16 * 8;
 #pragma unroll 1 // more would not leave registers for a second block
 		for (int p = 0; p < s.results && tap < taps; p += 16) {
 			uint32_t a[PARTS][4], b[(BLOCKS + 1) / 2][4];
@@ -284,7 +286,7 @@ static __global__ void __launch_bounds__(32 * MAX_TAPS, PARTS * BLOCKS > 18 ? 1 
 #pragma unroll
 			for (int j = 0; j < BLOCKS; j += 2)
 				load_transposed(b[j / 2], b_row + p * s.out_pitch + j * 8);
-			multiply_step(sums, a, b);
+			multiply_step<T>(sums, a, b);
 		}
 		__syncthreads();
 	}
@@ -358,12 +360,12 @@ static plane_pass backward_pass(const conv_shape &c, int most) {
 }
 
 static size_t convolve_shared(const plane_pass &s) {
-	return (size_t)(s.out_group + 8) * s.weight_pitch * sizeof(bf16) + 2 * (size_t)s.places * s.in_pitch * sizeof(bf16) +
+	return (size_t)(s.out_group + 8) * s.weight_pitch * ELEMENT + 2 * (size_t)s.places * s.in_pitch * ELEMENT +
 		(size_t)(2 * s.steps + s.places) * sizeof(int);
 }
 
 static size_t weights_shared(const plane_pass &s) {
-	return 2 * ((size_t)s.places * s.in_pitch + (size_t)s.results * s.out_pitch + 16) * sizeof(bf16) +
+	return 2 * ((size_t)s.places * s.in_pitch + (size_t)s.results * s.out_pitch + 16) * ELEMENT +
 		(size_t)s.places * sizeof(int);
 }
 
@@ -382,7 +384,7 @@ static bool group_fits(int64_t channels) {
 }
 
 bool d2v_cuda_conv_is_grouped(d2v_device *dev, const conv_shape &c) {
-	if (!d2v_cuda_is_bf16(dev) || c.groups == 1 || c.stride_h != 1 || c.stride_w != 1 || !group_fits(c.in / c.groups) ||
+	if (!d2v_cuda_is_16_bit(dev) || c.groups == 1 || c.stride_h != 1 || c.stride_w != 1 || !group_fits(c.in / c.groups) ||
 		!group_fits(c.out / c.groups) || c.kernel_h * c.kernel_w > 64 || c.in_h * c.in_w * c.in > INT32_MAX || c.out_h * c.out_w * c.out > INT32_MAX)
 		return false;
 	plane_pass forward = choose_tile(c, forward_pass), backward = choose_tile(c, backward_pass);
@@ -416,8 +418,8 @@ static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2
 	int64_t blocks = at_once / s.groups < 1 ? 1 : at_once / s.groups;
 	dim3 grid((unsigned)(blocks < s.tiles ? blocks : s.tiles), (unsigned)s.groups);
 	unsigned threads = (unsigned)round_up(s.results, 16 * ROWS) / ROWS * 2;
-	BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
-		(const bf16 *)turned, (const bf16 *)bias, accumulate));
+	D2V_BY_16_BIT_TYPE(dev, BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (convolve_planes<T, BLOCKS>), grid, threads, shared, s, (T *)y,
+		(const T *)x, (const T *)turned, (const T *)bias, accumulate)));
 }
 
 void d2v_cuda_conv_grouped_forward(
@@ -469,6 +471,6 @@ void d2v_cuda_conv_grouped_backward_w(
 	int parts, taps = taps_of_block(s, &parts);
 	int64_t pieces = d2v_cuda_conv_grouped_pieces(c), tiles = (s.tiles + pieces - 1) / pieces;
 	dim3 grid((unsigned)pieces, (unsigned)s.groups, (unsigned)parts);
-	BY_PARTS(s.in_group, BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (sum_weights<PARTS, BLOCKS>), grid, 32 * taps, weights_shared(s), s,
-		partial, (const bf16 *)x, (const bf16 *)d_y, tiles)));
+	D2V_BY_16_BIT_TYPE(dev, BY_PARTS(s.in_group, BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (sum_weights<T, PARTS, BLOCKS>), grid,
+		32 * taps, weights_shared(s), s, partial, (const T *)x, (const T *)d_y, tiles))));
 }

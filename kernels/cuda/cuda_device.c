@@ -4,6 +4,7 @@
 #include "kernels/cuda/cuda_dnn.h"
 #include "kernels/cuda/cuda_product.h"
 
+#include <ctype.h>
 #include <float.h>
 #include <stdio.h>
 #include <string.h>
@@ -188,7 +189,17 @@ static const d2v_backend cuda_backend = {
 	.sum_squares = d2v_cuda_sum_squares,
 };
 
-// Dense bf16 products with f32 sums, from NVIDIA's data sheets; the first name that is part of the card's counts.
+// Whether text has the name in it as words of its own: an "RTX A4000" is no "A40".
+static bool has_words(const char *text, const char *name) {
+	size_t length = strlen(name);
+	for (const char *at = text; (at = strstr(at, name)); at++)
+		if ((at == text || !isalnum((unsigned char)at[-1])) && !isalnum((unsigned char)at[length]))
+			return true;
+	return false;
+}
+
+// Dense products of bf16 or f16, equally fast, with f32 sums, from NVIDIA's data sheets; the first name that the card's has
+// in it counts. Cards that are not here, a notebook's among them, are measured.
 static double datasheet_of(int index, d2v_precision precision) {
 	static const struct {
 		const char *name;
@@ -197,10 +208,11 @@ static double datasheet_of(int index, d2v_precision precision) {
 		{ "B200", 2250 }, { "B100", 1750 }, { "A100", 312 }, { "A800", 312 }, { "A40", 149.7 }, { "A30", 165 }, { "A10", 125 },
 		{ "L40S", 362 }, { "L40", 181 }, { "L4", 121 }, { "RTX 4090", 165.2 }, { "RTX 3090", 71 } };
 	struct cudaDeviceProp card;
-	if (precision != D2V_PRECISION_BF16 || cudaGetDeviceProperties(&card, index) != cudaSuccess)
+	bool is_16_bit = precision == D2V_PRECISION_BF16 || precision == D2V_PRECISION_F16;
+	if (!is_16_bit || cudaGetDeviceProperties(&card, index) != cudaSuccess)
 		return 0;
 	for (size_t i = 0; i < sizeof cards / sizeof *cards; i++)
-		if (strstr(card.name, cards[i].name))
+		if (has_words(card.name, cards[i].name) && !has_words(card.name, "Laptop"))
 			return cards[i].tflops * 1e12;
 	return 0;
 }
@@ -231,18 +243,27 @@ static d2v_status open_gpu(d2v_cuda *cuda, d2v_error *err) {
 }
 
 d2v_status d2v_cuda_open(d2v_device **device, int index, d2v_precision precision, d2v_error *err) {
-	static const char *const suffix[] = { "", ":tf32", ":f32" };
+	static const struct {
+		const char *suffix;
+		size_t size;
+		double max;
+	} types[] = {
+		[D2V_PRECISION_BF16] = { "", 2, 0x1.fep127 },
+		[D2V_PRECISION_F16] = { ":f16", 2, 65504 },
+		[D2V_PRECISION_TF32] = { ":tf32", sizeof(float), (double)FLT_MAX },
+		[D2V_PRECISION_F32] = { ":f32", sizeof(float), (double)FLT_MAX },
+	};
 	*device = NULL;
 	D2V_TRY(check_gpu(index, err));
 	d2v_cuda *cuda;
 	D2V_TRY(d2v_alloc_zero(&cuda, 1, sizeof *cuda, err));
 	cuda->base.backend = &cuda_backend;
-	cuda->base.real_size = precision == D2V_PRECISION_BF16 ? 2 : sizeof(float);
-	cuda->base.real_max = precision == D2V_PRECISION_BF16 ? 0x1.fep127 : (double)FLT_MAX;
+	cuda->base.real_size = types[precision].size;
+	cuda->base.real_max = types[precision].max;
 	cuda->base.datasheet = datasheet_of(index, precision);
 	cuda->index = index;
 	cuda->precision = precision;
-	snprintf(cuda->base.name, sizeof cuda->base.name, "cuda:%d%s", index, suffix[precision]);
+	snprintf(cuda->base.name, sizeof cuda->base.name, "cuda:%d%s", index, types[precision].suffix);
 	d2v_status status = open_gpu(cuda, err);
 	if (status != D2V_OK) {
 		cuda_close(&cuda->base);

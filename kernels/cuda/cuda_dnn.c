@@ -29,6 +29,7 @@ typedef struct kept_plan {
 struct d2v_cuda_dnn {
 	dnn_api api;
 	cudnnHandle_t handle; // NULL: there is no cuDNN
+	int type;             // of the arrays: CUDNN_DATA_HALF or CUDNN_DATA_BFLOAT16
 	bool refused;         // the warning was given
 	kept_plan plans[PLACES];
 	int count;
@@ -86,6 +87,7 @@ static struct d2v_cuda_dnn *dnn_of(d2v_device *dev) {
 		d2v_device_set_error(dev, err.status, "cuDNN: %s", err.text);
 		return NULL;
 	}
+	cuda->dnn->type = cuda->precision == D2V_PRECISION_F16 ? CUDNN_DATA_HALF : CUDNN_DATA_BFLOAT16;
 	if (!open_library(cuda->dnn, cuda->stream, text, sizeof text))
 		d2v_warn("%s: no cuDNN (%s): dense convolutions are done without, several times slower; cuDNN 9 in the folders of "
 				 "LD_LIBRARY_PATH would be used",
@@ -99,6 +101,7 @@ static struct d2v_cuda_dnn *dnn_of(d2v_device *dev) {
 
 typedef struct maker {
 	const dnn_api *api;
+	int type; // of the arrays
 	cudnnBackendDescriptor_t made[2 * CONFIGS + 16];
 	int count;
 	bool failed;
@@ -160,7 +163,7 @@ static cudnnBackendDescriptor_t make_array(
 	cudnnBackendDescriptor_t made = make(m, CUDNN_BACKEND_TENSOR_DESCRIPTOR);
 	int64_t sizes[] = { n, channels, height, width }, alignment = 16;
 	int64_t strides[] = { height * width * channels, 1, width * channels, channels };
-	set_choice(m, made, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, CUDNN_DATA_BFLOAT16);
+	set_choice(m, made, CUDNN_ATTR_TENSOR_DATA_TYPE, CUDNN_TYPE_DATA_TYPE, m->type);
 	set_numbers(m, made, CUDNN_ATTR_TENSOR_DIMENSIONS, 4, sizes);
 	set_numbers(m, made, CUDNN_ATTR_TENSOR_STRIDES, 4, strides);
 	set_numbers(m, made, CUDNN_ATTR_TENSOR_UNIQUE_ID, 1, &name);
@@ -293,7 +296,7 @@ static void keep(maker *m, cudnnBackendDescriptor_t config) {
 
 // The first way of a mode's proposals that will do, after passing over *skip of them.
 static bool search(const struct d2v_cuda_dnn *self, const d2v_dnn_shape *s, int mode, int *skip, d2v_dnn_plan *plan) {
-	maker m = { .api = &self->api };
+	maker m = { .api = &self->api, .type = self->type };
 	cudnnBackendDescriptor_t configs[CONFIGS], graph = make_graph(&m, self->handle, s);
 	cudnnBackendDescriptor_t heuristics = make(&m, CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
 	int64_t count = 0;

@@ -1,4 +1,4 @@
-// Dense convolutions through cuDNN, on a GPU that works in bf16, where libcudnn.so.9 is found when the first one is
+// Dense convolutions through cuDNN, on a GPU that works in bf16 or f16, where libcudnn.so.9 is found when the first one is
 // asked for. Otherwise, and for shapes that it refuses, d2v_cuda_dnn_find gives NULL and the tiles of cuda_conv.cu do the
 // work; the first time either happens a warning says so.
 //
@@ -20,7 +20,7 @@ typedef enum d2v_dnn_way {
 } d2v_dnn_way;
 
 // x and d_x are (rows, in_h, in_w, in), y and d_y (rows, out_h, out_w, out), w and d_w (out, kernel_h, kernel_w, in), all
-// of bf16: cuDNN gives no other d_w. in and out are multiples of 8. There are no padding bytes: it is
+// of the working type: cuDNN gives no other d_w. in and out are multiples of 8. There are no padding bytes: it is
 // compared byte by byte.
 typedef struct d2v_dnn_shape {
 	int64_t rows, in_h, in_w, out_h, out_w, in, out;

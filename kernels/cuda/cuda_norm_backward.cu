@@ -207,7 +207,7 @@ template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op,
 void d2v_cuda_norm_backward(d2v_device *dev, const d2v_norm *op) {
 	if (op->rows == 0 || op->channels == 0)
 		return;
-	int64_t wide = d2v_cuda_is_bf16(dev) ? 8 : 4;
+	int64_t wide = 16 / (int64_t)dev->real_size;
 	bool packed = fits_wide(op, wide);
 	int64_t most = packed ? block_limit<8>::threads * 8 : block_limit<1>::threads;
 	if (op->channels > most) {

@@ -93,7 +93,9 @@ static bool make_layout(d2v_device *dev, cublasLtMatrixLayout_t *layout, cudaDat
 }
 
 static bool describe(d2v_device *dev, const struct d2v_cuda_products *self, const d2v_cuda_product *op, plan *p) {
-	cudaDataType working = self->precision == D2V_PRECISION_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+	cudaDataType working = self->precision == D2V_PRECISION_BF16 ? CUDA_R_16BF
+		: self->precision == D2V_PRECISION_F16					 ? CUDA_R_16F
+																 : CUDA_R_32F;
 	cublasComputeType_t compute =
 		self->precision == D2V_PRECISION_TF32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
 	cublasOperation_t left = op->trans_b ? CUBLAS_OP_T : CUBLAS_OP_N, right = op->trans_a ? CUBLAS_OP_T : CUBLAS_OP_N;

@@ -94,20 +94,22 @@ static inline bool fits_packs(const d2v_dropout *drop, int64_t n) {
 	return drop->p <= 0 || ((drop->span <= 1 || drop->span % n == 0) && drop->first % n == 0);
 }
 
-// Two of the Box-Muller normals (d2v_restore), times std, from two words. As T can tell them apart: bf16 keeps 8 bits, so the
-// special function units will do, with the angle, from 23 bits, turned by half a circle into the range where they are good.
+// Two of the Box-Muller normals (d2v_restore), times std, from two words. As T can tell them apart: of 16 bits bf16 keeps 8
+// digits and f16 11, so the special function units will do, with the angle, from 23 bits, turned by half a circle into the
+// range where they are good.
 template <class T> __device__ __forceinline__ void noise_pair(float &even, float &odd, uint32_t word_a, uint32_t word_b, float std) {
-	float u = ((float)word_a + 1.0f) * 2.3283064365386963e-10f, v = (float)word_b * 2.3283064365386963e-10f;
-	float radius = std * sqrtf(-2.0f * logf(u)), angle = 6.28318530717958647692f * v;
-	even = radius * cosf(angle);
-	odd = radius * sinf(angle);
-}
-template <> __device__ __forceinline__ void noise_pair<bf16>(float &even, float &odd, uint32_t word_a, uint32_t word_b, float std) {
-	float u = fmaf((float)word_a, 2.3283064365386963e-10f, 2.3283064365386963e-10f);
-	float turn = float_of_bits(0x3f800000u | word_b >> 9) - 1.5f, angle = 6.28318530717958647692f * turn;
-	float radius = -std * fast_root(-1.38629436111989061883f * fast_log2(u)); // -2 ln 2
-	even = radius * fast_cosine(angle);
-	odd = radius * fast_sine(angle);
+	if constexpr (sizeof(T) == 2) {
+		float u = fmaf((float)word_a, 2.3283064365386963e-10f, 2.3283064365386963e-10f);
+		float turn = float_of_bits(0x3f800000u | word_b >> 9) - 1.5f, angle = 6.28318530717958647692f * turn;
+		float radius = -std * fast_root(-1.38629436111989061883f * fast_log2(u)); // -2 ln 2
+		even = radius * fast_cosine(angle);
+		odd = radius * fast_sine(angle);
+	} else {
+		float u = ((float)word_a + 1.0f) * 2.3283064365386963e-10f, v = (float)word_b * 2.3283064365386963e-10f;
+		float radius = std * sqrtf(-2.0f * logf(u)), angle = 6.28318530717958647692f * v;
+		even = radius * cosf(angle);
+		odd = radius * sinf(angle);
+	}
 }
 
 // values = the normals of elements first + i. first is a multiple of N.

@@ -4,7 +4,7 @@
 // erff alone takes more instructions than an element may cost that is to pass at the memory's speed. With T of 16 bits
 //     Phi(-|x|) = exp2(A(|x|)),   Phi(-|x|) - |x| phi(x) = exp(-x^2/2) B(|x|),
 // polynomials of degree seven. A is fitted for the relative error of the result, within 2^-17.8 where |gelu(x)| > 1e-9, a
-// four hundredth of half a unit in the last place of bf16; B for the derivative's, within 2^-13.7 or 3e-7, the larger
+// four hundredth of half a unit in the last place of bf16 and a fiftieth of that of f16; B for the derivative's, within 2^-13.7 or 3e-7, the larger
 // (tests/kernels/test_linear.c holds both against erfc for every bf16). One special function each, instead of two.
 //
 // In f32 the tail is

@@ -10,6 +10,7 @@
 #include "kernels/cuda/cuda.h"
 
 #include <cuda_bf16.h>
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #include <string.h>
 #include <type_traits>
@@ -37,13 +38,24 @@ template <class Kernel> static inline void d2v_allow_shared(d2v_device *dev, Ker
 #endif
 
 typedef __nv_bfloat16 bf16;
+typedef __half f16;
 
-// Runs the statement with T as the device's working type.
-#define D2V_BY_TYPE(dev, ...) \
+// Runs the statement with T as the device's working type, of 16 bits.
+#define D2V_BY_16_BIT_TYPE(dev, ...) \
 	do { \
-		if (d2v_cuda_is_bf16(dev)) { \
+		if (d2v_cuda_of(dev)->precision == D2V_PRECISION_F16) { \
+			typedef f16 T; \
+			__VA_ARGS__; \
+		} else { \
 			typedef bf16 T; \
 			__VA_ARGS__; \
+		} \
+	} while (0)
+// The same with T of any size.
+#define D2V_BY_TYPE(dev, ...) \
+	do { \
+		if (d2v_cuda_is_16_bit(dev)) { \
+			D2V_BY_16_BIT_TYPE(dev, __VA_ARGS__); \
 		} else { \
 			typedef float T; \
 			__VA_ARGS__; \
@@ -62,12 +74,34 @@ __device__ __forceinline__ float to_float(float x) {
 __device__ __forceinline__ float to_float(bf16 x) {
 	return __bfloat162float(x);
 }
+__device__ __forceinline__ float to_float(f16 x) {
+	return __half2float(x);
+}
 template <class T> __device__ __forceinline__ T from_float(float x);
 template <> __device__ __forceinline__ float from_float<float>(float x) {
 	return x;
 }
 template <> __device__ __forceinline__ bf16 from_float<bf16>(float x) {
 	return __float2bfloat16(x);
+}
+template <> __device__ __forceinline__ f16 from_float<f16>(float x) {
+	return __float2half(x);
+}
+
+// Two numbers as T, of 16 bits each, the first in the low half of the word. Alone each would go through the special function
+// units.
+template <class T> __device__ __forceinline__ uint32_t round_pair(float low, float high) {
+	uint32_t word;
+#ifdef D2V_EMULATION
+	T pair[2] = { from_float<T>(low), from_float<T>(high) };
+	memcpy(&word, pair, sizeof word);
+#else
+	if constexpr (std::is_same<T, f16>::value)
+		asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+	else
+		asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
+#endif
+	return word;
 }
 
 // N elements that lie together, N * sizeof(T) a power of two of at most 16: one load, one store.
@@ -143,18 +177,11 @@ template <class T, int N> __device__ __forceinline__ void load_pack(float (&out)
 }
 template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> make_pack(const float (&values)[N]) {
 	d2v_bits<T, N> bits;
-#ifdef D2V_EMULATION
-	constexpr bool in_pairs = false;
-#define D2V_ROUND_PAIR(word, low, high)
-#else
-	constexpr bool in_pairs = sizeof(T) == 2 && N % 2 == 0; // alone each would go through the special function units
-#define D2V_ROUND_PAIR(word, low, high) asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low))
-#endif
-	if constexpr (in_pairs) {
+	if constexpr (sizeof(T) == 2 && N % 2 == 0) {
 		uint32_t words[N / 2];
 #pragma unroll
 		for (int i = 0; i < N / 2; i++)
-			D2V_ROUND_PAIR(words[i], values[2 * i], values[2 * i + 1]);
+			words[i] = round_pair<T>(values[2 * i], values[2 * i + 1]);
 		memcpy(&bits, words, sizeof bits);
 	} else {
 		T rounded[N];
@@ -164,7 +191,6 @@ template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> make_pack(co
 		memcpy(&bits, rounded, sizeof bits);
 	}
 	return bits;
-#undef D2V_ROUND_PAIR
 }
 template <class T, int N> __device__ __forceinline__ void store_pack(T *to, const float (&values)[N]) {
 	write_pack(to, make_pack<T, N>(values));

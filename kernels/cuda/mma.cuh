@@ -1,4 +1,4 @@
-// The tensor cores' m16n8k16 product of bf16 with f32 sums, for one warp: d += a b.
+// The tensor cores' m16n8k16 product of bf16 or f16 (T) with f32 sums, for one warp: d += a b.
 //
 // With g = lane / 4 and t = lane % 4 a lane holds, of a (16 x 16, row-major): rows g and g + 8, columns 2t, 2t+1 and 2t+8,
 // 2t+9; of b (16 x 8): column g, rows 2t, 2t+1 and 2t+8, 2t+9; of d (16 x 8): rows g and g + 8, columns 2t, 2t+1. (PTX
@@ -9,12 +9,12 @@
 #include "kernels/cuda/launch.cuh"
 
 #ifdef D2V_EMULATION
-static inline float mma_element(const uint32_t (*lanes)[8], int lane, int word, int half) {
-	bf16 x = { (uint16_t)(lanes[lane][word] >> (16 * half)) };
+template <class T> static inline float mma_element(const uint32_t (*lanes)[8], int lane, int word, int half) {
+	T x = { (uint16_t)(lanes[lane][word] >> (16 * half)) };
 	return to_float(x);
 }
 
-static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+template <class T> static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 	uint32_t words[6] = { a[0], a[1], a[2], a[3], b[0], b[1] };
 	const uint32_t(*lanes)[8] = d2v_emulate_exchange(words, 6);
 	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
@@ -22,37 +22,43 @@ static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32
 		int upper = i / 2, column = 2 * t + i % 2;
 		float sum = 0;
 		for (int k = 0; k < 16; k++)
-			sum += mma_element(lanes, 4 * g + k % 8 / 2, k / 8 * 2 + upper, k % 2) *
-				mma_element(lanes, 4 * column + k % 8 / 2, 4 + k / 8, k % 2);
+			sum += mma_element<T>(lanes, 4 * g + k % 8 / 2, k / 8 * 2 + upper, k % 2) *
+				mma_element<T>(lanes, 4 * column + k % 8 / 2, 4 + k / 8, k % 2);
 		d[i] += sum;
 	}
 }
 #else
-__device__ __forceinline__ void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#define D2V_MMA_16816(type) \
+	asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};" \
+		: "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]) \
+		: "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]))
+template <class T> __device__ __forceinline__ void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+	if constexpr (std::is_same<T, f16>::value)
+		D2V_MMA_16816("f16");
+	else
+		D2V_MMA_16816("bf16");
 }
+#undef D2V_MMA_16816
 #endif
 
-// Four 8 x 8 matrices, transposed on the way: lane l gives the address of row l % 8 of matrix l / 8 (16 bytes of shared
+// Four 8 x 8 matrices of 16 bits an element, transposed on the way: lane l gives the address of row l % 8 of matrix l / 8 (16 bytes of shared
 // memory, aligned); of each matrix m a lane gets in words[m] the elements (2t, g) and (2t + 1, g). So b's fragments come
 // from an array whose rows are k.
 #ifdef D2V_EMULATION
-static inline void load_transposed(uint32_t (&words)[4], const bf16 *row) {
+static inline void load_transposed(uint32_t (&words)[4], const void *row) {
 	uint32_t post[2];
 	memcpy(post, &row, sizeof row);
 	const uint32_t(*lanes)[8] = d2v_emulate_exchange(post, 2);
 	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
 	for (int m = 0; m < 4; m++) {
-		const bf16 *rows[2];
+		const uint16_t *rows[2];
 		for (int i = 0; i < 2; i++)
 			memcpy(&rows[i], lanes[8 * m + 2 * t + i], sizeof rows[i]);
-		words[m] = (uint32_t)rows[0][g].bits | (uint32_t)rows[1][g].bits << 16;
+		words[m] = (uint32_t)rows[0][g] | (uint32_t)rows[1][g] << 16;
 	}
 }
 #else
-__device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const bf16 *row) {
+__device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const void *row) {
 	unsigned address = (unsigned)__cvta_generic_to_shared(row);
 	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
 				 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
@@ -65,19 +71,19 @@ __device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const bf16
 // rows of k as matrices (rows 0-7, k 0-7), (rows 8-15, k 0-7), (rows 0-7, k 8-15), (rows 8-15, k 8-15); b's from rows that
 // are its columns.
 #ifdef D2V_EMULATION
-static inline void load_matrices(uint32_t (&words)[4], const bf16 *row) {
+static inline void load_matrices(uint32_t (&words)[4], const void *row) {
 	uint32_t post[2];
 	memcpy(post, &row, sizeof row);
 	const uint32_t(*lanes)[8] = d2v_emulate_exchange(post, 2);
 	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
 	for (int m = 0; m < 4; m++) {
-		const bf16 *from;
+		const uint16_t *from;
 		memcpy(&from, lanes[8 * m + g], sizeof from);
-		words[m] = (uint32_t)from[2 * t].bits | (uint32_t)from[2 * t + 1].bits << 16;
+		words[m] = (uint32_t)from[2 * t] | (uint32_t)from[2 * t + 1] << 16;
 	}
 }
 #else
-__device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const bf16 *row) {
+__device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void *row) {
 	unsigned address = (unsigned)__cvta_generic_to_shared(row);
 	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
 				 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
@@ -86,18 +92,8 @@ __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const bf16 *
 }
 #endif
 
-// Two neighbours as one word, the first in the low half.
-__device__ __forceinline__ uint32_t pack_bf16(float low, float high) {
-	uint32_t word;
-#ifdef D2V_EMULATION
-	d2v_pack<bf16, 2> pair = { { __float2bfloat16(low), __float2bfloat16(high) } };
-	memcpy(&word, &pair, sizeof word);
-#else
-	asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(high), "f"(low));
-#endif
-	return word;
-}
-__device__ __forceinline__ uint32_t read_pair(const bf16 *p) {
+// Two neighbours of 16 bits as one word, the first in the low half.
+__device__ __forceinline__ uint32_t read_pair(const void *p) {
 	return *(const uint32_t *)p;
 }
 

@@ -4,7 +4,7 @@
 //     c(m, n) = sum over k of a(m, k) b(n, k)
 //
 // A Source gives `const T *at(int64_t row, int64_t k)`: the address of PACK elements that follow each other along k, or,
-// when Source::along_rows, along the rows; NULL: zeros. bf16 goes through the tensor cores, f32 through plain
+// when Source::along_rows, along the rows; NULL: zeros. bf16 and f16 go through the tensor cores, f32 through plain
 // multiplications; either way a lane holds of each 16 x 8 block of results what mma.cuh says.
 #ifndef D2V_KERNELS_CUDA_TILE_CUH
 #define D2V_KERNELS_CUDA_TILE_CUH
@@ -54,8 +54,8 @@ __device__ __forceinline__ void fetch_tile(
 }
 
 // The warp's 16 rows by BN columns: sums[n / 8][4].
-template <int BN>
-__device__ __forceinline__ void multiply_tile(float (&sums)[BN / 8][4], const tile_memory<bf16, BN> &tile) {
+template <int BN, class T>
+__device__ __forceinline__ void multiply_tile(float (&sums)[BN / 8][4], const tile_memory<T, BN> &tile) {
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, row = threadIdx.x / 32 * 16;
 #pragma unroll
 	for (int k = 0; k < TILE_K; k += 16) {
@@ -64,7 +64,7 @@ __device__ __forceinline__ void multiply_tile(float (&sums)[BN / 8][4], const ti
 #pragma unroll
 		for (int n = 0; n < BN / 8; n++) {
 			uint32_t b[2] = { read_pair(&tile.b[n * 8 + g][k + 2 * t]), read_pair(&tile.b[n * 8 + g][k + 2 * t + 8]) };
-			mma_16816(sums[n], a, b);
+			mma_16816<T>(sums[n], a, b);
 		}
 	}
 }

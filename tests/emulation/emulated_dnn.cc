@@ -2,12 +2,11 @@
 // cuDNN is walked too.
 #include "kernels/cuda/cuda_dnn.h"
 
-#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
-#include <vector>
+#include "tests/ref/half.h"
 
-typedef __nv_bfloat16 bf16;
+#include <vector>
 
 static d2v_dnn_shape current;
 static const d2v_dnn_plan loops = {};
@@ -32,29 +31,33 @@ template <class Pair> static void for_each_product(const d2v_dnn_shape &s, const
 		}
 }
 
-static void convolve(const d2v_dnn_shape &s, const void *x, const void *w, const void *y) {
+static void convolve(const d2v_dnn_shape &s, bool is_f16, const void *x, const void *w, const void *y) {
 	d2v_emulated_access access;
-	bf16 *px = (bf16 *)x, *pw = (bf16 *)w, *py = (bf16 *)y;
+	uint16_t *px = (uint16_t *)x, *pw = (uint16_t *)w, *py = (uint16_t *)y;
+	auto value = [&](uint16_t bits) { return is_f16 ? ref_from_f16(bits) : ref_from_bf16(bits); };
 	int64_t count = s.way == D2V_DNN_FORWARD ? s.rows * s.out_h * s.out_w * s.out
 		: s.way == D2V_DNN_BACKWARD_X	   ? s.rows * s.in_h * s.in_w * s.in
 										   : s.out * s.kernel_h * s.kernel_w * s.in;
 	std::vector<float> sums((size_t)count);
-	bf16 *to = s.way == D2V_DNN_FORWARD ? py : s.way == D2V_DNN_BACKWARD_X ? px : pw;
+	uint16_t *to = s.way == D2V_DNN_FORWARD ? py : s.way == D2V_DNN_BACKWARD_X ? px : pw;
 	for_each_product(s, [&](int64_t ix, int64_t iw, int64_t iy) {
 		if (s.way == D2V_DNN_FORWARD)
-			sums[iy] += __bfloat162float(px[ix]) * __bfloat162float(pw[iw]);
+			sums[iy] += value(px[ix]) * value(pw[iw]);
 		else if (s.way == D2V_DNN_BACKWARD_X)
-			sums[ix] += __bfloat162float(py[iy]) * __bfloat162float(pw[iw]);
+			sums[ix] += value(py[iy]) * value(pw[iw]);
 		else
-			sums[iw] += __bfloat162float(px[ix]) * __bfloat162float(py[iy]);
+			sums[iw] += value(px[ix]) * value(py[iy]);
 	});
-	for (int64_t i = 0; i < count; i++)
-		to[i] = __float2bfloat16(s.accumulate ? __bfloat162float(to[i]) + sums[i] : sums[i]);
+	for (int64_t i = 0; i < count; i++) {
+		float sum = s.accumulate ? value(to[i]) + sums[i] : sums[i];
+		to[i] = is_f16 ? ref_to_f16(sum) : ref_to_bf16(sum);
+	}
 }
 
 void d2v_cuda_dnn_run(d2v_device *dev, const d2v_dnn_plan *, const void *x, const void *w, const void *y, void *) {
 	d2v_dnn_shape shape = current;
-	d2v_emulate_enqueue(d2v_cuda_of(dev)->stream, D2V_EMULATED_LIBRARY, [=] { convolve(shape, x, w, y); });
+	bool is_f16 = d2v_cuda_of(dev)->precision == D2V_PRECISION_F16;
+	d2v_emulate_enqueue(d2v_cuda_of(dev)->stream, D2V_EMULATED_LIBRARY, [=] { convolve(shape, is_f16, x, w, y); });
 }
 
 void d2v_cuda_dnn_free(struct d2v_cuda_dnn *) {}

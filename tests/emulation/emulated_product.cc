@@ -1,20 +1,24 @@
 // kernels/cuda/cuda_product.c without cuBLASLt: plain loops, f32 sums.
 #include "kernels/cuda/cuda_product.h"
 
-#include <cuda_bf16.h>
 #include <cuda_runtime.h>
 
+#include "tests/ref/half.h"
+
 static float read_real(d2v_device *dev, const d2v_real *p, int64_t i) {
-	return d2v_cuda_is_bf16(dev) ? __bfloat162float(((const __nv_bfloat16 *)p)[i]) : ((const float *)p)[i];
+	if (!d2v_cuda_is_16_bit(dev))
+		return ((const float *)p)[i];
+	uint16_t bits = ((const uint16_t *)p)[i];
+	return d2v_cuda_of(dev)->precision == D2V_PRECISION_F16 ? ref_from_f16(bits) : ref_from_bf16(bits);
 }
 
 static void store(d2v_device *dev, const d2v_cuda_product *op, int64_t i, float value) {
-	if (op->float_out || !d2v_cuda_is_bf16(dev)) {
+	if (op->float_out || !d2v_cuda_is_16_bit(dev)) {
 		float *c = (float *)op->c;
 		c[i] = op->accumulate ? c[i] + value : value;
 	} else {
-		__nv_bfloat16 *c = (__nv_bfloat16 *)op->c;
-		c[i] = __float2bfloat16(op->accumulate ? __bfloat162float(c[i]) + value : value);
+		value = op->accumulate ? read_real(dev, (const d2v_real *)op->c, i) + value : value;
+		((uint16_t *)op->c)[i] = d2v_cuda_of(dev)->precision == D2V_PRECISION_F16 ? ref_to_f16(value) : ref_to_bf16(value);
 	}
 }
 

@@ -314,7 +314,8 @@ cudaError_t cudaGetDeviceCount(int *count) {
 	return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *card, int) {
-	strcpy(card->name, "emulated");
+	const char *name = getenv("D2V_EMULATED_CARD");
+	snprintf(card->name, sizeof card->name, "%s", name ? name : "emulated");
 	return cudaSuccess;
 }
 cudaError_t cudaSetDevice(int) {

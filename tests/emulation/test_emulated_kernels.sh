@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The CUDA backend's own source, run on the processor (tests/emulation/include/cuda_runtime.h), through the tests of every
-# operation: against the plain references, in f32 and in bf16; attention in bf16 both ways there are (kernels/cuda/cuda_attention.cu).
+# operation: against the plain references, in f32, bf16 and f16; attention in bf16 both ways there are (kernels/cuda/cuda_attention.cu).
 set -eu
 ls "$OBJ"/emulated/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
 failed=0
@@ -12,7 +12,10 @@ check() { # TEST DEVICE [VARIABLE=VALUE]
 }
 for test in "$OBJ"/emulated/test_*; do
 	case $test in *.o | *.d | */test_golden) continue ;; esac
-	case $test in */test_step_ahead) ;; *) check "$test" cuda:0:f32 ;; esac # of a whole step types make no difference
+	case $test in # of a whole step types make no difference
+	*/test_step_ahead) ;;
+	*) check "$test" cuda:0:f32; check "$test" cuda:0:f16 ;;
+	esac
 	case $test in
 	*/test_attention) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
 	*) check "$test" cuda:0 ;;

@@ -21,7 +21,7 @@ typedef struct golden_report {
 	int count;
 	bool out; // something was above 1, or not finite, or missing
 	double floor;     // no relative tolerance is below this: what the device's arithmetic can keep
-	bool losses_only; // bf16: losses within 1 %, everything else is told but not judged
+	bool losses_only; // of 16 bits: losses within 1 %, everything else is told but not judged
 } golden_report;
 
 // The device that cases run on: D2V_TEST_DEVICE, or "cpu".

@@ -9,6 +9,8 @@
 #include <string.h>
 
 #define RELATIVE 1e-5       // outputs, losses, gradients
+#define F16_SCALE 128       // of gradients, the original's first
+#define F16_SCALE_MIN 0x1p-6
 #define RELATIVE_STATE 1e-4 // parameters and teacher after updates, and what is computed with those
 
 typedef struct golden_state {
@@ -17,6 +19,7 @@ typedef struct golden_state {
 	d2v_model *model;
 	d2v_optimizer *optimizer;
 	golden_report *report;
+	double scale; // of gradients
 	int64_t update;
 	const d2v_batch *batch;
 	const d2v_step_result *result;
@@ -157,7 +160,7 @@ static d2v_status fetch_parameter(const golden_state *state, const char *group, 
 		return fetch_floats(state, d2v_model_weights(state->model) + param->offset, param->count, out);
 	D2V_TRY(fetch_floats(state, d2v_model_gradients(state->model) + param->offset, param->count, out));
 	for (int64_t i = 0; i < param->count; i++)
-		(*out)[i] /= (float)state->result->sample_size;
+		(*out)[i] /= (float)((double)state->result->sample_size * state->scale);
 	return D2V_OK;
 }
 
@@ -380,17 +383,29 @@ static d2v_status compare_update(golden_state *state) {
 	return status;
 }
 
+// In f16 with the scale lowered until the gradients fit.
+static d2v_status step_and_update(golden_state *state, const d2v_batch *batch, double lr, d2v_step_result *result,
+	d2v_optimizer_result *optimized) {
+	bool is_f16 = d2v_device_real_max(state->device) < 1e6;
+	for (;; state->scale /= 2) {
+		d2v_model_scale_gradients(state->model, state->scale);
+		d2v_model_zero_gradients(state->model);
+		D2V_TRY(d2v_model_step(state->model, batch, (uint64_t)state->update, result, state->err));
+		d2v_status status = d2v_optimizer_update(
+			state->optimizer, (double)result->sample_size * state->scale, lr, optimized, state->err);
+		if (status != D2V_DIVERGED || !is_f16 || state->scale <= F16_SCALE_MIN)
+			return status;
+	}
+}
+
 static d2v_status run_update(golden_state *state) {
 	golden_batch batch;
 	d2v_status status = golden_batch_open(&batch, &state->golden, state->update, state->err);
 	d2v_step_result result = { .loss = NAN };
 	d2v_optimizer_result optimized = { .grad_norm = NAN };
 	double lr = d2v_schedule_lr(&state->golden.schedule, (uint64_t)state->update), decay = NAN;
-	d2v_model_zero_gradients(state->model);
 	if (status == D2V_OK)
-		status = d2v_model_step(state->model, &batch.batch, (uint64_t)state->update, &result, state->err);
-	if (status == D2V_OK)
-		status = d2v_optimizer_update(state->optimizer, (double)result.sample_size, lr, &optimized, state->err);
+		status = step_and_update(state, &batch.batch, lr, &result, &optimized);
 	if (status == D2V_OK)
 		decay = d2v_model_move_teacher(state->model, (uint64_t)state->update + 1);
 	state->batch = &batch.batch, state->result = &result, state->optimized = &optimized;
@@ -418,6 +433,7 @@ static d2v_status run_case(golden_state *state, const golden_options *options) {
 	D2V_TRY(d2v_device_open(&state->device, golden_device(), state->err));
 	D2V_TRY(d2v_model_new(&state->model, state->device, &state->golden.model, state->err));
 	D2V_TRY(golden_case_load(&state->golden, state->model, state->err));
+	state->scale = d2v_device_real_max(state->device) < 1e6 ? F16_SCALE : 1;
 	D2V_TRY(d2v_optimizer_new(&state->optimizer, state->model, &state->golden.optimizer, state->err));
 	compare_names(state);
 	d2v_model_watch(state->model, true);

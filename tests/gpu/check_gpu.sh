@@ -51,7 +51,7 @@ report() {
 command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,memory.total,driver_version --format=csv,noheader
 for test in "$OBJ"/tests/kernels/test_*; do
 	case $test in *.o | *.d) continue ;; esac
-	for precision in f32 bf16; do
+	for precision in f32 bf16 f16; do
 		queue "${test##*/} $precision" env D2V_TEST_DEVICE="$device:$precision" "$test"
 	done
 done
@@ -61,7 +61,7 @@ done
 for precision in f32 bf16; do
 	queue "steps ahead and graphs $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/train/test_step_ahead"
 done
-for precision in f32 tf32 bf16; do
+for precision in f32 tf32 bf16 f16; do
 	queue "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
 done
 wait
@@ -84,8 +84,18 @@ same_losses() { # DIR DIR LIMIT
 check "50 updates on the CPU" train cpu "$dir/cpu"
 check "50 updates f32" train "$device:f32" "$dir/f32"
 check "50 updates bf16" train "$device" "$dir/bf16"
+check "50 updates f16" train "$device:f16" "$dir/f16"
 check "losses: CPU and f32" same_losses "$dir/cpu" "$dir/f32" 0.001
 check "losses: CPU and bf16" same_losses "$dir/cpu" "$dir/bf16" 0.01
+check "losses: CPU and f16" same_losses "$dir/cpu" "$dir/f16" 0.01
+# The first scale is far too large: it has to fall before the first update happens, and it grows now and then.
+scaled() { # SAVE_DIR
+	train "$device:f16" "$1" common.fp16_init_scale=16777216 common.fp16_scale_window=10
+	grep -q '"skipped": *[1-9]' "$1/metrics.jsonl"
+}
+check "50 updates f16, gradients overflow" scaled "$dir/scaled"
+check "the same again" scaled "$dir/scaled-again"
+check "the same bytes twice, f16" cmp "$dir/scaled/checkpoint_last.safetensors" "$dir/scaled-again/checkpoint_last.safetensors"
 check "50 updates bf16 again" train "$device" "$dir/again"
 check "the same bytes twice" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/again/checkpoint_last.safetensors"
 check "50 updates bf16 without graphs" train "$device" "$dir/no-graphs" d2v.cuda_graph=false

@@ -1,6 +1,7 @@
 #include "tests/kernels/harness.h"
 
 #include "base/memory.h"
+#include "tests/ref/half.h"
 #include "tests/ref/reference.h"
 
 #include <float.h>
@@ -12,7 +13,6 @@
 #define GUARD 64 // bytes before and behind
 #define GUARD_BYTE 0xA5
 #define SAMPLES 24 // elements whose gradient is checked by differences
-#define BF16_EPSILON 0x1p-8 // distance of 1 to the next bf16
 
 void harness_open(harness *h) {
 	memset(h, 0, sizeof *h);
@@ -35,17 +35,23 @@ static unsigned char *elements(const harness_array *a) {
 	return a->block + GUARD;
 }
 
-static float from_bf16(uint16_t bits) {
-	uint32_t word = (uint32_t)bits << 16;
-	float value;
-	memcpy(&value, &word, sizeof value);
-	return value;
+// What a device's working type can hold: floats, or 16 bits of one kind or the other.
+typedef struct real_type {
+	double epsilon; // distance of 1 to the next; 0 of float, which harness arrays hold exactly
+	float (*read)(uint16_t bits);
+	uint16_t (*round)(float value);
+} real_type;
+static const real_type float_type, bf16_type = { 0x1p-7, ref_from_bf16, ref_to_bf16 },
+								   f16_type = { 0x1p-10, ref_from_f16, ref_to_f16 };
+
+static const real_type *type_of(d2v_device *device) {
+	if (d2v_device_real_size(device) != 2)
+		return &float_type;
+	return d2v_device_real_max(device) < 0x1p16 ? &f16_type : &bf16_type;
 }
 
-static uint16_t to_bf16(float value) { // nearest, ties to even
-	uint32_t word;
-	memcpy(&word, &value, sizeof word);
-	return isnan(value) ? 0x7fc0 : (uint16_t)((word + 0x7fff + (word >> 16 & 1)) >> 16);
+static const real_type *tested_type(const harness *h) {
+	return type_of(h->devices[ONE_THREAD]);
 }
 
 static double get(const harness_array *a, int64_t i) {
@@ -53,7 +59,7 @@ static double get(const harness_array *a, int64_t i) {
 		return ((double *)(void *)elements(a))[i];
 	if (a->size == sizeof(float))
 		return (double)((float *)(void *)elements(a))[i];
-	return (double)from_bf16(((uint16_t *)(void *)elements(a))[i]);
+	return (double)type_of(a->device)->read(((uint16_t *)(void *)elements(a))[i]);
 }
 
 static void set(const harness_array *a, int64_t i, double value) {
@@ -62,11 +68,11 @@ static void set(const harness_array *a, int64_t i, double value) {
 	else if (a->size == sizeof(float))
 		((float *)(void *)elements(a))[i] = (float)value;
 	else
-		((uint16_t *)(void *)elements(a))[i] = to_bf16((float)value);
+		((uint16_t *)(void *)elements(a))[i] = type_of(a->device)->round((float)value);
 }
 
-static bool is_bf16(const harness *h) {
-	return d2v_device_real_size(h->devices[ONE_THREAD]) == 2;
+double harness_epsilon(const harness *h) {
+	return tested_type(h)->epsilon;
 }
 
 static uint64_t hash_name(const char *name) {
@@ -88,11 +94,12 @@ static void *make(harness *h, const char *name, harness_role role, int64_t count
 	D2V_ASSERT(d2v_alloc(&a->initial, (size_t)count, sizeof(double), NULL) == D2V_OK);
 	memset(a->block, GUARD_BYTE, GUARD);
 	memset(a->block + GUARD + bytes, GUARD_BYTE, GUARD);
+	const real_type *type = tested_type(h);
 	d2v_random random;
 	d2v_random_start(&random, d2v_random_key_make(h->seed, D2V_RANDOM_SYNTHETIC, hash_name(name), 0));
 	for (int64_t i = 0; i < count; i++) {
 		float value = (float)d2v_random_normal(&random);
-		value = real && is_bf16(h) ? from_bf16(to_bf16(value)) : value;
+		value = real && type->round ? type->read(type->round(value)) : value;
 		set(a, i, role == OUT ? (double)NAN : (double)value);
 		a->initial[i] = get(a, i);
 	}
@@ -154,16 +161,16 @@ static double largest(const harness_array *a) {
 }
 
 // Each of n additions errs by half an ulp of a partial sum; with signs that do not conspire that grows as sqrt(n). 8
-// covers the few operations around the sum. bf16: sums are in f32, but results, and what an operation keeps between its
-// parts, are rounded, each by half of BF16_EPSILON at most; errors of terms average out in their sum.
-static double tolerance(const harness_array *want, bool bf16) {
-	double sums = 8 * (double)FLT_EPSILON * (1 + sqrt((double)want->reduction)), roundings = bf16 ? 4 * BF16_EPSILON : 0;
+// covers the few operations around the sum. 16 bits: sums are in f32, but results, and what an operation keeps
+// between its parts, are rounded, each by half of epsilon at most; errors of terms average out in their sum.
+static double tolerance(const harness_array *want, const real_type *type) {
+	double sums = 8 * (double)FLT_EPSILON * (1 + sqrt((double)want->reduction)), roundings = 4 * type->epsilon / 2;
 	return (sums + roundings) * fmax(largest(want), (double)FLT_MIN);
 }
 
 // Writes what is wrong into text; false when something is.
-static bool arrays_agree(const harness_array *want, const harness_array *got, bool bf16, char text[HARNESS_TEXT]) {
-	double limit = tolerance(want, bf16);
+static bool arrays_agree(const harness_array *want, const harness_array *got, const real_type *type, char text[HARNESS_TEXT]) {
+	double limit = tolerance(want, type);
 	for (int64_t i = 0; i < want->count; i++) {
 		double w = get(want, i), g = get(got, i);
 		bool fine =
@@ -185,7 +192,7 @@ bool harness_agrees(const harness *h, char text[HARNESS_TEXT]) {
 		if (want->side != REFERENCE || want->role == IN)
 			continue;
 		const harness_array *one = find(h, ONE_THREAD, want->name), *many = find(h, MANY_THREADS, want->name);
-		if (!arrays_agree(want, one, is_bf16(h), text))
+		if (!arrays_agree(want, one, tested_type(h), text))
 			return false;
 		if (one->count && memcmp(elements(one), elements(many), (size_t)one->count * one->size) != 0) {
 			snprintf(text, HARNESS_TEXT, "%s: the bytes depend on the number of threads, or differ between runs", want->name);

@@ -34,7 +34,7 @@ typedef struct harness_array {
 	const char *name;
 	int side;
 	harness_role role;
-	size_t size; // bytes of an element: double, float, or bf16
+	size_t size; // bytes of an element: double, float, or 16 bits
 	d2v_device *device;
 	int64_t count, reduction;
 	unsigned char *block; // guard, elements, guard
@@ -69,6 +69,9 @@ double *harness_double(harness *h, const char *name, harness_role role, int64_t 
 
 // A copy of what every side reads alike (indices, masks) for the current side; kept until close.
 const void *harness_table(harness *h, const void *from, size_t bytes);
+
+// Distance of 1 to the next number of the tested device's working type, where that has 16 bits; 0: it is float.
+double harness_epsilon(const harness *h);
 
 double harness_get(const harness *h, int side, const char *name, int64_t index);
 void harness_put(harness *h, int side, const char *name, int64_t index, double value);

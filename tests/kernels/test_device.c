@@ -2,9 +2,11 @@
 
 #include "base/memory.h"
 
+#include <float.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -21,12 +23,67 @@ static void test_names(void **state) {
 	assert_int_equal(d2v_device_open(&dev, "auto", &err), D2V_OK);
 	d2v_device_close(dev);
 	d2v_device_close(NULL);
-	static const char *const wrong[] = { "", "gpu", "cpu:", "cpu:0", "cpu:-1", "cpu:x", "cpu:2x", "cpus", "cuda:" };
+	static const char *const wrong[] = { "", "gpu", "cpu:", "cpu:0", "cpu:-1", "cpu:x", "cpu:2x", "cpus", "cuda:",
+		"cpu:f16", "cuda:0:f8", "cuda:0:f16x" };
 	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
 		assert_int_equal(d2v_device_open(&dev, wrong[i], &err), D2V_INVALID);
 		assert_null(dev);
 		assert_non_null(strstr(err.text, "cpu:THREADS"));
 	}
+}
+
+// What a name says of the working type. Where there is no GPU the name is understood all the same.
+static void test_types(void **state) {
+	(void)state;
+	static const struct {
+		const char *name, *told;
+		size_t size;
+		double max;
+	} types[] = { { "cuda:0", "cuda:0", 2, 0x1.fep127 }, { "cuda:0:bf16", "cuda:0", 2, 0x1.fep127 },
+		{ "cuda:0:f16", "cuda:0:f16", 2, 65504 }, { "cuda:0:f32", "cuda:0:f32", 4, (double)FLT_MAX },
+		{ "cpu:1", "cpu:1", 4, (double)FLT_MAX } };
+	for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+		d2v_device *dev;
+		d2v_error err = { 0 };
+		d2v_status status = d2v_device_open(&dev, types[i].name, &err);
+		if (status == D2V_UNSUPPORTED)
+			continue;
+		assert_int_equal(status, D2V_OK);
+		assert_string_equal(d2v_device_name(dev), types[i].told);
+		assert_int_equal(d2v_device_real_size(dev), types[i].size);
+		assert_true(d2v_device_real_max(dev) == types[i].max);
+		d2v_device_close(dev);
+	}
+}
+
+// Cards by the names their drivers give them; only emulated ones can be named (tests/emulation/).
+static void test_datasheets(void **state) {
+	(void)state;
+	static const struct {
+		const char *card;
+		double tflops;
+	} cards[] = { { "NVIDIA H200", 989 }, { "NVIDIA H100 80GB HBM3", 989 }, { "NVIDIA H100 PCIe", 756 },
+		{ "NVIDIA GH200 480GB", 989 }, { "NVIDIA A100-SXM4-40GB", 312 }, { "NVIDIA A10", 125 }, { "NVIDIA A10G", 0 },
+		{ "NVIDIA L40S", 362 }, { "NVIDIA L4", 121 }, { "NVIDIA GeForce RTX 4090", 165.2 },
+		{ "NVIDIA GeForce RTX 4090 Laptop GPU", 0 }, { "NVIDIA RTX A4000", 0 }, { "NVIDIA RTX A1000", 0 },
+		{ "Tesla V100-SXM2-16GB", 0 }, { "emulated", 0 } };
+	static const char *const types[] = { "cuda:0", "cuda:0:f16", "cuda:0:tf32", "cuda:0:f32" };
+	d2v_device *dev;
+	setenv("D2V_EMULATED_CARD", "L4", 1);
+	bool emulated = d2v_device_open(&dev, "cuda:0", NULL) == D2V_OK && d2v_device_datasheet(dev) == 121e12;
+	d2v_device_close(dev);
+	for (size_t i = 0; emulated && i < sizeof cards / sizeof *cards; i++)
+		for (size_t k = 0; k < sizeof types / sizeof *types; k++) {
+			setenv("D2V_EMULATED_CARD", cards[i].card, 1);
+			assert_int_equal(d2v_device_open(&dev, types[k], NULL), D2V_OK);
+			double want = k < 2 ? cards[i].tflops * 1e12 : 0; // the data sheets' products are of 16 bits
+			if (!(d2v_device_datasheet(dev) == want))
+				fail_msg("%s, %s: %g, expected %g", cards[i].card, types[k], d2v_device_datasheet(dev), want);
+			d2v_device_close(dev);
+		}
+	unsetenv("D2V_EMULATED_CARD");
+	if (!emulated)
+		skip();
 }
 
 static void test_memory(void **state) {
@@ -100,6 +157,8 @@ static void test_first_error(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_names),
+		cmocka_unit_test(test_types),
+		cmocka_unit_test(test_datasheets),
 		cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_dry),
 		cmocka_unit_test(test_first_error),

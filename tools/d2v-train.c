@@ -50,7 +50,8 @@ static d2v_option rows[] = {
 		.help = "with --plan: of a card with so much memory that works in 16-bit numbers, such as 24G, instead of this "
 				"device" },
 	D2V_ROW_JSON(given.json, "print --plan or --list as JSON"),
-	D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto; cuda:N:f16 works in f16 instead of bf16; the same as d2v.device=NAME (default: auto)"),
+	D2V_ROW_DEVICE(given.device,
+		"cpu, cuda, cuda:N or auto; cuda:N:f16 works in f16 instead of bf16; the same as d2v.device=NAME (default: auto)"),
 	D2V_ROW_THREADS(given.threads, 1, "compute threads; the same as d2v.threads=N (default: all processors)"),
 	{ .name = "quiet",
 		.letter = 'q',

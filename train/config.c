@@ -179,7 +179,8 @@ static d2v_status deciding_tree(const d2v_config *config, json_t **tree, d2v_err
 	static const char *const left_out[][2] = { { "common", "log_interval" }, { "common", "tensorboard_logdir" },
 		{ "task", "data" }, { "dataset", "num_workers" }, { "optimization", "stop_time_hours" }, { "d2v", "device" },
 		{ "d2v", "threads" }, { "d2v", "probe_interval" }, { "d2v", "probe_data" }, { "d2v", "probe_samples" },
-		{ "d2v", "probe_k" }, { "d2v", "probe_layer" }, { "d2v", "recompute" }, { "d2v", "cuda_graph" } };
+		{ "d2v", "probe_k" }, { "d2v", "probe_layer" }, { "d2v", "recompute" }, { "d2v", "cuda_graph" },
+		{ "common", "min_loss_scale" } };
 	static const char *const parts[] = { "audio", "image", "text" };
 	for (size_t i = 0; i < sizeof left_out / sizeof left_out[0]; i++)
 		json_object_del(json_object_get(*tree, left_out[i][0]), left_out[i][1]);

@@ -18,8 +18,8 @@ d2v_status d2v_loss_scale_shrink(d2v_loss_scale *state, const d2v_loss_scale_con
 		scale = config->threshold;
 	if (!(scale > config->minimum))
 		return d2v_fail(err, D2V_DIVERGED,
-			"the gradients are not finite even when they are scaled by %g, and common.min_loss_scale is %g: nothing was updated; "
-			"train in bf16, which has the range of f32 (--device cuda:0), or go on from an earlier checkpoint with a lower "
+			"the gradients are not finite even when they are scaled by %g, and common.min_loss_scale is %g: nothing was "
+			"updated; train in bf16, which has the range of f32 (--device cuda:0), or go on from an earlier checkpoint with a lower "
 			"optimization.lr or with optimization.clip_norm",
 			state->scale, config->minimum);
 	state->scale = scale;

@@ -207,8 +207,8 @@ static bool is_empty(const d2v_attention *op) {
 static bool check_tokens(d2v_device *dev, const d2v_attention *op, int rows) {
 	if ((size_t)op->tokens * (size_t)(WARPS * rows) * sizeof(float) <= 227 * 1024)
 		return true;
-	d2v_device_set_error(dev, D2V_UNSUPPORTED, "%lld tokens with heads of %lld channels; use heads of 64, or in bf16 of 32, 96 or 128",
-		(long long)op->tokens, (long long)(op->width / op->heads));
+	d2v_device_set_error(dev, D2V_UNSUPPORTED,
+		"%lld tokens with heads of %lld channels; use heads of 64, or in bf16 of 32, 96 or 128", (long long)op->tokens, (long long)(op->width / op->heads));
 	return false;
 }
 

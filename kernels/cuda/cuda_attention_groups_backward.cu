@@ -98,8 +98,8 @@ static __device__ __forceinline__ void find_gradients(uint32_t (&p)[STEP / 16][4
 	}
 #pragma unroll
 	for (int n = 0; n < STEP / 16; n++) {
-		pack_fragment(p[n], s[2 * n], s[2 * n + 1]);
-		pack_fragment(d[n], d_p[2 * n], d_p[2 * n + 1]);
+		pack_fragment<bf16>(p[n], s[2 * n], s[2 * n + 1]);
+		pack_fragment<bf16>(d[n], d_p[2 * n], d_p[2 * n + 1]);
 	}
 }
 

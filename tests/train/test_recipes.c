@@ -92,12 +92,14 @@ static const row audio_rows[] = {
 	{ "task.normalize", { 1, 1, 1 } },
 	{ "optimizer.adam_betas", { .9, .9, .9 } }, // the first of two
 	{ "common.seed", { 1, 1, 1 } },
+	{ "common.min_loss_scale", { 1e-6, 1e-6, 1e-6 } },
 	{ 0 },
 };
 
 #define IMAGE "model.modalities.image."
 static const char *const image_names[] = { "image-base", "image-large", "image-huge14", "image-small", NULL };
 static const row image_rows[] = {
+	{ "common.min_loss_scale", { 1e-6, 1e-6, 1e-6, 1e-6 } },
 	{ "model.depth", { 10, 24, 32, 4 } },
 	{ IMAGE "prenet_depth", { 2, 0, 0, 2 } },
 	{ "model.embed_dim", { 768, 1024, 1280, 384 } },
@@ -165,6 +167,7 @@ static const row image_rows[] = {
 #define TEXT "model.modalities.text."
 static const char *const text_names[] = { "text-base", "text-large", "text-small", NULL };
 static const row text_rows[] = {
+	{ "common.min_loss_scale", { 1e-4, 1e-6, 1e-4 } },
 	{ "model.depth", { 12, 24, 6 } },
 	{ TEXT "prenet_depth", { 0, 0, 0 } },
 	{ "model.embed_dim", { 768, 1024, 384 } },
@@ -226,6 +229,7 @@ static const row text_rows[] = {
 #define AUDIO "model.modalities.audio."
 static const char *const joint_names[] = { "joint-base", NULL };
 static const row joint_rows[] = {
+	{ "common.min_loss_scale", { 1e-6 } },
 	{ "model.depth", { 10 } },
 	{ IMAGE "prenet_depth", { 2 } },
 	{ AUDIO "prenet_depth", { 0 } },

@@ -171,9 +171,9 @@ static __device__ __forceinline__ void add_d_q(const group_plan &plan, shared_ma
 		for (int key = 0; key < GROUP_TOKENS; key += 16)
 			multiply<GROUP_SIZE, COLUMNS, COLUMNS>(
 				d_q, from_row(d_s, group * GROUP_TOKENS + key), from_row(k, group * GROUP_TOKENS + key), true);
+		products_commit();
+		products_wait<0>(); // at once: else the compiler adds a fence of its own
 	}
-	products_commit();
-	products_wait<0>();
 	if (round + 1 < plan.rounds) {
 #pragma unroll
 		for (int n = 0; n < GROUP_SIZE / 8; n++)

@@ -248,14 +248,32 @@ static __device__ __forceinline__ void fetch_batch(
 	fetch_tokens<COUNT, THREADS>(batch.v, from + 2 * op.width, pitch, first, count, tokens);
 }
 
-// Where the thread's token of the batch stands: half of the threads have a key each, the others a query.
+// The thread's token of a batch, half of the threads having a key each, the others a query, and what memory says of it:
+// loads that nobody waits for before place_at.
+struct batch_token {
+	int token, position;
+	bool is_key;
+	uint8_t padded;
+};
 template <int W, bool BIAS>
-static __device__ __forceinline__ float find_place(const d2v_attention &op, const forward_piece &piece, int first) {
+static __device__ __forceinline__ batch_token find_token(
+	const d2v_attention &op, const forward_piece &piece, int first) {
 	constexpr int COUNT = forward_batch<W>::tokens;
-	int i = (int)threadIdx.x % COUNT, query = piece.first + i;
-	if ((int)threadIdx.x < COUNT)
-		return key_place(op, piece.r, first + i);
-	return BIAS && query < op.tokens ? place_of(op, piece.r, query) : 0.0f;
+	batch_token at;
+	at.is_key = (int)threadIdx.x < COUNT, at.token = (at.is_key ? first : piece.first) + (int)threadIdx.x % COUNT;
+	at.position = at.token - (int)op.extra, at.padded = 0;
+	if (BIAS && op.positions && at.token < op.tokens && at.position >= 0)
+		at.position = op.positions[piece.r * (op.tokens - op.extra) + at.position];
+	if (op.key_padding && at.is_key && at.token < op.tokens)
+		at.padded = op.key_padding[piece.r * op.tokens + at.token];
+	return at;
+}
+template <bool BIAS> static __device__ __forceinline__ float place_at(const d2v_attention &op, const batch_token &at) {
+	if (at.is_key && (at.padded || at.token >= op.tokens))
+		return OUTSIDE;
+	if (!BIAS)
+		return 0;
+	return at.token < op.extra ? NAN : (float)at.position;
 }
 
 template <int W, bool BIAS, bool DROP>
@@ -271,7 +289,7 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 	forward_batch<W> batch = find_batch<W>(bytes, 0, 0);
 	fetch_batch<W>(batch, op, piece, 0);
 	copy_commit();
-	batch.key_places[threadIdx.x] = find_place<W, BIAS>(op, piece, 0);
+	batch.key_places[threadIdx.x] = place_at<BIAS>(op, find_token<W, BIAS>(op, piece, 0));
 	for (; n < pieces; n += gridDim.x, turn ^= 1) {
 		piece = find_piece(op, n, COUNT);
 		group_queries own;
@@ -287,11 +305,11 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 			int next_first = next == n ? first + COUNT : 0;
 			forward_piece next_piece = find_piece(op, next, COUNT);
 			forward_batch<W> next_batch = find_batch<W>(bytes, stage ^ 1, next == n ? turn : turn ^ 1);
-			float next_place = 0;
+			batch_token next_token = {};
 			batch = find_batch<W>(bytes, stage, turn);
 			if (next < pieces) {
 				fetch_batch<W>(next_batch, op, next_piece, next_first);
-				next_place = find_place<W, BIAS>(op, next_piece, next_first);
+				next_token = find_token<W, BIAS>(op, next_piece, next_first);
 			}
 			copy_commit();
 			if (first == 0) {
@@ -302,7 +320,7 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 				batch.key_places, first };
 			if (piece.first + group_row < step.tokens)
 				attend_batch<BIAS, DROP>(own, step, drop, work, COUNT, op.key_padding);
-			next_batch.key_places[threadIdx.x] = next_place; // on its way since the barrier
+			next_batch.key_places[threadIdx.x] = place_at<BIAS>(op, next_token);
 		}
 		if (!step.idle)
 			finish_queries(op, own, piece, piece.first + own_row, BIAS ? 1.0f : step.scale, DROP ? drop.kept : 1.0f);

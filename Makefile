@@ -303,7 +303,7 @@ bench: | $(BUILD)/have-CHECK ## print each benchmark as a ratio to a limit measu
 	@for b in $(BENCHES); do case $$b in *'$(ONLY)'*) ;; *) continue;; esac; \
 	  echo "== $${b##*/}"; BIN=$(abspath $(BIN)) D2V_SHARED=$(D2V_SHARED) $$b; done
 
-results: all ## train the smallest recipes on the samples, three seeds each, and write docs/results.md (an hour and a half; with ONLY=audio|image only build/results.md)
+results: all ## train the smallest recipes on the samples, three seeds each, and write docs/results.md (twenty minutes; with ONLY=audio|image only build/results.md)
 	@status=0; BIN=$(BIN) D2V_SHARED=$(D2V_SHARED) RESULTS_DIR=$(BUILD)/results tools/results.sh > $(BUILD)/results.md || status=$$?; \
 	[ $$status = 77 ] || [ -n '$(ONLY)' ] || cp $(BUILD)/results.md docs/results.md; exit $$status
 

@@ -30,9 +30,9 @@ say() { echo "results: $*" >&2; }
 # blocks, an extractor of four layers, a thirteenth of the recipe's in work, no dropout, a teacher with an extractor of its own
 # (so that the student cannot make its targets easy), and a decoder that sees four frames around it: what lies farther away has
 # to come from the encoder.
-image_settings=(task.data="$dir/cifar10" d2v.probe_interval=100 d2v.probe_samples=1000 model.embed_dim=96 model.modalities.image.embed_dim=96
-	model.modalities.image.decoder.decoder_dim=48 optimization.max_update=300 'optimization.lr=[0.002]'
-	lr_scheduler.warmup_updates=40 model.ema_anneal_end_step=300 ${IMAGE_EXTRA:-})
+image_settings=(task.data="$dir/cifar10" d2v.probe_interval=200 d2v.probe_samples=1000 model.embed_dim=96 model.modalities.image.embed_dim=96
+	model.modalities.image.decoder.decoder_dim=48 optimization.max_update=1200 'optimization.lr=[0.002]'
+	lr_scheduler.warmup_updates=40 model.ema_anneal_end_step=1200 ${IMAGE_EXTRA:-})
 audio=model.modalities.audio
 audio_settings=(task.data="$dir/digits" task.min_sample_size=3000 dataset.max_tokens=160000 d2v.probe_interval=150
 	d2v.probe_samples=1000 model.embed_dim=96 model.depth=3 model.average_top_k_layers=3 model.encoder_dropout=0

@@ -213,7 +213,7 @@ static const d2v_field rows[] = {
 	INT("d2v.clone_groups", own.clone_groups, 1, D2V_CLONE_GROUPS_MAX, "1",
 		"less memory for smaller products: groups of a batch's samples whose masked copies are worked on one after the "
 		"other; the recipe stays what it is"),
-	BOOL("d2v.cuda_graph", own.cuda_graph, "true",
+	BOOL("d2v.cuda_graph", own.cuda_graph, "false",
 		"a GPU is given the next step as one graph, made while the step before runs; the result is the same to the "
 		"byte"),
 	INT("d2v.collapse_interval", own.collapse_interval, 0, COUNT_MAX, "200",

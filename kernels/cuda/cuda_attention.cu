@@ -189,14 +189,17 @@ void d2v_cuda_add_attention_scales(d2v_device *dev, const d2v_attention *op, con
 	D2V_LAUNCH(dev, sum_scales, (unsigned)op->heads, 256, 0, *op, scales, per_row);
 }
 
-// Whether Hopper's warpgroups take it on. They are chosen where they are clearly the better way: short heads are bound by
-// memory, and half a warpgroup would have nothing to do. D2V_ATTENTION=tiles: never; =wgmma: whenever the GPU can.
+// Whether Hopper's warpgroups take it on. D2V_ATTENTION=auto: where they should be the better way (short heads are bound by
+// memory, and half a warpgroup would have nothing to do); =wgmma: whenever the GPU can; =tiles, or nothing: never. The default
+// becomes auto once a GPU has run them.
 static bool is_for_groups(d2v_device *dev, const d2v_attention *op) {
 	const char *way = getenv("D2V_ATTENTION");
-	bool forced = way && strcmp(way, "wgmma") == 0, never = way && strcmp(way, "tiles") == 0;
-	if (way && !forced && !never)
-		d2v_device_set_error(dev, D2V_INVALID, "D2V_ATTENTION=%s is neither tiles nor wgmma", way);
-	return !never && d2v_cuda_attention_fits_groups(dev, op) && (forced || op->tokens > 128);
+	if (!way || strcmp(way, "tiles") == 0)
+		return false;
+	bool always = strcmp(way, "wgmma") == 0;
+	if (!always && strcmp(way, "auto") != 0)
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_ATTENTION=%s is none of auto, tiles and wgmma", way);
+	return (always || op->tokens > 128) && d2v_cuda_attention_fits_groups(dev, op);
 }
 
 static bool is_empty(const d2v_attention *op) {

@@ -98,8 +98,8 @@ check "the same again" scaled "$dir/scaled-again"
 check "the same bytes twice, f16" cmp "$dir/scaled/checkpoint_last.safetensors" "$dir/scaled-again/checkpoint_last.safetensors"
 check "50 updates bf16 again" train "$device" "$dir/again"
 check "the same bytes twice" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/again/checkpoint_last.safetensors"
-check "50 updates bf16 without graphs" train "$device" "$dir/no-graphs" d2v.cuda_graph=false
-check "the same bytes without graphs" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/no-graphs/checkpoint_last.safetensors"
+check "50 updates bf16 with graphs" train "$device" "$dir/graphs" d2v.cuda_graph=true
+check "the same bytes with graphs" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/graphs/checkpoint_last.safetensors"
 check "50 updates bf16 recomputed" train "$device" "$dir/recomputed" d2v.recompute=true
 check "the same bytes recomputed" cmp "$dir/bf16/checkpoint_last.safetensors" "$dir/recomputed/checkpoint_last.safetensors"
 check "50 updates f32 in groups" train "$device:f32" "$dir/groups" d2v.clone_groups=2

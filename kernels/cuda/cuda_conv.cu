@@ -12,10 +12,6 @@
 
 // ---- where things lie
 
-static __host__ __device__ inline int64_t window(const conv_shape &s) {
-	return (int64_t)s.kernel_h * s.kernel_w;
-}
-
 // The input position that tap k of output position p reads, or -1 outside.
 static __device__ __forceinline__ int64_t input_of(const conv_shape &s, int64_t p, int tap) {
 	int64_t per_row = s.out_h * s.out_w, row = p / per_row, rest = p % per_row;
@@ -94,21 +90,25 @@ template <class T> struct window_columns {
 
 // ---- turning weights
 
-// w (out, in/groups, taps) to (out, taps, in/groups), or for the way back to (groups, in/groups, taps, out/groups).
 template <class T> static __global__ void turn_weights(T *to, const T *w, conv_shape s, bool back) {
-	int64_t taps = window(s), in = s.in / s.groups, out = s.out / s.groups, count = s.out * in * taps;
+	int64_t taps = conv_taps(s), in = s.in / s.groups, out = s.out / s.groups, count = conv_weight_count(s);
 	for (int64_t i = thread_number(); i < count; i += thread_count()) {
 		int64_t o = i / (in * taps), c = i / taps % in, tap = i % taps;
-		int64_t at = back ? ((o / out * in + c) * taps + tap) * out + o % out : (o * taps + tap) * in + c;
+		int64_t at = back ? ((o / out * in + c) * taps + tap) * out + o % out : conv_turned_place(s, i);
 		to[at] = w[i];
 	}
 }
 
+void d2v_cuda_conv_turn_weights(d2v_device *dev, const conv_shape &s, void *turned, const d2v_real *w, bool back) {
+	D2V_BY_TYPE(dev, D2V_LAUNCH(dev, turn_weights<T>, d2v_blocks(conv_weight_count(s), THREADS), THREADS, 0, (T *)turned,
+		(const T *)w, s, back));
+}
+
 // d_w (out, in/groups, taps) += the pieces' sums (pieces, out, taps, in/groups), in order.
 static __global__ void add_weight_pieces(float *d_w, const float *partial, conv_shape s, int64_t pieces) {
-	int64_t taps = window(s), in = s.in / s.groups, count = s.out * in * taps;
+	int64_t count = conv_weight_count(s);
 	for (int64_t i = thread_number(); i < count; i += thread_count()) {
-		int64_t o = i / (in * taps), c = i / taps % in, tap = i % taps, at = (o * taps + tap) * in + c;
+		int64_t at = conv_turned_place(s, i);
 		double sum = 0;
 		for (int64_t piece = 0; piece < pieces; piece++)
 			sum += (double)partial[piece * count + at];
@@ -121,7 +121,7 @@ static __global__ void add_weight_pieces(float *d_w, const float *partial, conv_
 // Block (tile of positions, tile of the group's channels, group).
 template <class T, int PACK, int BN>
 static __global__ void __launch_bounds__(TILE_THREADS) conv_forward(conv_shape s, T *y, const T *x, const T *w, const T *bias) {
-	int64_t g = blockIdx.z, in = s.in / s.groups, out = s.out / s.groups, width = window(s) * in;
+	int64_t g = blockIdx.z, in = s.in / s.groups, out = s.out / s.groups, width = conv_taps(s) * in;
 	input_windows<T> a = { s, x + g * in, in };
 	dense_rows<T> b = { w + g * out * width, width };
 	auto store = [&](int64_t p, int64_t o, float sum) {
@@ -133,7 +133,7 @@ static __global__ void __launch_bounds__(TILE_THREADS) conv_forward(conv_shape s
 
 template <class T, int PACK, int BN>
 static __global__ void __launch_bounds__(TILE_THREADS) conv_backward_x(conv_shape s, T *d_x, const T *d_y, const T *w, bool accumulate) {
-	int64_t g = blockIdx.z, in = s.in / s.groups, out = s.out / s.groups, width = window(s) * out;
+	int64_t g = blockIdx.z, in = s.in / s.groups, out = s.out / s.groups, width = conv_taps(s) * out;
 	output_windows<T> a = { s, d_y + g * out, out };
 	dense_rows<T> b = { w + g * in * width, width };
 	auto store = [&](int64_t p, int64_t c, float sum) {
@@ -147,7 +147,7 @@ static __global__ void __launch_bounds__(TILE_THREADS) conv_backward_x(conv_shap
 // Block (tile of a window, tile of the group's channels, group and piece of positions).
 template <class T, int PACK, int BN>
 static __global__ void __launch_bounds__(TILE_THREADS) conv_backward_w(conv_shape s, float *partial, const T *x, const T *d_y, int64_t piece) {
-	int64_t g = blockIdx.z % s.groups, in = s.in / s.groups, out = s.out / s.groups, width = window(s) * in;
+	int64_t g = blockIdx.z % s.groups, in = s.in / s.groups, out = s.out / s.groups, width = conv_taps(s) * in;
 	int64_t number = blockIdx.z / s.groups, positions = s.rows * s.out_h * s.out_w, first = number * piece;
 	float *to = partial + number * s.out * width;
 	window_columns<T> a = { s, x + g * in, in };
@@ -198,49 +198,41 @@ static bool is_packed(d2v_device *dev, const conv_shape &s) {
 	return s.in / s.groups % pack == 0 && s.out / s.groups % pack == 0;
 }
 
-static int64_t weight_count(const conv_shape &s) {
-	return s.out * (s.in / s.groups) * window(s);
-}
-
 void d2v_cuda_conv_forward(d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias) {
 	int64_t positions = s.rows * s.out_h * s.out_w, out = s.out / s.groups;
 	if (positions == 0 || s.out == 0 || d2v_cuda_conv_wave_forward(dev, s, y, x, w, bias) ||
 		d2v_cuda_conv_dense_forward(dev, s, y, x, w, bias))
 		return;
-	void *turned = d2v_cuda_scratch(dev, (size_t)weight_count(s) * dev->real_size);
+	void *turned = d2v_cuda_scratch(dev, (size_t)conv_weight_count(s) * dev->real_size);
 	if (!turned)
 		return;
+	d2v_cuda_conv_turn_weights(dev, s, turned, w, false);
+	if (d2v_cuda_conv_is_grouped(dev, s)) {
+		d2v_cuda_conv_grouped_forward(dev, s, y, x, turned, bias);
+		return;
+	}
 	int columns = tile_columns(out);
 	dim3 grid(d2v_blocks(positions, TILE_M), d2v_blocks(out, columns), (unsigned)s.groups);
-	D2V_BY_TYPE(dev, {
-		D2V_LAUNCH(dev, turn_weights<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, (T *)turned, (const T *)w, s, false);
-		if (d2v_cuda_conv_is_grouped(dev, s)) {
-			d2v_cuda_conv_grouped_forward(dev, s, y, x, turned, bias);
-			return;
-		}
-		BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_forward<T, PACK, BN>), grid, TILE_THREADS, 0, s,
-			(T *)y, (const T *)x, (const T *)turned, (const T *)bias)));
-	});
+	D2V_BY_TYPE(dev, BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_forward<T, PACK, BN>), grid,
+		TILE_THREADS, 0, s, (T *)y, (const T *)x, (const T *)turned, (const T *)bias))));
 }
 
 void d2v_cuda_conv_backward_x(d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const d2v_real *w, bool accumulate) {
 	int64_t positions = s.rows * s.in_h * s.in_w, in = s.in / s.groups;
 	if (positions == 0 || s.in == 0 || d2v_cuda_conv_dense_backward_x(dev, s, d_x, d_y, w, accumulate))
 		return;
-	void *turned = d2v_cuda_scratch(dev, (size_t)weight_count(s) * dev->real_size);
+	void *turned = d2v_cuda_scratch(dev, (size_t)conv_weight_count(s) * dev->real_size);
 	if (!turned)
 		return;
+	d2v_cuda_conv_turn_weights(dev, s, turned, w, true);
+	if (d2v_cuda_conv_is_grouped(dev, s)) {
+		d2v_cuda_conv_grouped_backward_x(dev, s, d_x, d_y, turned, accumulate);
+		return;
+	}
 	int columns = tile_columns(in);
 	dim3 grid(d2v_blocks(positions, TILE_M), d2v_blocks(in, columns), (unsigned)s.groups);
-	D2V_BY_TYPE(dev, {
-		D2V_LAUNCH(dev, turn_weights<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, (T *)turned, (const T *)w, s, true);
-		if (d2v_cuda_conv_is_grouped(dev, s)) {
-			d2v_cuda_conv_grouped_backward_x(dev, s, d_x, d_y, turned, accumulate);
-			return;
-		}
-		BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_backward_x<T, PACK, BN>), grid, TILE_THREADS, 0, s,
-			(T *)d_x, (const T *)d_y, (const T *)turned, accumulate)));
-	});
+	D2V_BY_TYPE(dev, BY_PACK(T, is_packed(dev, s), BY_COLUMNS(columns, D2V_LAUNCH(dev, (conv_backward_x<T, PACK, BN>), grid,
+		TILE_THREADS, 0, s, (T *)d_x, (const T *)d_y, (const T *)turned, accumulate))));
 }
 
 // Pieces of at least 2048 positions, at most 32 of them: enough blocks, little to add.
@@ -251,7 +243,7 @@ static int64_t piece_size(int64_t positions) {
 }
 
 void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y) {
-	int64_t positions = s.rows * s.out_h * s.out_w, out = s.out / s.groups, in = s.in / s.groups, count = weight_count(s);
+	int64_t positions = s.rows * s.out_h * s.out_w, out = s.out / s.groups, in = s.in / s.groups, count = conv_weight_count(s);
 	if (positions == 0 || count == 0 || d2v_cuda_conv_wave_backward_w(dev, s, d_w, x, d_y) ||
 		d2v_cuda_conv_dense_backward_w(dev, s, d_w, x, d_y))
 		return;
@@ -261,7 +253,7 @@ void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, 
 	if (!partial)
 		return;
 	int columns = tile_columns(out);
-	dim3 grid(d2v_blocks(window(s) * in, TILE_M), d2v_blocks(out, columns), (unsigned)(s.groups * pieces));
+	dim3 grid(d2v_blocks(conv_taps(s) * in, TILE_M), d2v_blocks(out, columns), (unsigned)(s.groups * pieces));
 	if (grouped)
 		d2v_cuda_conv_grouped_backward_w(dev, s, partial, x, d_y);
 	else

@@ -6,20 +6,9 @@
 #define THREADS 256
 #define PACK 8 // channels of 16 bits in 16 bytes
 
-// Both orders of weights: place i of (out, in, taps) is the returned one of (out, taps, in).
-static __device__ __forceinline__ int64_t turned_place(const conv_shape &s, int64_t i) {
-	int64_t taps = (int64_t)s.kernel_h * s.kernel_w, o = i / (s.in * taps), c = i / taps % s.in, tap = i % taps;
-	return (o * taps + tap) * s.in + c;
-}
-
-template <class T> static __global__ void turn_dense(T *to, const T *w, conv_shape s, int64_t count) {
-	for (int64_t i = thread_number(); i < count; i += thread_count())
-		to[turned_place(s, i)] = w[i];
-}
-
 template <class T> static __global__ void add_turned(float *d_w, const T *turned, conv_shape s, int64_t count) {
 	for (int64_t i = thread_number(); i < count; i += thread_count())
-		d_w[i] += to_float(turned[turned_place(s, i)]);
+		d_w[i] += to_float(turned[conv_turned_place(s, i)]);
 }
 
 template <class T> static __global__ void add_bias(T *y, const T *bias, int64_t channels, int64_t packs) {
@@ -34,13 +23,9 @@ template <class T> static __global__ void add_bias(T *y, const T *bias, int64_t 
 	}
 }
 
-static int64_t weight_count(const conv_shape &s) {
-	return s.out * s.in * s.kernel_h * s.kernel_w;
-}
-
 // NULL: it is not done here.
 static const d2v_dnn_plan *plan_for(d2v_device *dev, const conv_shape &s, d2v_dnn_way way, bool accumulate) {
-	if (!d2v_cuda_is_16_bit(dev) || s.groups != 1 || s.in % PACK || s.out % PACK || weight_count(s) == 0 ||
+	if (!d2v_cuda_is_16_bit(dev) || s.groups != 1 || s.in % PACK || s.out % PACK || conv_weight_count(s) == 0 ||
 		s.rows * s.in_h * s.in_w * s.out_h * s.out_w == 0)
 		return NULL;
 	d2v_dnn_shape shape = {};
@@ -53,28 +38,31 @@ static const d2v_dnn_plan *plan_for(d2v_device *dev, const conv_shape &s, d2v_dn
 
 // Scratch for weights in cuDNN's order, and behind them what it works in. NULL: the device has the error.
 static void *take_weights(d2v_device *dev, const conv_shape &s, const d2v_dnn_plan *plan, void **workspace) {
-	size_t bytes = d2v_cuda_round((size_t)weight_count(s) * dev->real_size);
+	size_t bytes = d2v_cuda_round((size_t)conv_weight_count(s) * dev->real_size);
 	char *scratch = (char *)d2v_cuda_scratch(dev, bytes + plan->workspace);
 	*workspace = scratch + bytes;
 	return scratch;
 }
 
-static void turn_weights(d2v_device *dev, const conv_shape &s, void *turned, const d2v_real *w) {
-	D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, turn_dense<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, (T *)turned,
-		(const T *)w, s, weight_count(s)));
-}
-
-bool d2v_cuda_conv_dense_forward(
-	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias) {
-	const d2v_dnn_plan *plan = plan_for(dev, s, D2V_DNN_FORWARD, false);
+// The ways that read the weights: x and y, or their gradients.
+static bool multiply(d2v_device *dev, const conv_shape &s, d2v_dnn_way way, const d2v_real *x, const d2v_real *y,
+	const d2v_real *w, bool accumulate) {
+	const d2v_dnn_plan *plan = plan_for(dev, s, way, accumulate);
 	if (!plan)
 		return false;
 	void *workspace;
 	void *turned = take_weights(dev, s, plan, &workspace);
 	if (!turned)
 		return true;
-	turn_weights(dev, s, turned, w);
+	d2v_cuda_conv_turn_weights(dev, s, turned, w, false);
 	d2v_cuda_dnn_run(dev, plan, x, turned, y, workspace);
+	return true;
+}
+
+bool d2v_cuda_conv_dense_forward(
+	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias) {
+	if (!multiply(dev, s, D2V_DNN_FORWARD, x, y, w, false))
+		return false;
 	int64_t packs = s.rows * s.out_h * s.out_w * s.out / PACK;
 	if (bias)
 		D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, add_bias<T>, d2v_blocks(packs, THREADS), THREADS, 0, (T *)y, (const T *)bias,
@@ -84,16 +72,7 @@ bool d2v_cuda_conv_dense_forward(
 
 bool d2v_cuda_conv_dense_backward_x(
 	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const d2v_real *w, bool accumulate) {
-	const d2v_dnn_plan *plan = plan_for(dev, s, D2V_DNN_BACKWARD_X, accumulate);
-	if (!plan)
-		return false;
-	void *workspace;
-	void *turned = take_weights(dev, s, plan, &workspace);
-	if (!turned)
-		return true;
-	turn_weights(dev, s, turned, w);
-	d2v_cuda_dnn_run(dev, plan, d_x, turned, d_y, workspace);
-	return true;
+	return multiply(dev, s, D2V_DNN_BACKWARD_X, d_x, d_y, w, accumulate);
 }
 
 bool d2v_cuda_conv_dense_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, const d2v_real *x, const d2v_real *d_y) {
@@ -105,7 +84,7 @@ bool d2v_cuda_conv_dense_backward_w(d2v_device *dev, const conv_shape &s, float 
 	if (!turned)
 		return true;
 	d2v_cuda_dnn_run(dev, plan, x, turned, d_y, workspace);
-	D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, add_turned<T>, d2v_blocks(weight_count(s), THREADS), THREADS, 0, d_w,
-		(const T *)turned, s, weight_count(s)));
+	D2V_BY_16_BIT_TYPE(dev, D2V_LAUNCH(dev, add_turned<T>, d2v_blocks(conv_weight_count(s), THREADS), THREADS, 0, d_w,
+		(const T *)turned, s, conv_weight_count(s)));
 	return true;
 }

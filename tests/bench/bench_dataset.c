@@ -23,7 +23,7 @@
 #define PER_SHARD 10000u
 #define RECORD_BYTES 110000u
 #define RECORDS 4000u
-#define AHEAD 32 // as loaders/image_filler.c
+#define AHEAD 64 // as loaders/image_filler.c
 #define ROUNDS 5
 
 // ---- opening

@@ -6,27 +6,16 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "loaders/synthetic_source.h"
+#include "tests/base/scratch.h"
 #include "tests/train/tiny_model.h"
 #include "train/optimizer.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-// cmocka wants the four above first
-#include <cmocka.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define UPDATES 10 // of a run
 
-#define must(call) \
-	do { \
-		d2v_error err_ = { 0 }; \
-		d2v_error *err = &err_; \
-		if ((call) != D2V_OK) \
-			fail_msg("%s", err_.text); \
-	} while (0)
+static d2v_error err;
 
 typedef enum way {
 	WAY_PLAIN,    // one step after another
@@ -44,8 +33,8 @@ typedef struct run {
 	uint64_t results; // digest of all results
 } run;
 
-static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
-	return d2v_device_alloc_host(context, out, bytes, err);
+static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *e) {
+	return d2v_device_alloc_host(context, out, bytes, e);
 }
 static void free_host(void *context, void *block) {
 	d2v_device_free_host(context, block);
@@ -71,7 +60,7 @@ static void open_sources(run *r, const d2v_model_config *config) {
 		options.side = (int32_t)config->image.input_size, options.patch = (int32_t)config->image.patch_size;
 		options.tokens = 20, options.vocabulary = (int32_t)config->text.vocab_size;
 		options.allocator = (d2v_source_allocator){ alloc_host, free_host, r->device };
-		must(d2v_synthetic_source_open(&r->sources[i], &options, err));
+		assert_ok(d2v_synthetic_source_open(&r->sources[i], &options, &err));
 	}
 }
 
@@ -80,10 +69,10 @@ static void set_up(run *r) {
 	const d2v_optimizer_config adam = { .lr = 1e-3, .beta1 = .9, .beta2 = .98, .adam_eps = 1e-6, .clip_norm = 1 };
 	d2v_model_config config = config_of_all();
 	*r = (run){ .turn = 0 };
-	must(d2v_device_open(&r->device, name ? name : "cpu:1", err));
-	must(d2v_model_new(&r->model, r->device, &config, err));
-	must(d2v_model_init(r->model, err));
-	must(d2v_optimizer_new(&r->optimizer, r->model, &adam, err));
+	assert_ok(d2v_device_open(&r->device, name ? name : "cpu:1", &err));
+	assert_ok(d2v_model_new(&r->model, r->device, &config, &err));
+	assert_ok(d2v_model_init(r->model, &err));
+	assert_ok(d2v_optimizer_new(&r->optimizer, r->model, &adam, &err));
 	open_sources(r, &config);
 }
 
@@ -98,7 +87,7 @@ static void tear_down(run *r) {
 static const d2v_batch *take(run *r) {
 	static const d2v_modality order[] = { D2V_IMAGE, D2V_TEXT, D2V_IMAGE, D2V_AUDIO };
 	const d2v_batch *batch;
-	must(d2v_source_next(r->sources[order[r->turn++ % 4] - 1], &batch, err));
+	assert_ok(d2v_source_next(r->sources[order[r->turn++ % 4] - 1], &batch, &err));
 	return batch;
 }
 
@@ -108,38 +97,38 @@ static void give(run *r, const d2v_batch *batch) {
 
 static void look_at_features(run *r, const d2v_batch *batch) {
 	d2v_features features;
-	must(d2v_model_features(r->model, batch, true, &features, err));
+	assert_ok(d2v_model_features(r->model, batch, true, &features, &err));
 }
 
 static void lie(run *r, const d2v_batch *batch, const d2v_batch *next, uint64_t update, uint64_t next_update) {
 	d2v_step_result result;
 	d2v_model_step_ahead(r->model, next, update % 3 == 0 ? next_update + 7 : next_update);
-	must(d2v_model_step_end(r->model, &result, err));
+	assert_ok(d2v_model_step_end(r->model, &result, &err));
 	r->results = d2v_hash64_chain(r->results, d2v_hash64(&result.loss, sizeof result.loss));
 	if (update % 3 == 1)
 		look_at_features(r, batch);
 	if (update % 5 == 2)
-		must(d2v_model_evaluate(r->model, batch, &result, err));
+		assert_ok(d2v_model_evaluate(r->model, batch, &result, &err));
 }
 
 static void step(
 	run *r, way how, const d2v_batch *batch, const d2v_batch *next, uint64_t update, uint64_t next_update) {
 	d2v_step_result result;
-	must(d2v_model_step_begin(r->model, batch, update, err));
+	assert_ok(d2v_model_step_begin(r->model, batch, update, &err));
 	if (how == WAY_LIES) {
 		lie(r, batch, next, update, next_update);
 		return;
 	}
 	if (how != WAY_PLAIN)
 		d2v_model_step_ahead(r->model, next, next_update);
-	must(d2v_model_step_end(r->model, &result, err));
+	assert_ok(d2v_model_step_end(r->model, &result, &err));
 	r->results = d2v_hash64_chain(r->results, d2v_hash64(&result.loss, sizeof result.loss));
 }
 
 static uint64_t digest_of_weights(const run *r) {
 	size_t bytes = (size_t)d2v_model_params(r->model)->size * sizeof(float);
 	void *weights;
-	must(d2v_alloc(&weights, bytes, 1, err));
+	assert_ok(d2v_alloc(&weights, bytes, 1, &err));
 	d2v_device_download(r->device, weights, d2v_model_weights(r->model), bytes);
 	uint64_t digest = d2v_hash64(weights, bytes);
 	d2v_free(weights);
@@ -166,7 +155,7 @@ static uint64_t train_in(d2v_memory_options memory, way how, uint64_t updates, d
 			step(&r, how, batch, next, update, update + (part + 1 == parts));
 			give(&r, batch);
 		}
-		must(d2v_optimizer_update(r.optimizer, 100 * scale, 1e-3, &optimized, err));
+		assert_ok(d2v_optimizer_update(r.optimizer, 100 * scale, 1e-3, &optimized, &err));
 	}
 	give(&r, next);
 	uint64_t digest = d2v_hash64_chain(r.results, digest_of_weights(&r));

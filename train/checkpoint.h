@@ -6,7 +6,8 @@
 // `optimizer.v.`, `optimizer.steps` (I64, one counter per parameter in model order). Metadata: `d2v.config` (the text
 // handed in), `d2v.state` (JSON: updates, place in the data, digest of all batches consumed, compute threads, collapse
 // watch) and `d2v.digest`, XXH3 over all of it. `d2v.version` is 1, and 2 for joint runs, whose state has one place and
-// one collapse watch for each data set, and 3 where gradients are scaled, whose state has that scale, of joint runs or others. No times, no names of hosts or folders: equal runs give equal bytes.
+// one collapse watch for each data set, and 3 where gradients are scaled, whose state has that scale, of joint runs or
+// others. No times, no names of hosts or folders: equal runs give equal bytes.
 // Written aside, synced, renamed: a kill or a full disk leaves the previous file as it was. One thread.
 #ifndef D2V_TRAIN_CHECKPOINT_H
 #define D2V_TRAIN_CHECKPOINT_H

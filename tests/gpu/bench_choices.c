@@ -7,12 +7,15 @@
 // Then what cuBLASLt's epilogues would give that the backend does not use: its GELU is the tanh form, up to 4.7e-4 from the
 // exact one, and sums of gradients could differ between runs. The product with its epilogue against the product and our
 // kernel, in the same words; of epilogues the fastest proposal, and whether what it summed had the same bytes twice.
+//
+// Last (words: GELU in the product) the kernels that cuDNN writes for product and GELU together, against the same.
 #include "base/memory.h"
 #include "base/progress.h"
 #include "kernels/cuda/cuda_dnn.h"
 #include "kernels/cuda/cuda_product.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
+#include "tests/gpu/fused_dnn.h"
 
 #include <cublasLt.h>
 #include <math.h>
@@ -291,6 +294,180 @@ static void epilogues(bench *b, int64_t rows, int64_t width, int64_t wide) {
 	}
 }
 
+// ---- GELU in the product, by cuDNN
+
+#define SAMPLES 64      // places where results are compared, spread over all rows
+#define SAMPLE_ROWS 40  // at each
+#define PROPOSALS 8     // each takes cuDNN a second to write
+
+typedef struct samples {
+	int64_t count; // of each
+	uint16_t *pre, *y;
+} samples;
+
+// One of the three kernels that cuDNN could write, against what stands for it now; arrays 0 and 1 to 2, pre is array 3.
+typedef struct contest {
+	fused_way way;
+	int64_t rows, width, wide;
+	fused_arrays arrays;
+	samples now, fused, again;
+} contest;
+
+static void take_samples(bench *b, const contest *c, samples *s) {
+	d2v_error err = { 0 };
+	for (int i = 0; i < SAMPLES; i++) {
+		int64_t row = (c->rows - SAMPLE_ROWS) * i / (SAMPLES - 1);
+		size_t bytes = (size_t)(SAMPLE_ROWS * c->wide) * sizeof *s->y, from = (size_t)(row * c->wide) * sizeof *s->y;
+		d2v_device_download(b->dev, (char *)s->y + (size_t)i * bytes, (char *)c->arrays.y + from, bytes);
+		d2v_device_download(b->dev, (char *)s->pre + (size_t)i * bytes, (char *)c->arrays.pre + from, bytes);
+	}
+	must(d2v_device_sync(b->dev, &err), &err);
+}
+
+static void init_samples(samples *s, int64_t count) {
+	d2v_error err = { 0 };
+	s->count = count;
+	must(d2v_alloc(&s->pre, (size_t)count, sizeof *s->pre, &err), &err);
+	must(d2v_alloc(&s->y, (size_t)count, sizeof *s->y, &err), &err);
+}
+
+static void release_samples(samples *s) {
+	d2v_free(s->pre);
+	d2v_free(s->y);
+}
+
+static double value(uint16_t bf16) {
+	uint32_t bits = (uint32_t)bf16 << 16;
+	float f;
+	memcpy(&f, &bits, sizeof f);
+	return (double)f;
+}
+
+// The largest difference, as a share of the largest value of the first; infinite where something is no number.
+static double difference(const uint16_t *a, const uint16_t *b, int64_t count) {
+	double scale = 0, most = 0;
+	for (int64_t i = 0; i < count; i++) {
+		double d = fabs(value(a[i]) - value(b[i]));
+		scale = fmax(scale, fabs(value(a[i])));
+		most = d <= most ? most : d;
+		if (!(d < INFINITY))
+			return INFINITY;
+	}
+	return most / scale;
+}
+
+static void run_now(bench *b, const contest *c) {
+	d2v_linear op = { .rows = c->rows, .in = c->width, .out = c->wide, .gelu = true };
+	if (c->way == FUSED_BACKWARD) {
+		d2v_cuda_product p = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .c = c->arrays.y };
+		d2v_cuda_multiply(b->dev, &p);
+		op.pre = c->arrays.pre, op.d_y = c->arrays.y, op.d_bias = (float *)(void *)sums_of(b);
+		d2v_linear_backward(b->dev, &op);
+	} else {
+		op.x = c->arrays.x, op.w = c->arrays.w, op.bias = c->arrays.bias, op.y = c->arrays.y;
+		op.pre = c->way == FUSED_FORWARD ? c->arrays.pre : NULL;
+		d2v_linear_forward(b->dev, &op);
+	}
+}
+
+// On the way back the bias's gradient still takes a pass of its own.
+static bool run_proposal(bench *b, const contest *c, fused_dnn *dnn, char text[FUSED_TEXT]) {
+	if (!fused_dnn_run(dnn, &c->arrays, text))
+		return false;
+	if (c->way == FUSED_BACKWARD) {
+		d2v_linear op = { .rows = c->rows, .in = c->width, .out = c->wide, .d_y = c->arrays.y, .d_bias = (float *)(void *)sums_of(b) };
+		d2v_linear_backward(b->dev, &op);
+	}
+	return true;
+}
+
+// What a proposal must give: the same as now, but that d_y, or what GELU is given, need not be rounded on the way: two
+// roundings of half a unit each, and the results' own. Nothing of an earlier run is left to be taken for its results.
+static bool is_right(bench *b, contest *c, fused_dnn *dnn, char text[FUSED_TEXT]) {
+	size_t bytes = (size_t)(c->rows * c->wide) * sizeof(uint16_t), at = strlen(text);
+	char why[FUSED_TEXT] = "";
+	for (int i = 0; i < 2; i++) {
+		d2v_device_zero(b->dev, c->arrays.y, bytes);
+		if (c->way == FUSED_FORWARD)
+			d2v_device_zero(b->dev, c->arrays.pre, bytes);
+		if (!fused_dnn_run(dnn, &c->arrays, why)) {
+			snprintf(text + at, FUSED_TEXT - at, ": %s", why);
+			return false;
+		}
+		take_samples(b, c, i ? &c->again : &c->fused);
+	}
+	double y = difference(c->now.y, c->fused.y, c->now.count), limit = 1.0 / 128;
+	double pre = c->way == FUSED_FORWARD ? difference(c->now.pre, c->fused.pre, c->now.count) : 0;
+	bool same = memcmp(c->fused.y, c->again.y, (size_t)c->now.count * sizeof *c->again.y) == 0;
+	snprintf(text + at, FUSED_TEXT - at, ", off by %.5f (pre %.5f) of the largest%s%s", y, pre, y <= limit && pre <= limit ? "" : ": WRONG",
+		same ? "" : ", DIFFERS between two calls");
+	return y <= limit && pre <= limit && same;
+}
+
+static void try_proposals(bench *b, contest *c, fused_dnn *dnn, int most, double now) {
+	double best = INFINITY;
+	int which = -1;
+	bool end = false;
+	for (int number = 0; number < most && !end; number++) {
+		char text[FUSED_TEXT] = "", why[FUSED_TEXT] = "";
+		double seconds = INFINITY, start = d2v_clock();
+		bool fine = fused_dnn_plan(dnn, number, WORKSPACE, text, &end);
+		double planning = d2v_clock() - start;
+		if (end && number > 0)
+			break;
+		fine = fine && is_right(b, c, dnn, text);
+		if (fine)
+			TIME(b, seconds, fine = fine && run_proposal(b, c, dnn, why));
+		if (fine && seconds < best)
+			best = seconds, which = number;
+		if (fine)
+			printf("  %2d %8.3f ms  %s, made in %.1f s\n", number, seconds * 1e3, text, planning);
+		else
+			printf("  %2d  refused     %s %s\n", number, text, why);
+		fflush(stdout);
+	}
+	if (which >= 0)
+		printf("  best: proposal %d, %.3f ms, %.2f of the time now\n", which, best * 1e3, best / now);
+}
+
+static void gelu_contest(bench *b, const char *name, contest c, int most) {
+	double now;
+	char text[FUSED_TEXT], title[160];
+	snprintf(title, sizeof title, "GELU in the product: %s, %ldx%ldx%ld", name, (long)c.rows, (long)c.width, (long)c.wide);
+	if (!wanted(b, title))
+		return;
+	c.arrays = (fused_arrays){ .x = b->arrays[0], .w = b->arrays[1], .bias = sums_of(b), .pre = b->arrays[3], .y = b->arrays[2],
+		.workspace = b->arrays[1] + room - WORKSPACE };
+	fill(b, b->arrays[1]); // where another row left sums in the bias
+	contest first = c; // on the way back GELU's input is the product of the way there
+	first.way = FUSED_FORWARD;
+	run_now(b, &first);
+	TIME(b, now, run_now(b, &c));
+	init_samples(&c.now, SAMPLES * SAMPLE_ROWS * c.wide);
+	init_samples(&c.fused, SAMPLES * SAMPLE_ROWS * c.wide);
+	init_samples(&c.again, SAMPLES * SAMPLE_ROWS * c.wide);
+	take_samples(b, &c, &c.now);
+	printf("%s\n  product and our kernel %8.3f ms, %.1f TFLOP/s of the product\n", title, now * 1e3,
+		2e-12 * (double)(c.rows * c.width * c.wide) / now);
+	fused_dnn *dnn = fused_dnn_open(d2v_cuda_of(b->dev)->stream, c.way, c.rows, c.wide, c.width, text);
+	if (dnn) {
+		try_proposals(b, &c, dnn, most, now);
+		fused_dnn_close(dnn);
+	} else {
+		printf("  cuDNN: %s\n", text);
+	}
+	fflush(stdout);
+	release_samples(&c.now);
+	release_samples(&c.fused);
+	release_samples(&c.again);
+}
+
+static void gelu_contests(bench *b, int64_t rows, int most) {
+	gelu_contest(b, "forward, its input kept", (contest){ .way = FUSED_FORWARD, .rows = rows, .width = 768, .wide = 3072 }, most);
+	gelu_contest(b, "forward", (contest){ .way = FUSED_ALONE, .rows = rows, .width = 768, .wide = 3072 }, most);
+	gelu_contest(b, "backward, bias's gradient", (contest){ .way = FUSED_BACKWARD, .rows = rows, .width = 768, .wide = 3072 }, most);
+}
+
 static void all(bench *b) {
 	linear(b, "image qkv", 163840, 768, 2304);
 	linear(b, "image out", 163840, 768, 768);
@@ -308,6 +485,8 @@ static void all(bench *b) {
 	extractor_layer(b, "extractor 5", 2479, 2);
 	extractor_layer(b, "extractor 6", 1239, 2);
 	epilogues(b, 163840, 768, 3072);
+	gelu_contests(b, 163840, PROPOSALS);
+	gelu_contests(b, 80000, 3);
 }
 
 int main(int argc, char **argv) {

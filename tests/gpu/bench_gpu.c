@@ -497,7 +497,7 @@ static double taken(const bench *b) {
 	return (double)(all - left);
 }
 
-static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
+static d2v_status whole_step(bench *b, const published *p, const char *name, d2v_error *err) {
 	d2v_config *config = NULL;
 	d2v_model *model = NULL;
 	d2v_optimizer *optimizer = NULL;
@@ -528,9 +528,6 @@ static d2v_status whole_step(bench *b, const published *p, d2v_error *err) {
 		status = best_step(model, optimizer, source, true, &best, &flops, err);
 	if (status == D2V_OK) {
 		d2v_graph_counts graphs = d2v_device_graphs(b->dev);
-		char name[64];
-		snprintf(name, sizeof name, "%s, %d a batch%s%s", p->recipe, p->samples, p->memory.recompute ? " recomputed" : "",
-			p->memory.clone_groups > 1 ? " in groups" : "");
 		printf("%-34s %9.1f ms %8.1f TFLOP/s  %5.1f %% of products, %.1f %% of 989 (%.1f TFLOP a step)\n", name,
 			best * 1e3, flops / best * 1e-12, 100 * flops / best / b->product_peak, 100 * flops / best / DATASHEET,
 			flops * 1e-12);
@@ -566,9 +563,14 @@ static void whole_steps(bench *b) {
 		{ "text-base", 64, 0, 512, { .recompute = true, .clone_groups = 4 } },
 	};
 	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+		const published *p = &list[i];
+		bool groups = p->memory.clone_groups > 1, recompute = p->memory.recompute;
 		d2v_error err = { 0 };
-		if (wanted(b, list[i].recipe) && whole_step(b, &list[i], &err) != D2V_OK) {
-			printf("%-34s %s\n", list[i].recipe, err.text);
+		char name[64];
+		snprintf(name, sizeof name, "%s, %d a batch%s%s%s", p->recipe, p->samples, recompute ? " recomputed" : "",
+			groups ? " in groups" : "", recompute || groups ? "" : " at once");
+		if (wanted(b, name) && whole_step(b, p, name, &err) != D2V_OK) {
+			printf("%-34s %s\n", name, err.text);
 			b->failed = true;
 		}
 	}

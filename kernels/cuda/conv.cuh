@@ -42,6 +42,13 @@ int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &s);
 void d2v_cuda_conv_grouped_backward_w(
 	d2v_device *dev, const conv_shape &s, float *partial, const d2v_real *x, const d2v_real *d_y);
 
+// Forward and backward_x on Hopper's warpgroups (cuda_conv_groups_planes.cu), for those that are grouped and fit.
+bool d2v_cuda_conv_fits_groups(d2v_device *dev, const conv_shape &s);
+void d2v_cuda_conv_groups_forward(
+	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias);
+void d2v_cuda_conv_groups_backward_x(
+	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const void *turned, bool accumulate);
+
 // The same through cuDNN (cuda_conv_dense.cu): false when it is not done there.
 bool d2v_cuda_conv_dense_forward(
 	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const d2v_real *w, const d2v_real *bias);

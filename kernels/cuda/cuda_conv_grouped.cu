@@ -7,10 +7,13 @@
 // are fetched straight from the plane: nothing is copied per tap. Results whose place is in the margin are not stored.
 //
 // k, the index of the sums, runs over packs of 8 channels: pack = tap * packs of the group + pack of the channel.
-#include "kernels/cuda/conv.cuh"
-
+//
+// On Hopper cuda_conv_groups_planes.cu takes some of them over.
+#include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/mma.cuh"
+
+#include <stdlib.h>
 
 #define ELEMENT sizeof(uint16_t) // of the working type
 #define ROWS 2                // of a warp, in 16s
@@ -98,19 +101,7 @@ static __device__ __forceinline__ void number_packs(int *offsets, const plane_pa
 
 // ---- results
 
-// A lane holds two neighbours of every block of 8 results. Which channels these are is ours to choose, by the order of the
-// weights' rows: fours of blocks give a lane 8 channels that follow each other, a pair 4, a single one 2, so that lanes t of
-// a place store whole sectors of memory. The first channel of block j for lane t:
-template <int BLOCKS> static __device__ __forceinline__ int channel_of(int j, int t) {
-	constexpr int fours = BLOCKS / 4 * 4, pairs = BLOCKS / 2 * 2;
-	if (j < fours)
-		return 8 * (j - j % 4) + 8 * t + 2 * (j % 4);
-	if (j < pairs)
-		return fours * 8 + 4 * t + (j - fours) * 2;
-	return pairs * 8 + 2 * t;
-}
-
-// The group's weights (out_group, taps * in_group) in that order.
+// The group's weights (out_group, taps * in_group) in the order of channel_of.
 template <int BLOCKS, class T>
 static __device__ __forceinline__ void fetch_weights(T *to, const T *w, const plane_pass &s) {
 	int width = s.kernel_h * s.kernel_w * s.in_group, packs = 2 * s.steps;
@@ -392,26 +383,6 @@ bool d2v_cuda_conv_is_grouped(d2v_device *dev, const conv_shape &c) {
 		convolve_shared(backward) <= SHARED_MOST && weights_shared(forward_pass(c, SMALL_TILE)) <= SHARED_MOST;
 }
 
-#define BY_BLOCKS(channels, ...) \
-	do { \
-		if ((channels) == 16) { \
-			constexpr int BLOCKS = 2; \
-			__VA_ARGS__; \
-		} else if ((channels) == 24) { \
-			constexpr int BLOCKS = 3; \
-			__VA_ARGS__; \
-		} else if ((channels) == 32) { \
-			constexpr int BLOCKS = 4; \
-			__VA_ARGS__; \
-		} else if ((channels) == 48) { \
-			constexpr int BLOCKS = 6; \
-			__VA_ARGS__; \
-		} else { \
-			constexpr int BLOCKS = 8; \
-			__VA_ARGS__; \
-		} \
-	} while (0)
-
 static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias, bool accumulate) {
 	size_t shared = convolve_shared(s);
 	int64_t at_once = PROCESSORS * (int64_t)(SHARED_MOST / (shared + 1024) < 1 ? 1 : SHARED_MOST / (shared + 1024));
@@ -422,13 +393,32 @@ static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2
 		(const T *)x, (const T *)turned, (const T *)bias, accumulate)));
 }
 
+// Whether Hopper's warpgroups take it on. D2V_CONV=wgmma: whenever the GPU and the shape allow it; =mma, or nothing: never. The default
+// becomes wgmma once a GPU has run them.
+static bool is_for_groups(d2v_device *dev, const conv_shape &c) {
+	const char *way = getenv("D2V_CONV");
+	if (!way || strcmp(way, "mma") == 0)
+		return false;
+	if (strcmp(way, "wgmma") != 0)
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_CONV=%s is neither mma nor wgmma", way);
+	return d2v_cuda_conv_fits_groups(dev, c);
+}
+
 void d2v_cuda_conv_grouped_forward(
 	d2v_device *dev, const conv_shape &c, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias) {
+	if (is_for_groups(dev, c)) {
+		d2v_cuda_conv_groups_forward(dev, c, y, x, turned, bias);
+		return;
+	}
 	convolve(dev, choose_tile(c, forward_pass), y, x, turned, bias, false);
 }
 
 void d2v_cuda_conv_grouped_backward_x(
 	d2v_device *dev, const conv_shape &c, d2v_real *d_x, const d2v_real *d_y, const void *turned, bool accumulate) {
+	if (is_for_groups(dev, c)) {
+		d2v_cuda_conv_groups_backward_x(dev, c, d_x, d_y, turned, accumulate);
+		return;
+	}
 	convolve(dev, choose_tile(c, backward_pass), d_x, d_y, turned, NULL, accumulate);
 }
 

@@ -15,6 +15,9 @@
 // Matrices in shared memory are rows of 64 elements, 128 bytes, whose eight packs of 16 bytes are swizzled: pack p of row
 // r is where pack p ^ (r % 8) would be. Row 0 is at a multiple of 1024 bytes. A row is a column of b or a row of a, along
 // which k goes (ROWS), or it is a row of b or a column of a, for one k (COLUMNS).
+//
+// Or they are loose: packs of 16 bytes, eight elements of a row, of which those of 8 rows follow each other, 128 bytes in a row of their
+// own; how far it is to the next 8 rows and to the next 8 elements is free. So a matrix may begin at any row (pack) of another.
 #ifndef D2V_KERNELS_CUDA_WGMMA_CUH
 #define D2V_KERNELS_CUDA_WGMMA_CUH
 
@@ -58,6 +61,26 @@ static __device__ __forceinline__ shared_matrix from_element(shared_matrix matri
 	return matrix + (unsigned)(element * 2 >> 4);
 }
 
+// A loose matrix: where it is, in packs, and in bits 16 to 29 the one offset; the other offset. (The upper half's other bits: 0, no swizzle.)
+typedef struct loose_matrix {
+	uint32_t where, other;
+} loose_matrix;
+static __device__ __forceinline__ uint64_t descriptor_of(loose_matrix matrix) {
+	return (uint64_t)matrix.other << 32 | matrix.where;
+}
+// Offsets in packs: from 8 of k to the next 8, and from 8 rows of a or columns of b to the next 8. Of the two that go over shared memory's
+// rows 8 are 8 packs. (The descriptor calls the offset along k the leading one, in either order, as long as nothing is swizzled.)
+static __device__ __forceinline__ loose_matrix find_loose_matrix(const bf16 *elements, int along_k, int across_k) {
+	return { (uint32_t)along_k << 16 | (find_matrix(elements) & 0x3fff), (uint32_t)across_k };
+}
+// The same matrix from another pack on, and with the next 8 of k elsewhere.
+static __device__ __forceinline__ loose_matrix from_pack(loose_matrix matrix, int pack) {
+	return { matrix.where + (uint32_t)pack, matrix.other };
+}
+static __device__ __forceinline__ loose_matrix going_on_after(loose_matrix matrix, int along_k) {
+	return { (uint32_t)along_k << 16 | (matrix.where & 0x3fff), matrix.other };
+}
+
 #ifdef D2V_EMULATION
 #define D2V_SHARED_MATRICES(name) unsigned char *name = d2v_emulate_shared()
 static inline void products_fence() {
@@ -69,6 +92,7 @@ static inline void products_commit() {
 template <int PENDING> static inline void products_wait() {
 	d2v_emulate_products_wait(PENDING);
 }
+template <int BLOCKS> static inline void hold_sums(float (&)[BLOCKS][4]) {}
 static inline void shared_fence() {
 	d2v_emulate_shared_fence();
 }
@@ -76,12 +100,12 @@ static inline void store_shared(uint32_t *to, uint32_t word) {
 	*to = word;
 	d2v_emulate_shared_store(to, sizeof word);
 }
-template <int N, matrix_order B>
-static inline void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], shared_matrix b, bool add) {
+template <int N, matrix_order B, class Matrix>
+static inline void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], Matrix b, bool add) {
 	d2v_emulate_products(&d[0][0], N, a, 0, ROWS, descriptor_of(b), B, add);
 }
-template <int N, matrix_order A, matrix_order B>
-static inline void multiply(float (&d)[N / 8][4], shared_matrix a, shared_matrix b, bool add) {
+template <int N, matrix_order A, matrix_order B, class Matrix>
+static inline void multiply(float (&d)[N / 8][4], Matrix a, Matrix b, bool add) {
 	d2v_emulate_products(&d[0][0], N, NULL, descriptor_of(a), A, descriptor_of(b), B, add);
 }
 #else
@@ -97,6 +121,12 @@ __device__ __forceinline__ void products_commit() {
 template <int PENDING> __device__ __forceinline__ void products_wait() {
 	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
+// After a wait: sums are not looked at before it. (To the compiler they are there when the products were asked for.)
+template <int BLOCKS> __device__ __forceinline__ void hold_sums(float (&d)[BLOCKS][4]) {
+#pragma unroll
+	for (int j = 0; j < BLOCKS; j++)
+		asm volatile("" : "+f"(d[j][0]), "+f"(d[j][1]), "+f"(d[j][2]), "+f"(d[j][3])::"memory");
+}
 __device__ __forceinline__ void shared_fence() {
 	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -107,11 +137,15 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 
 #define SUMS_4(d) "+f"((d)[0]), "+f"((d)[1]), "+f"((d)[2]), "+f"((d)[3])
 #define SUMS_8(d) SUMS_4((d)[0]), SUMS_4((d)[1])
-#define SUMS_16(d) SUMS_8(d), SUMS_4((d)[2]), SUMS_4((d)[3])
-#define SUMS_32(d) SUMS_16(d), SUMS_4((d)[4]), SUMS_4((d)[5]), SUMS_4((d)[6]), SUMS_4((d)[7])
+#define SUMS_12(d) SUMS_8(d), SUMS_4((d)[2])
+#define SUMS_16(d) SUMS_12(d), SUMS_4((d)[3])
+#define SUMS_24(d) SUMS_16(d), SUMS_4((d)[4]), SUMS_4((d)[5])
+#define SUMS_32(d) SUMS_24(d), SUMS_4((d)[6]), SUMS_4((d)[7])
 #define NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
-#define NAMES_16 NAMES_8 ",%8,%9,%10,%11,%12,%13,%14,%15"
-#define NAMES_32 NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define NAMES_12 NAMES_8 ",%8,%9,%10,%11"
+#define NAMES_16 NAMES_12 ",%12,%13,%14,%15"
+#define NAMES_24 NAMES_16 ",%16,%17,%18,%19,%20,%21,%22,%23"
+#define NAMES_32 NAMES_24 ",%24,%25,%26,%27,%28,%29,%30,%31"
 
 // For a number of columns and of a lane's sums: a in registers, whose numbers among the operands are given, and a in
 // shared memory.
@@ -128,23 +162,31 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 				 : SUMS_##sums(d) \
 				 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "r"((int)add), "n"((int)A), "n"((int)B))
 
-template <int N, matrix_order B>
-__device__ __forceinline__ void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], shared_matrix b, bool add) {
-	static_assert(N == 16 || N == 32 || N == 64, "write it down");
+template <int N, matrix_order B, class Matrix>
+__device__ __forceinline__ void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], Matrix b, bool add) {
+	static_assert(N == 16 || N == 24 || N == 32 || N == 48 || N == 64, "write it down");
 	if constexpr (N == 64)
 		PRODUCTS_OF_REGISTERS(64, 32, 32, 33, 34, 35, 36, 37, 38);
+	else if constexpr (N == 48)
+		PRODUCTS_OF_REGISTERS(48, 24, 24, 25, 26, 27, 28, 29, 30);
 	else if constexpr (N == 32)
 		PRODUCTS_OF_REGISTERS(32, 16, 16, 17, 18, 19, 20, 21, 22);
+	else if constexpr (N == 24)
+		PRODUCTS_OF_REGISTERS(24, 12, 12, 13, 14, 15, 16, 17, 18);
 	else
 		PRODUCTS_OF_REGISTERS(16, 8, 8, 9, 10, 11, 12, 13, 14);
 }
-template <int N, matrix_order A, matrix_order B>
-__device__ __forceinline__ void multiply(float (&d)[N / 8][4], shared_matrix a, shared_matrix b, bool add) {
-	static_assert(N == 16 || N == 32 || N == 64, "write it down");
+template <int N, matrix_order A, matrix_order B, class Matrix>
+__device__ __forceinline__ void multiply(float (&d)[N / 8][4], Matrix a, Matrix b, bool add) {
+	static_assert(N == 16 || N == 24 || N == 32 || N == 48 || N == 64, "write it down");
 	if constexpr (N == 64)
 		PRODUCTS_OF_MATRICES(64, 32, 32, 33, 34, 35, 36);
+	else if constexpr (N == 48)
+		PRODUCTS_OF_MATRICES(48, 24, 24, 25, 26, 27, 28);
 	else if constexpr (N == 32)
 		PRODUCTS_OF_MATRICES(32, 16, 16, 17, 18, 19, 20);
+	else if constexpr (N == 24)
+		PRODUCTS_OF_MATRICES(24, 12, 12, 13, 14, 15, 16);
 	else
 		PRODUCTS_OF_MATRICES(16, 8, 8, 9, 10, 11, 12);
 }

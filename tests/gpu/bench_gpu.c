@@ -273,6 +273,23 @@ static void norm(bench *b, const char *name, int64_t rows, int64_t channels, boo
 	pair(b, name, 0, 0, size * (residual ? 4 : add ? 3 : 2), size * (residual ? 4 : 3), run_norm_forward, run_norm_backward, &op);
 }
 
+// Forward and either gradient by both ways there are for groups (kernels/cuda/cuda_conv_grouped.cu).
+static void convolution_by_ways(bench *b, const char *name, double flops, body *forward, body *backward, const void *op,
+	const void *of_input, const void *of_weights) {
+	static const char *const ways[] = { "mma", "wgmma" };
+	for (int i = 0; i < 2; i++) {
+		char text[64], of_x[96], of_w[96];
+		snprintf(text, sizeof text, "%s, %s", name, ways[i]);
+		snprintf(of_x, sizeof of_x, "%s, input's gradient", text);
+		snprintf(of_w, sizeof of_w, "%s, weights' gradient", text);
+		setenv("D2V_CONV", ways[i], 1);
+		row(b, text, flops, 0, forward, op);
+		row(b, of_x, flops, 0, backward, of_input);
+		row(b, of_w, flops, 0, backward, of_weights);
+	}
+	unsetenv("D2V_CONV");
+}
+
 static void conv1d(bench *b, const char *name, d2v_conv1d op) {
 	int64_t weights = op.out * op.in / op.groups * op.kernel;
 	if (!wanted(b, name))
@@ -283,6 +300,10 @@ static void conv1d(bench *b, const char *name, d2v_conv1d op) {
 	op.d_x = op.in > 1 ? reals(b, op.rows * op.steps_in * op.in) : NULL;
 	op.d_w = floats(b, weights);
 	double flops = 2.0 * (double)(op.rows * op.steps_out * weights);
+	d2v_conv1d of_input = op, of_weights = op;
+	of_input.d_w = NULL, of_weights.d_x = NULL;
+	if (op.groups > 1)
+		convolution_by_ways(b, name, flops, run_conv1d_forward, run_conv1d_backward, &op, &of_input, &of_weights);
 	pair(b, name, flops, flops * (op.in > 1 ? 2 : 1), 0, 0, run_conv1d_forward, run_conv1d_backward, &op);
 }
 
@@ -295,6 +316,10 @@ static void conv2d(bench *b, const char *name, int64_t rows, int64_t side, int64
 	op.x = reals(b, all), op.w = reals(b, weights), op.y = reals(b, all), op.d_y = reals(b, all), op.d_x = reals(b, all);
 	op.d_w = floats(b, weights);
 	double flops = 2.0 * (double)(rows * side * side * weights);
+	d2v_conv2d of_input = op, of_weights = op;
+	of_input.d_w = NULL, of_weights.d_x = NULL;
+	if (groups > 1)
+		convolution_by_ways(b, name, flops, run_conv2d_forward, run_conv2d_backward, &op, &of_input, &of_weights);
 	pair(b, name, flops, 2 * flops, 0, 0, run_conv2d_forward, run_conv2d_backward, &op);
 }
 

@@ -58,6 +58,11 @@ done
 for way in tiles wgmma; do
 	queue "test_attention bf16 $way" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=$way "$OBJ/tests/kernels/test_attention"
 done
+for test in conv1d conv2d; do
+	for way in mma wgmma; do
+		queue "test_$test bf16 $way" env D2V_TEST_DEVICE="$device" D2V_CONV=$way "$OBJ/tests/kernels/test_$test"
+	done
+done
 for precision in f32 bf16; do
 	queue "steps ahead and graphs $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/train/test_step_ahead"
 done
@@ -122,6 +127,10 @@ if [ "${SANITIZE:-yes}" = yes ] && command -v compute-sanitizer >/dev/null; then
 		for test in attention conv1d conv2d embedding losses masked_copies norm targets; do
 			queue "$tool $test" env D2V_TEST_DEVICE="$device" compute-sanitizer --tool $tool --error-exitcode 9 \
 				"$OBJ/tests/kernels/test_$test"
+		done
+		for test in conv1d conv2d; do
+			queue "$tool $test wgmma" env D2V_TEST_DEVICE="$device" D2V_CONV=wgmma compute-sanitizer --tool $tool \
+				--error-exitcode 9 "$OBJ/tests/kernels/test_$test"
 		done
 	done
 	wait

@@ -77,6 +77,8 @@ static void test_conv1d(void **state) {
 		{ 3, 37, 96, 48, 7, 1, 3, 2, .bias = true },           // 48 to 24
 		{ 1, 41, 32, 64, 4, 1, 2, 2, .fewer = 1 },             // 16 to 32, SamePad
 		{ 1, 40, 128, 32, 2, 1, 3, 2, .accumulate = true },    // more padding than kernel
+		{ 1, 1200, 96, 96, 3, 1, 1, 2, .bias = true },         // stretches of a row
+		{ 5, 37, 64, 64, 7, 1, 3, 2, .accumulate = true },     // several rows a tile
 		{ 1, 9, 3, 3, 3, 1, 0, 3, .fewer = 7 },                // nothing left
 		{ 3, 1300, 24, 24, 7, 1, 3, 3, .bias = true },         // more than a piece
 		{ 2, 2100, 12, 8, 3, 2, 0, 1, .bias = false },         //

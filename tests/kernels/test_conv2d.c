@@ -70,6 +70,8 @@ static void test_conv2d(void **state) {
 		{ 2, 6, 7, 64, 32, 5, 2, .bias = true },     // 32 to 16, more taps than a block takes
 		{ 1, 2, 3, 128, 128, 4, 2, .bias = true },   // 64, even kernel
 		{ 37, 3, 3, 34, 20, 3, 2, .bias = true },    // more rows than parts
+		{ 1, 50, 13, 128, 128, 3, 2, .bias = true },     // rows of a picture a tile
+		{ 7, 5, 6, 48, 48, 4, 2, .accumulate = true },   // several pictures a tile, packs left over
 		// dense, with channels in packs: through cuDNN where there is one
 		{ 3, 7, 5, 64, 48, 3, 1, .bias = true, .accumulate = true },
 		{ 2, 6, 6, 16, 24, 4, 1, .bias = true },

@@ -1,14 +1,14 @@
 // Pieces of attention on the tensor cores, for a warp: tiles of a head's vectors in shared memory, their products, what
-// is known of a token beside its vectors, dropout's draws, rows on their way out.
+// is known of a token beside its vectors, rows on their way out.
 //
 // Scores are in units of log2: 2^(q . k root log2(e) + bias log2(e) - base), one multiply-add and one ex2 each.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_TILES_CUH
 #define D2V_KERNELS_CUDA_ATTENTION_TILES_CUH
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/attention_draws.h"
 #include "kernels/cuda/card.cuh"
 #include "kernels/cuda/copy_async.cuh"
-#include "kernels/cuda/draws.cuh"
 #include "kernels/cuda/mma.cuh"
 
 #include <math.h>
@@ -65,6 +65,11 @@ static __device__ __forceinline__ float key_place(const d2v_attention &op, int64
 // |i - j| of two places that are no OUTSIDE; the maximum of NaN and 0 is 0.
 static __device__ __forceinline__ float distance_between(float i, float j) {
 	return fmaxf(fabsf(i - j), 0.0f);
+}
+
+// The words of a head's first 32 keys, query 0 first.
+static __device__ __forceinline__ const uint32_t *draws_of(const score_draws &draws, int64_t head) {
+	return draws.words + head * draws.words_of_head;
 }
 
 // ---- products of a warp

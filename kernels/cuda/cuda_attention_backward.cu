@@ -78,7 +78,9 @@ template <int SIZE, int M> struct keys {
 struct backward_step {
 	float scale, slope; // of q . k, of the distance; in units of log2
 	float kept;         // dropout's factor: everything but lse and P is without it
-	int64_t element;    // of dropout, at the head's query 0 and the warp's key 0
+	// Of dropout, at the lane's query of the first N: the words that have the warp's keys, key g as bit `lowest`.
+	const uint32_t *draws;
+	int lowest;
 	int64_t tokens;
 	int keys; // of the round, rounded up to 16
 	bool sums;
@@ -161,17 +163,6 @@ static __device__ __forceinline__ void multiply_queries(
 	}
 }
 
-// Which of M * 16 keys each of N queries keeps: bit k of the word of query n is in lane n, for N = 16 also in n + 16.
-template <int N, int M>
-static __device__ __forceinline__ uint32_t draw_columns(const drop_rule &drop, int64_t element, int64_t tokens) {
-	int lane = threadIdx.x % 32;
-	if (N == 32)
-		return keep_bits<16 * M>(drop, element + lane * tokens);
-	constexpr int part = 8 * M;
-	uint32_t bits = keep_bits<part>(drop, element + lane % 16 * tokens + lane / 16 * part) << (lane / 16 * part);
-	return bits | __shfl_xor_sync(0xffffffffu, bits, 16);
-}
-
 // Adds up the columns of a warp's x and y over its rows: of column n * 8 + 2 t + i they are in lane (t, 0), as to's x
 // and y.
 template <int N>
@@ -195,12 +186,12 @@ static __device__ __forceinline__ void store_columns(
 // N queries from query `first`, at `in_tile` of the stage: d_v, d_k, and dS^T into shared memory.
 template <int SIZE, int N, int M, int ROOM, bool BIAS, bool DROP, bool MASK, class T>
 static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<T, SIZE> &m,
-	const backward_step &step, const drop_rule &drop, int stage, int in_tile, int first, int tile) {
+	const backward_step &step, int stage, int in_tile, int first, int tile) {
 	constexpr bool OWN = backward_shape<SIZE, ROOM>::own_in_registers;
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32, row = warp * 16 * ROOM;
 	const head_row<T, SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile,
 						 *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
-	uint32_t bits = DROP ? draw_columns<N, M>(drop, step.element + first * step.tokens, step.tokens) : 0;
+	uint32_t draws = DROP ? step.draws[first] : 0; // lane n has query n's
 	float s[M][N / 8][4], d_p[M][N / 8][4];
 	multiply_queries<SIZE, N, M, OWN>(s, own.k, lane_of_a(m.k + row), lane_of_b(q));
 	multiply_queries<SIZE, N, M, OWN>(d_p, own.v, lane_of_a(m.v + row), lane_of_b(d_out));
@@ -213,7 +204,7 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
 			float lse = i ? facts.z : facts.x, inner = i ? facts.w : facts.y, place = i ? places.y : places.x;
-			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, bits, n * 8 + 2 * t + i) >> g : 0;
+			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, draws, n * 8 + 2 * t + i) >> step.lowest : 0;
 			gradients[n][i] = distances[n][i] = 0;
 #pragma unroll
 			for (int k = 0; k < 2 * M; k++) {
@@ -266,12 +257,12 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 // `count` queries, a multiple of 16, for M * 16 keys.
 template <int SIZE, int M, int ROOM, bool BIAS, bool DROP, bool MASK, class T>
 static __device__ __forceinline__ void go_over_tile(keys<SIZE, ROOM> &own, const backward_memory<T, SIZE> &m,
-	const backward_step &step, const drop_rule &drop, int stage, int first, int count, int tile) {
+	const backward_step &step, int stage, int first, int count, int tile) {
 	int at = 0;
 	for (; at + COLUMNS <= count; at += COLUMNS)
-		go_over<SIZE, COLUMNS, M, ROOM, BIAS, DROP, MASK>(own, m, step, drop, stage, at, first + at, tile);
+		go_over<SIZE, COLUMNS, M, ROOM, BIAS, DROP, MASK>(own, m, step, stage, at, first + at, tile);
 	if (at < count)
-		go_over<SIZE, 16, M, ROOM, BIAS, DROP, MASK>(own, m, step, drop, stage, at, first + at, tile);
+		go_over<SIZE, 16, M, ROOM, BIAS, DROP, MASK>(own, m, step, stage, at, first + at, tile);
 }
 
 // ---- queries against the round's keys
@@ -426,8 +417,7 @@ static __device__ __forceinline__ void start_keys(
 // A round of keys against all queries. next: the head to come. Returns what the thread knows of the scale's gradient.
 template <int SIZE, int M, bool BIAS, bool DROP, class T>
 static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> &m, const d2v_attention &op,
-	const drop_rule &drop, const backward_plan &plan, backward_step step, const head_place<T> &at, int64_t next, int round,
-	float root) {
+	const backward_plan &plan, backward_step step, const head_place<T> &at, int64_t next, int round, float root) {
 	int warp = (int)threadIdx.x / 32, tokens = (int)op.tokens, start = round * plan.keys, first = start + warp * 16 * M;
 	auto count_of = [&](int tile) {
 		int left = tokens - tile * plan.tile;
@@ -450,7 +440,7 @@ static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> 
 		fetch_facts(m, op, plan, at.r, at.h, step.kept);
 	keys<SIZE, M> own;
 	start_keys<SIZE, M>(own, op, at, first);
-	step.element += first;
+	step.draws += DROP ? first / DRAWN_KEYS * tokens : 0, step.lowest = first % DRAWN_KEYS + (int)threadIdx.x % 32 / 4;
 	int groups = (tokens - first + 15) / 16; // of the warp's keys
 	bool masked = op.key_padding || first + 16 * M > tokens;
 	copy_wait<0>();
@@ -468,11 +458,11 @@ static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> 
 		int stage = tile % 2, count = count_of(tile), query = tile * plan.tile;
 		fetch_tile(tile + 1);
 		if (groups >= M && !masked && !BIAS)
-			go_over_tile<SIZE, M, M, BIAS, DROP, false>(own, m, step, drop, stage, query, count, plan.tile);
+			go_over_tile<SIZE, M, M, BIAS, DROP, false>(own, m, step, stage, query, count, plan.tile);
 		else if (groups >= M)
-			go_over_tile<SIZE, M, M, BIAS, DROP, true>(own, m, step, drop, stage, query, count, plan.tile);
+			go_over_tile<SIZE, M, M, BIAS, DROP, true>(own, m, step, stage, query, count, plan.tile);
 		else if (groups > 0)
-			go_over_tile<SIZE, 1, M, BIAS, DROP, true>(own, m, step, drop, stage, query, count, plan.tile);
+			go_over_tile<SIZE, 1, M, BIAS, DROP, true>(own, m, step, stage, query, count, plan.tile);
 		copy_wait<0>();
 		__syncthreads(); // dS of all keys is there, and so is the next tile
 		go_over_queries(m, step, plan, at.d_qkv, at.pitch, stage, count, tile, round, root * step.kept);
@@ -508,7 +498,7 @@ static __device__ __forceinline__ void store_scale(
 
 template <class T, int SIZE, int M, bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
-	go_back(d2v_attention op, drop_rule drop, backward_plan plan) {
+	go_back(d2v_attention op, score_draws draws, backward_plan plan) {
 	D2V_SHARED(unsigned char, bytes);
 	backward_memory<T, SIZE> m;
 	lay_out(m, bytes, plan, plan.scales != NULL);
@@ -517,11 +507,12 @@ static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 		head_place<T> at = find_head<T, SIZE>(op, n);
 		alibi bias = make_alibi(op, at.h);
 		backward_step step;
-		step.scale = LOG2_E * root, step.slope = LOG2_E * bias.factor, step.kept = DROP ? drop.kept : 1.0f;
-		step.element = n * op.tokens * op.tokens, step.tokens = op.tokens, step.sums = plan.scales != NULL;
+		step.scale = LOG2_E * root, step.slope = LOG2_E * bias.factor, step.kept = DROP ? draws.kept : 1.0f;
+		step.draws = DROP ? draws_of(draws, n) + threadIdx.x % 32 : NULL;
+		step.tokens = op.tokens, step.sums = plan.scales != NULL;
 		float products = 0;
 		for (int round = 0; round < plan.rounds; round++)
-			products += go_round<SIZE, M, BIAS, DROP>(m, op, drop, plan, step, at, n + plan.ahead, round, root);
+			products += go_round<SIZE, M, BIAS, DROP>(m, op, plan, step, at, n + plan.ahead, round, root);
 		if (BIAS && plan.scales) // distances are negative there (alibi_distance)
 			store_scale(m, plan, plan.scales + n, products, -bias.slope * step.kept);
 	}
@@ -575,13 +566,16 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 	// With several rounds only as many as run at a time, so that their scratch stays small, and in the cache.
 	int64_t heads = op->rows * op->heads, blocks = plan.rounds == 1 ? heads : min(heads, (int64_t)plan.ahead);
 	int64_t tiles = plan.rounds > 1 ? blocks * plan.tiles : 0, unit = units_of<SIZE>(plan.tile) * 32 * UNIT;
-	float *scratch = (float *)d2v_cuda_scratch(dev, (size_t)(tiles * (unit + 2 * plan.tile) + heads) * sizeof *scratch);
-	if (!scratch)
+	size_t count = (size_t)(tiles * (unit + 2 * plan.tile) + heads);
+	score_draws draws;
+	void *rest;
+	if (!d2v_cuda_attention_draw(dev, op, &draws, count * sizeof(float), &rest))
 		return;
+	float *scratch = (float *)rest;
 	plan.d_q = scratch, plan.sums = scratch + tiles * unit;
 	plan.scales = scales ? plan.sums + tiles * 2 * plan.tile : NULL;
-	D2V_LAUNCH(dev, (go_back<T, SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op,
-		make_drop_rule(&op->drop), plan);
+	D2V_LAUNCH(
+		dev, (go_back<T, SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op, draws, plan);
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
 }

@@ -54,8 +54,8 @@ static __device__ __forceinline__ forward_memory<T, SIZE> lay_out(unsigned char 
 
 // What all steps of a warp have in common.
 struct forward_step {
-	float scale, slope; // of q . k, of the distance; in units of log2
-	int64_t element;    // of dropout, at the warp's query 0 and key 0
+	float scale, slope;    // of q . k, of the distance; in units of log2
+	const uint32_t *draws; // of dropout, at key 0: of query i in lane i
 	int64_t tokens;
 };
 
@@ -135,24 +135,12 @@ static __device__ __forceinline__ void raise_tops(queries<SIZE, 2> &own, const f
 		}
 }
 
-// Which of COLUMNS keys from `element` each of M * 16 queries keeps: bit j of lane i is of query i and key j; for M = 1
-// the upper 16 lanes have the same as the lower.
-template <int M, int COLUMNS>
-static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int64_t element, int64_t tokens) {
-	int lane = threadIdx.x % 32;
-	if (M == 2)
-		return keep_bits<COLUMNS>(drop, element + lane * tokens);
-	constexpr int part = COLUMNS / 2;
-	uint32_t bits = keep_bits<part>(drop, element + lane % 16 * tokens + lane / 16 * part) << (lane / 16 * part);
-	return bits | __shfl_xor_sync(0xffffffffu, bits, 16);
-}
-
 // COLUMNS keys for M * 16 queries. q, k, v: this lane's addresses (lane_of_a, lane_of_b, lane_of_a); first: the first
-// key.
+// key, a multiple of 32.
 template <int SIZE, int M, int COLUMNS, bool BIAS, bool DROP, class T>
-static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step,
-	const drop_rule &drop, const T *q, const T *k, const T *v, const float *places, int first, bool masked) {
-	uint32_t draws = DROP ? draw_rows<M, COLUMNS>(drop, step.element + first, step.tokens) : 0;
+static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step, const T *q,
+	const T *k, const T *v, const float *places, int first, bool masked) {
+	uint32_t draws = DROP ? step.draws[first / DRAWN_KEYS * step.tokens] : 0;
 	float s[M][COLUMNS / 8][4], best[M][2];
 	multiply_keys<SIZE, M, COLUMNS>(s, q, k);
 	if (BIAS || masked)
@@ -203,17 +191,16 @@ static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const 
 
 // A tile of keys for M * 16 queries.
 template <int SIZE, int M, bool BIAS, bool DROP, class T>
-static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const forward_step &step,
-	const drop_rule &drop, const T *q, const head_row<T, SIZE> *k, const head_row<T, SIZE> *v, const float *places,
-	int first, bool masked) {
+static __device__ __forceinline__ void attend_tile(queries<SIZE, 2> &own, const forward_step &step, const T *q,
+	const head_row<T, SIZE> *k, const head_row<T, SIZE> *v, const float *places, int first, bool masked) {
 	int left = (int)step.tokens - first, count = left < TILE ? (left + 15) / 16 * 16 : TILE, at = 0;
 	masked = masked || left < TILE;
 	for (; at + 32 <= count; at += 32)
 		attend_keys<SIZE, M, 32, BIAS, DROP>(
-			own, step, drop, q, lane_of_b(k + at), lane_of_a(v + at), places + at, first + at, masked);
+			own, step, q, lane_of_b(k + at), lane_of_a(v + at), places + at, first + at, masked);
 	if (at < count)
 		attend_keys<SIZE, M, 16, BIAS, DROP>(
-			own, step, drop, q, lane_of_b(k + at), lane_of_a(v + at), places + at, first + at, masked);
+			own, step, q, lane_of_b(k + at), lane_of_a(v + at), places + at, first + at, masked);
 }
 
 // out and lse of M * 16 queries from `first`.
@@ -241,7 +228,7 @@ static __device__ __forceinline__ void finish_queries(
 // the fewer instructions between the copies and the first product, the better.
 template <class T, int SIZE, bool BIAS, bool DROP, bool ONE>
 static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks)
-	attend_head(d2v_attention op, drop_rule drop) {
+	attend_head(d2v_attention op, score_draws draws) {
 	constexpr int ROWS = forward_shape<SIZE>::rows;
 	D2V_SHARED(unsigned char, bytes);
 	int block_rows = (int)blockDim.x / 32 * ROWS, warp = (int)threadIdx.x / 32;
@@ -270,7 +257,8 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	queries<SIZE, 2> own;
 	forward_step step;
 	step.scale = LOG2_E / sqrtf((float)SIZE), step.slope = LOG2_E * make_alibi(op, h).factor;
-	step.tokens = op.tokens, step.element = ((r * op.heads + h) * op.tokens + first) * op.tokens;
+	step.tokens = op.tokens;
+	step.draws = DROP ? draws_of(draws, n) + first + threadIdx.x % 32 : NULL;
 #pragma unroll
 	for (int m = 0; m < 2; m++)
 #pragma unroll
@@ -298,11 +286,11 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 		const float *places = memory.places + tile * TILE;
 		if (ROWS > 16 && left > 16)
 			attend_tile<SIZE, forward_shape<SIZE>::M, BIAS, DROP>(
-				own, step, drop, q, k, v, places, tile * TILE, masked);
+				own, step, q, k, v, places, tile * TILE, masked);
 		else if (left > 0)
-			attend_tile<SIZE, 1, BIAS, DROP>(own, step, drop, q, k, v, places, tile * TILE, masked);
+			attend_tile<SIZE, 1, BIAS, DROP>(own, step, q, k, v, places, tile * TILE, masked);
 	}
-	float unit = BIAS ? 1.0f : step.scale, kept = DROP ? drop.kept : 1.0f;
+	float unit = BIAS ? 1.0f : step.scale, kept = DROP ? draws.kept : 1.0f;
 	if (ROWS > 16 && left > 16)
 		finish_queries<T, SIZE, forward_shape<SIZE>::M>(op, own, r, h, first, unit, kept);
 	else if (left > 0)
@@ -331,13 +319,15 @@ template <class T, int SIZE, bool BIAS, bool DROP> static void launch(d2v_device
 		return;
 	}
 	unsigned blocks = (unsigned)(op->rows * op->heads * ((groups + warps - 1) / warps)), threads = (unsigned)(32 * warps);
-	drop_rule drop = make_drop_rule(&op->drop);
+	score_draws draws;
+	if (!d2v_cuda_attention_draw(dev, op, &draws, 0, NULL))
+		return;
 	if constexpr (SIZE == 64 && !BIAS)
 		if (op->tokens <= TILE) {
-			D2V_LAUNCH(dev, (attend_head<T, SIZE, BIAS, DROP, true>), blocks, threads, shared, *op, drop);
+			D2V_LAUNCH(dev, (attend_head<T, SIZE, BIAS, DROP, true>), blocks, threads, shared, *op, draws);
 			return;
 		}
-	D2V_LAUNCH(dev, (attend_head<T, SIZE, BIAS, DROP, false>), blocks, threads, shared, *op, drop);
+	D2V_LAUNCH(dev, (attend_head<T, SIZE, BIAS, DROP, false>), blocks, threads, shared, *op, draws);
 }
 
 void d2v_cuda_attention_tensor_forward(d2v_device *dev, const d2v_attention *op) {

@@ -24,8 +24,9 @@ struct group_keys {
 struct group_step {
 	float scale, slope; // of q . k, of the distance; in units of log2
 	shared_matrix k, v; // the warpgroup's keys
-	int64_t element;    // of dropout, at query 0 and the warp's key 0
-	int tokens;
+	// Of dropout, at the lane's query of the first STEP: the words that have the warp's keys, key g as bit `lowest`.
+	const uint32_t *draws;
+	int lowest, tokens;
 	bool idle, sums; // no key is this warp's; sums of the scale are wanted
 };
 
@@ -38,11 +39,6 @@ struct query_tile {
 	float2 *sums; // the warp's
 	int first;    // query
 };
-
-// Which of 16 keys each of STEP queries keeps: bit k of the word of query n is in lane n.
-static __device__ __forceinline__ uint32_t draw_columns(const drop_rule &drop, int64_t element, int64_t tokens) {
-	return keep_bits<16>(drop, element + threadIdx.x % 32 * tokens);
-}
 
 // Adds up 8 columns of a warp's x and y over its rows, of which lane (g, t) has columns 2 t and 2 t + 1, as to's x and
 // y.
@@ -63,8 +59,8 @@ static __device__ __forceinline__ void store_columns(float2 *to, const float (&x
 template <bool BIAS, bool DROP>
 static __device__ __forceinline__ void find_gradients(uint32_t (&p)[STEP / 16][4], uint32_t (&d)[STEP / 16][4],
 	float (&s)[STEP / 8][4], float (&d_p)[STEP / 8][4], group_keys &own, const group_step &step, const query_tile &tile,
-	int at, uint32_t bits) {
-	int g = (int)threadIdx.x % 32 / 4, t = (int)threadIdx.x % 4;
+	int at, uint32_t draws) {
+	int t = (int)threadIdx.x % 4;
 #pragma unroll
 	for (int n = 0; n < STEP / 8; n++) {
 		int query = at + n * 8 + 2 * t;
@@ -74,7 +70,7 @@ static __device__ __forceinline__ void find_gradients(uint32_t (&p)[STEP / 16][4
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
 			float lse = i ? facts.z : facts.x, inner = i ? facts.w : facts.y, place = i ? places.y : places.x;
-			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, bits, n * 8 + 2 * t + i) >> g : 0;
+			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, draws, n * 8 + 2 * t + i) >> step.lowest : 0;
 #pragma unroll
 			for (int half = 0; half < 2; half++) {
 				float &score = s[n][half * 2 + i], &gradient = d_p[n][half * 2 + i];
@@ -117,7 +113,7 @@ static __device__ __forceinline__ void store_gradients(bf16 *d_s, const uint32_t
 // STEP queries from `at` of the tile: d_v, d_k, and dS^T into shared memory.
 template <bool BIAS, bool DROP>
 static __device__ __forceinline__ void go_over(
-	group_keys &own, const group_step &step, const drop_rule &drop, const query_tile &tile, int at) {
+	group_keys &own, const group_step &step, const query_tile &tile, int at) {
 	float s[STEP / 8][4], d_p[STEP / 8][4];
 	uint32_t p[STEP / 16][4], d[STEP / 16][4];
 	products_fence();
@@ -128,9 +124,7 @@ static __device__ __forceinline__ void go_over(
 	for (int e = 0; e < GROUP_SIZE; e += 16)
 		multiply<STEP, ROWS, ROWS>(d_p, from_element(step.v, e), from_element(from_row(tile.d_out, at), e), e > 0);
 	products_commit();
-	uint32_t bits = 0;
-	if (DROP && !step.idle)
-		bits = draw_columns(drop, step.element + (tile.first + at) * (int64_t)step.tokens, step.tokens);
+	uint32_t draws = DROP && !step.idle ? step.draws[tile.first + at] : 0; // lane n has query n's
 	products_wait<0>();
 	if (step.idle) {
 #pragma unroll
@@ -139,7 +133,7 @@ static __device__ __forceinline__ void go_over(
 			for (int i = 0; i < 4; i++)
 				p[n][i] = d[n][i] = 0;
 	} else {
-		find_gradients<BIAS, DROP>(p, d, s, d_p, own, step, tile, at, bits);
+		find_gradients<BIAS, DROP>(p, d, s, d_p, own, step, tile, at, draws);
 	}
 	store_gradients(tile.d_s, d, at);
 	products_fence();
@@ -215,13 +209,13 @@ static __device__ __forceinline__ void start_keys(group_keys &own, const d2v_att
 
 // A round of keys against all queries. next: the head to come. Returns what the thread knows of the scale's gradient.
 template <bool BIAS, bool DROP>
-static __device__ __forceinline__ float go_round(const group_memory &m, const d2v_attention &op, const drop_rule &drop,
-	const group_plan &plan, group_step step, const group_head &at, unsigned next, int round) {
+static __device__ __forceinline__ float go_round(const group_memory &m, const d2v_attention &op,
+	const score_draws &draws, const group_plan &plan, group_step step, const group_head &at, unsigned next, int round) {
 	int warp = warp_number(), group = warp / 4, tokens = step.tokens, keys = plan.groups * GROUP_TOKENS;
 	int start = round * keys, first = start + warp * 16, left = tokens - start;
 	int active = min(plan.groups, (left + GROUP_TOKENS - 1) / GROUP_TOKENS); // warpgroups that have keys
 	int64_t pitch = 3 * op.width;
-	float root = 1.0f / sqrtf((float)GROUP_SIZE), kept = DROP ? drop.kept : 1.0f;
+	float root = 1.0f / sqrtf((float)GROUP_SIZE), kept = DROP ? draws.kept : 1.0f;
 	auto fetch_tile = [&](int tile) {
 		if (tile < plan.tiles) {
 			int query = tile * GROUP_TOKENS;
@@ -238,7 +232,8 @@ static __device__ __forceinline__ float go_round(const group_memory &m, const d2
 		fetch_facts(m, op, at, plan.tiles, kept);
 	group_keys own;
 	start_keys(own, op, at.r, first);
-	step.idle = first >= tokens, step.element += first;
+	step.idle = first >= tokens;
+	step.draws += DROP ? first / DRAWN_KEYS * tokens : 0, step.lowest = first % DRAWN_KEYS + (int)threadIdx.x % 32 / 4;
 	step.k = from_row(find_matrix(m.k), group * GROUP_TOKENS),
 	step.v = from_row(find_matrix(m.v), group * GROUP_TOKENS);
 	copy_wait<1>();
@@ -259,7 +254,7 @@ static __device__ __forceinline__ float go_round(const group_memory &m, const d2
 		if (group < active)
 #pragma unroll 1 // the code once: the registers are for the sums
 			for (int at = 0; at < min(GROUP_TOKENS, tokens - now.first); at += STEP)
-				go_over<BIAS, DROP>(own, step, drop, now, at);
+				go_over<BIAS, DROP>(own, step, now, at);
 		copy_wait<0>();
 		shared_fence();
 		__syncthreads(); // dS of all keys is there, and so is the next tile; this one is done with
@@ -295,7 +290,7 @@ static __device__ __forceinline__ void store_scale(const group_memory &m, float 
 
 template <bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
-	go_back(d2v_attention op, drop_rule drop, group_plan plan) {
+	go_back(d2v_attention op, score_draws draws, group_plan plan) {
 	D2V_SHARED_MATRICES(bytes);
 	group_memory m;
 	lay_out(m, bytes, plan);
@@ -304,12 +299,13 @@ static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 		alibi bias = make_alibi(op, at.h);
 		group_step step;
 		step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.slope = LOG2_E * bias.factor;
-		step.element = n * op.tokens * op.tokens, step.tokens = (int)op.tokens, step.sums = plan.scales != NULL;
+		step.draws = DROP ? draws_of(draws, n) + threadIdx.x % 32 : NULL;
+		step.tokens = (int)op.tokens, step.sums = plan.scales != NULL;
 		float products = 0;
 		for (int round = 0; round < plan.rounds; round++)
-			products += go_round<BIAS, DROP>(m, op, drop, plan, step, at, n + (unsigned)plan.ahead, round);
+			products += go_round<BIAS, DROP>(m, op, draws, plan, step, at, n + (unsigned)plan.ahead, round);
 		if (BIAS && plan.scales) // distances are negative there (alibi_distance)
-			store_scale(m, plan.scales + n, products, -bias.slope * (DROP ? drop.kept : 1.0f));
+			store_scale(m, plan.scales + n, products, -bias.slope * (DROP ? draws.kept : 1.0f));
 	}
 }
 
@@ -336,14 +332,16 @@ template <bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_at
 	int64_t heads = op->rows * op->heads, blocks = min(heads, (int64_t)gpu_property(cudaDevAttrMultiProcessorCount, 1));
 	int64_t tiles = plan.rounds > 1 ? blocks * plan.tiles : 0, tile = GROUP_TOKENS * GROUP_SIZE;
 	size_t count = (size_t)(tiles * (tile + 2 * GROUP_TOKENS) + heads);
-	float *scratch = (float *)d2v_cuda_scratch(dev, count * sizeof *scratch);
-	if (!scratch)
+	score_draws draws;
+	void *rest;
+	if (!d2v_cuda_attention_draw(dev, op, &draws, count * sizeof(float), &rest))
 		return;
+	float *scratch = (float *)rest;
 	bool scales = plan.scales != NULL;
 	plan.ahead = (int)blocks, plan.d_q = scratch, plan.sums = scratch + tiles * tile;
 	plan.scales = scales ? plan.sums + tiles * 2 * GROUP_TOKENS : NULL;
-	D2V_LAUNCH(dev, (go_back<BIAS, DROP>), (unsigned)blocks, (unsigned)(GROUP_THREADS * plan.groups), shared, *op,
-		make_drop_rule(&op->drop), plan);
+	D2V_LAUNCH(
+		dev, (go_back<BIAS, DROP>), (unsigned)blocks, (unsigned)(GROUP_THREADS * plan.groups), shared, *op, draws, plan);
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
 }

@@ -54,8 +54,8 @@ struct group_queries {
 };
 
 struct forward_step {
-	float scale, slope; // of q . k, of the distance; in units of log2
-	int64_t element;    // of dropout, at the warp's query 0 and key 0
+	float scale, slope;    // of q . k, of the distance; in units of log2
+	const uint32_t *draws; // of dropout: the lane's at key 0 (find_draws)
 	int tokens;
 	bool idle; // no query is this warp's
 };
@@ -93,11 +93,15 @@ static __device__ __forceinline__ void raise_tops(group_queries &own, const floa
 	}
 }
 
-// Which of 64 keys from `element` each of 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and
-// lane i + 16 the others.
-static __device__ __forceinline__ uint32_t draw_rows(const drop_rule &drop, int64_t element, int64_t tokens) {
+// Which of 64 keys each of the warp's queries keeps: of query i lane i has the first 32 keys, a bit each, and lane
+// i + 16 the others.
+static __device__ __forceinline__ const uint32_t *find_draws(
+	const score_draws &draws, int64_t head, int query, int tokens) {
 	int lane = (int)threadIdx.x % 32;
-	return keep_bits<32>(drop, element + lane % 16 * tokens + lane / 16 * 32);
+	return draws_of(draws, head) + query + lane % 16 + lane / 16 * tokens;
+}
+static __device__ __forceinline__ uint32_t read_draws(const forward_step &step, int key) {
+	return step.draws[key / DRAWN_KEYS * step.tokens];
 }
 
 // Scores of N keys become weights, in pairs: a's fragments for the products with the values.
@@ -167,7 +171,7 @@ static __device__ __forceinline__ void start_scores(float (&s)[8][4], const forw
 // draws theirs.
 template <int N, bool NEXT, bool BIAS, bool DROP>
 static __device__ __forceinline__ void attend_keys(float (&s)[8][4], uint32_t &draws, group_queries &own,
-	const forward_step &step, const drop_rule &drop, const forward_work &work, int at, bool masked) {
+	const forward_step &step, const forward_work &work, int at, bool masked) {
 	uint32_t p[N / 16][4];
 	if (step.idle) {
 #pragma unroll
@@ -184,26 +188,26 @@ static __device__ __forceinline__ void attend_keys(float (&s)[8][4], uint32_t &d
 		start_scores(s, work, at + N);
 	products_commit();
 	if (NEXT && DROP && !step.idle)
-		draws = draw_rows(drop, step.element + work.first + at + N, step.tokens);
+		draws = read_draws(step, work.first + at + N);
 	products_wait<0>();
 }
 
 template <bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_batch(group_queries &own, const forward_step &step, const drop_rule &drop,
-	const forward_work &work, int most, bool padded) {
+static __device__ __forceinline__ void attend_batch(
+	group_queries &own, const forward_step &step, const forward_work &work, int most, bool padded) {
 	int left = step.tokens - work.first, count = covered_tokens(left, most), at = 0;
 	float s[8][4];
 	products_fence();
 	start_scores(s, work, 0);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? draw_rows(drop, step.element + work.first, step.tokens) : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step, work.first) : 0;
 	products_wait<0>();
 	for (; at + GROUP_TOKENS < count; at += GROUP_TOKENS)
-		attend_keys<GROUP_TOKENS, true, BIAS, DROP>(s, draws, own, step, drop, work, at, padded);
+		attend_keys<GROUP_TOKENS, true, BIAS, DROP>(s, draws, own, step, work, at, padded);
 	if (at + GROUP_TOKENS == count)
-		attend_keys<GROUP_TOKENS, false, BIAS, DROP>(s, draws, own, step, drop, work, at, padded || left < count);
+		attend_keys<GROUP_TOKENS, false, BIAS, DROP>(s, draws, own, step, work, at, padded || left < count);
 	else
-		attend_keys<16, false, BIAS, DROP>(s, draws, own, step, drop, work, at, padded || left < count);
+		attend_keys<16, false, BIAS, DROP>(s, draws, own, step, work, at, padded || left < count);
 }
 
 static __device__ __forceinline__ void start_queries(group_queries &own) {
@@ -278,7 +282,7 @@ template <bool BIAS> static __device__ __forceinline__ float place_at(const d2v_
 
 template <int W, bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
-	attend_groups(d2v_attention op, drop_rule drop, unsigned pieces) {
+	attend_groups(d2v_attention op, score_draws draws, unsigned pieces) {
 	constexpr int COUNT = forward_batch<W>::tokens;
 	D2V_SHARED_MATRICES(bytes);
 	int warp = warp_number(), own_row = warp * 16, group_row = warp / 4 * GROUP_TOKENS, stage = 0, turn = 0;
@@ -295,7 +299,8 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 		group_queries own;
 		start_queries(own);
 		step.slope = BIAS ? LOG2_E * make_alibi(op, piece.h).factor : 0.0f;
-		step.element = ((piece.r * op.heads + piece.h) * op.tokens + piece.first + own_row) * op.tokens;
+		if (DROP)
+			step.draws = find_draws(draws, piece.r * op.heads + piece.h, piece.first + own_row, step.tokens);
 		step.idle = piece.first + own_row >= step.tokens;
 		for (int first = 0; first < step.tokens; first += COUNT, stage ^= 1) {
 			copy_wait<0>();
@@ -319,26 +324,30 @@ static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
 			forward_work work = { from_row(find_matrix(batch.q), group_row), find_matrix(batch.k), find_matrix(batch.v),
 				batch.key_places, first };
 			if (piece.first + group_row < step.tokens)
-				attend_batch<BIAS, DROP>(own, step, drop, work, COUNT, op.key_padding);
+				attend_batch<BIAS, DROP>(own, step, work, COUNT, op.key_padding);
 			next_batch.key_places[threadIdx.x] = place_at<BIAS>(op, next_token);
 		}
 		if (!step.idle)
-			finish_queries(op, own, piece, piece.first + own_row, BIAS ? 1.0f : step.scale, DROP ? drop.kept : 1.0f);
+			finish_queries(op, own, piece, piece.first + own_row, BIAS ? 1.0f : step.scale, DROP ? draws.kept : 1.0f);
 	}
 }
 
-template <int W, bool BIAS, bool DROP> static void launch_groups(d2v_device *dev, const d2v_attention *op) {
+template <int W, bool BIAS, bool DROP>
+static void launch_groups(d2v_device *dev, const d2v_attention *op, const score_draws &draws) {
 	int64_t tokens = forward_batch<W>::tokens, pieces = op->rows * op->heads * ((op->tokens + tokens - 1) / tokens);
 	int64_t blocks = gpu_property(cudaDevAttrMultiProcessorCount, 1) * (4 / W);
 	D2V_LAUNCH(dev, (attend_groups<W, BIAS, DROP>), (unsigned)min(pieces, blocks), forward_batch<W>::threads,
-		forward_batch<W>::bytes, *op, make_drop_rule(&op->drop), (unsigned)pieces);
+		forward_batch<W>::bytes, *op, draws, (unsigned)pieces);
 }
 
 template <bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
+	score_draws draws;
+	if (!d2v_cuda_attention_draw(dev, op, &draws, 0, NULL))
+		return;
 	if (op->tokens > 2 * GROUP_TOKENS && op->tokens <= 4 * GROUP_TOKENS)
-		launch_groups<4, BIAS, DROP>(dev, op);
+		launch_groups<4, BIAS, DROP>(dev, op, draws);
 	else
-		launch_groups<2, BIAS, DROP>(dev, op);
+		launch_groups<2, BIAS, DROP>(dev, op, draws);
 }
 
 void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op) {

@@ -3,6 +3,7 @@
 // A table on stdout, one JSON object a line beside it. Arguments: [DEVICE [WORD...]]; only rows that have a word.
 #include "base/memory.h"
 #include "base/progress.h"
+#include "kernels/cuda/attention_draws.h"
 #include "kernels/ops.h"
 #include "loaders/synthetic_source.h"
 #include "train/model.h"
@@ -207,7 +208,7 @@ static void attention_by(bench *b, const char *way, const char *name, double flo
 	unsetenv("D2V_ATTENTION");
 }
 
-static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, bool bias) {
+static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, bool bias, float drop) {
 	enum { HEADS = 12, WIDTH = 768 };
 	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = HEADS, .width = WIDTH };
 	int64_t all = rows * tokens * WIDTH;
@@ -224,10 +225,22 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 	}
 	op.qkv = reals(b, 3 * all), op.out = reals(b, all), op.d_out = reals(b, all), op.d_qkv = reals(b, 3 * all);
 	op.lse = floats(b, rows * HEADS * tokens);
+	op.drop.p = drop;
 	double flops = 4.0 * (double)(all * tokens);
 	attention_by(b, "tiles", name, flops, &op);
 	attention_by(b, "wgmma", name, flops, &op);
 	pair(b, name, flops, 2.5 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
+}
+
+static void run_draws(d2v_device *dev, const void *op) {
+	score_draws draws;
+	d2v_cuda_attention_draw(dev, op, &draws, 0, NULL);
+}
+
+// What dropout adds to both ways of attention before they begin; it is bound by instructions, not by what it writes.
+static void draws(bench *b, const char *name, int64_t rows, int64_t tokens) {
+	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = 12, .drop.p = .1f };
+	row(b, name, 0, (double)(rows * op.heads * tokens * ((tokens + 31) / 32 * 4)), run_draws, &op);
 }
 
 // The kernels around a product that cannot take its GELU: forward the product's result is written, read, and written once
@@ -384,12 +397,16 @@ static void operations(bench *b) {
 	linear(b, "out 163840x768x768", 163840, 768, 768, false);
 	linear(b, "fc1+gelu 163840x768x3072", 163840, 768, 3072, true);
 	linear(b, "fc2 163840x3072x768", 163840, 3072, 768, false);
-	attention(b, "attention 4096x12, 40 tokens", 4096, 40, false);
-	attention(b, "attention 256x12, 197 tokens", 256, 197, false);
-	attention(b, "attention 512x12, 266 tokens", 512, 266, false);
-	attention(b, "attention 320x12, 310 tokens, alibi", 320, 310, true);
-	attention(b, "attention 64x12, 620 tokens, alibi", 64, 620, true);
-	attention(b, "attention 64x12, 999 tokens, alibi", 64, 999, true);
+	attention(b, "attention 4096x12, 40 tokens", 4096, 40, false, 0);
+	attention(b, "attention 256x12, 197 tokens", 256, 197, false, 0);
+	attention(b, "attention 512x12, 266 tokens", 512, 266, false, 0);
+	attention(b, "attention 512x12, 266 tokens, dropout", 512, 266, false, .1f);
+	attention(b, "attention 320x12, 310 tokens, alibi", 320, 310, true, 0);
+	attention(b, "attention 320x12, 310 tokens, alibi, dropout", 320, 310, true, .1f);
+	draws(b, "attention's draws 512x12, 266 tokens", 512, 266);
+	draws(b, "attention's draws 320x12, 310 tokens", 320, 310);
+	attention(b, "attention 64x12, 620 tokens, alibi", 64, 620, true, 0);
+	attention(b, "attention 64x12, 999 tokens, alibi", 64, 999, true, 0);
 	conv2d(b, "image decoder 14x14x768, 3x3, g16", 1024, 14, 768, 3, 16);
 	conv1d(b, "positions 620x768, k19, g16", (d2v_conv1d){ .rows = 320, .steps_in = 620, .in = 768, .out = 768, .kernel = 19,
 		.stride = 1, .pad = 9, .groups = 16 });

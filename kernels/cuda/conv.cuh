@@ -38,7 +38,7 @@ void d2v_cuda_conv_grouped_forward(
 	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias);
 void d2v_cuda_conv_grouped_backward_x(
 	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const void *turned, bool accumulate);
-int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &s);
+int64_t d2v_cuda_conv_grouped_pieces(d2v_device *dev, const conv_shape &s);
 void d2v_cuda_conv_grouped_backward_w(
 	d2v_device *dev, const conv_shape &s, float *partial, const d2v_real *x, const d2v_real *d_y);
 
@@ -48,6 +48,12 @@ void d2v_cuda_conv_groups_forward(
 	d2v_device *dev, const conv_shape &s, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias);
 void d2v_cuda_conv_groups_backward_x(
 	d2v_device *dev, const conv_shape &s, d2v_real *d_x, const d2v_real *d_y, const void *turned, bool accumulate);
+
+// And backward_w (cuda_conv_groups_weights.cu).
+bool d2v_cuda_conv_fits_groups_weights(d2v_device *dev, const conv_shape &s);
+int64_t d2v_cuda_conv_groups_pieces(const conv_shape &s);
+void d2v_cuda_conv_groups_backward_w(
+	d2v_device *dev, const conv_shape &s, float *partial, const d2v_real *x, const d2v_real *d_y);
 
 // The same through cuDNN (cuda_conv_dense.cu): false when it is not done there.
 bool d2v_cuda_conv_dense_forward(

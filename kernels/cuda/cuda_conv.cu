@@ -248,7 +248,7 @@ void d2v_cuda_conv_backward_w(d2v_device *dev, const conv_shape &s, float *d_w, 
 		d2v_cuda_conv_dense_backward_w(dev, s, d_w, x, d_y))
 		return;
 	bool grouped = d2v_cuda_conv_is_grouped(dev, s);
-	int64_t piece = piece_size(positions), pieces = grouped ? d2v_cuda_conv_grouped_pieces(s) : (positions + piece - 1) / piece;
+	int64_t piece = piece_size(positions), pieces = grouped ? d2v_cuda_conv_grouped_pieces(dev, s) : (positions + piece - 1) / piece;
 	float *partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * count) * sizeof *partial);
 	if (!partial)
 		return;

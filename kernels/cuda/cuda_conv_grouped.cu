@@ -8,7 +8,7 @@
 //
 // k, the index of the sums, runs over packs of 8 channels: pack = tap * packs of the group + pack of the channel.
 //
-// On Hopper cuda_conv_groups_planes.cu takes some of them over.
+// On Hopper cuda_conv_groups_planes.cu and cuda_conv_groups_weights.cu take some of them over.
 #include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/mma.cuh"
@@ -393,20 +393,20 @@ static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2
 		(const T *)x, (const T *)turned, (const T *)bias, accumulate)));
 }
 
-// Whether Hopper's warpgroups take it on. D2V_CONV=wgmma: whenever the GPU and the shape allow it; =mma, or nothing: never. The default
+// Whether Hopper's warpgroups are to take it on. D2V_CONV=wgmma: whenever the GPU and the shape allow it; =mma, or nothing: never. The default
 // becomes wgmma once a GPU has run them.
-static bool is_for_groups(d2v_device *dev, const conv_shape &c) {
+static bool groups_are_wanted(d2v_device *dev) {
 	const char *way = getenv("D2V_CONV");
 	if (!way || strcmp(way, "mma") == 0)
 		return false;
 	if (strcmp(way, "wgmma") != 0)
 		d2v_device_set_error(dev, D2V_INVALID, "D2V_CONV=%s is neither mma nor wgmma", way);
-	return d2v_cuda_conv_fits_groups(dev, c);
+	return true;
 }
 
 void d2v_cuda_conv_grouped_forward(
 	d2v_device *dev, const conv_shape &c, d2v_real *y, const d2v_real *x, const void *turned, const d2v_real *bias) {
-	if (is_for_groups(dev, c)) {
+	if (groups_are_wanted(dev) && d2v_cuda_conv_fits_groups(dev, c)) {
 		d2v_cuda_conv_groups_forward(dev, c, y, x, turned, bias);
 		return;
 	}
@@ -415,7 +415,7 @@ void d2v_cuda_conv_grouped_forward(
 
 void d2v_cuda_conv_grouped_backward_x(
 	d2v_device *dev, const conv_shape &c, d2v_real *d_x, const d2v_real *d_y, const void *turned, bool accumulate) {
-	if (is_for_groups(dev, c)) {
+	if (groups_are_wanted(dev) && d2v_cuda_conv_fits_groups(dev, c)) {
 		d2v_cuda_conv_groups_backward_x(dev, c, d_x, d_y, turned, accumulate);
 		return;
 	}
@@ -430,12 +430,17 @@ static int taps_of_block(const plane_pass &s, int *parts) {
 }
 
 // Enough blocks for two a processor; by size alone, since the sums' order is part of the result.
-int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &c) {
+static int64_t count_pieces(const conv_shape &c) {
 	plane_pass s = forward_pass(c, SMALL_TILE);
 	int parts;
 	taps_of_block(s, &parts);
 	int64_t pieces = 2 * PROCESSORS / (s.groups * parts);
 	return pieces < 1 ? 1 : pieces > s.tiles ? s.tiles : pieces;
+}
+
+int64_t d2v_cuda_conv_grouped_pieces(d2v_device *dev, const conv_shape &c) {
+	bool by_groups = groups_are_wanted(dev) && d2v_cuda_conv_fits_groups_weights(dev, c);
+	return by_groups ? d2v_cuda_conv_groups_pieces(c) : count_pieces(c);
 }
 
 #define BY_PARTS(channels, ...) \
@@ -457,9 +462,13 @@ int64_t d2v_cuda_conv_grouped_pieces(const conv_shape &c) {
 
 void d2v_cuda_conv_grouped_backward_w(
 	d2v_device *dev, const conv_shape &c, float *partial, const d2v_real *x, const d2v_real *d_y) {
+	if (groups_are_wanted(dev) && d2v_cuda_conv_fits_groups_weights(dev, c)) {
+		d2v_cuda_conv_groups_backward_w(dev, c, partial, x, d_y);
+		return;
+	}
 	plane_pass s = forward_pass(c, SMALL_TILE);
 	int parts, taps = taps_of_block(s, &parts);
-	int64_t pieces = d2v_cuda_conv_grouped_pieces(c), tiles = (s.tiles + pieces - 1) / pieces;
+	int64_t pieces = count_pieces(c), tiles = (s.tiles + pieces - 1) / pieces;
 	dim3 grid((unsigned)pieces, (unsigned)s.groups, (unsigned)parts);
 	D2V_BY_16_BIT_TYPE(dev, BY_PARTS(s.in_group, BY_BLOCKS(s.out_group, D2V_LAUNCH(dev, (sum_weights<T, PARTS, BLOCKS>), grid,
 		32 * taps, weights_shared(s), s, partial, (const T *)x, (const T *)d_y, tiles))));

@@ -1,4 +1,5 @@
 #include <cuda_runtime.h>
+#include <emulated_bulk_copy.h>
 #include <emulated_wgmma.h>
 
 #include <setjmp.h>
@@ -16,7 +17,7 @@ thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
-enum State { READY, AT_BLOCK, AT_WARP, DONE };
+enum State { READY, AT_BLOCK, AT_WARP, AT_BARRIER, DONE };
 
 struct Copy {
 	void *to;
@@ -33,6 +34,8 @@ struct Fiber {
 	dim3 index;
 	int parity = 0; // of the exchange: a lane may be one ahead of another
 	bool started = false;
+	const uint64_t *barrier; // in shared memory, of one AT_BARRIER
+	unsigned parity_waited;
 };
 
 struct Warp {
@@ -96,6 +99,11 @@ bool release(size_t count) {
 			}
 	}
 	for (size_t i = 0; i < count; i++)
+		if (fibers[i]->state == AT_BARRIER && d2v_emulate_barrier_is_open(fibers[i]->barrier, fibers[i]->parity_waited)) {
+			fibers[i]->state = READY;
+			any = true;
+		}
+	for (size_t i = 0; i < count; i++)
 		all_at_block = all_at_block && (fibers[i]->state == AT_BLOCK || fibers[i]->state == DONE);
 	for (size_t i = 0; i < count; i++)
 		if (all_at_block && fibers[i]->state == AT_BLOCK) {
@@ -107,6 +115,7 @@ bool release(size_t count) {
 
 void run_block(size_t count) {
 	d2v_emulate_products_begin(count);
+	d2v_emulate_boxes_begin();
 	for (size_t i = 0; i < count; i++) {
 		Fiber *fiber = fibers[i];
 		fiber->state = READY;
@@ -125,7 +134,7 @@ void run_block(size_t count) {
 		for (size_t i = 0; i < count; i++)
 			if (fibers[i]->state == READY)
 				resume(fibers[i]);
-		if (release(count))
+		if (release(count) || d2v_emulate_land_box())
 			continue;
 		for (size_t i = 0; i < count; i++)
 			if (fibers[i]->state != DONE) {
@@ -133,6 +142,7 @@ void run_block(size_t count) {
 				abort();
 			}
 		d2v_emulate_products_end(count);
+		d2v_emulate_boxes_end();
 		return;
 	}
 }
@@ -141,6 +151,12 @@ void run_block(size_t count) {
 
 void d2v_emulate_block_barrier(void) {
 	give_way(AT_BLOCK);
+}
+
+void d2v_emulate_barrier_wait(const uint64_t *barrier, unsigned parity) {
+	running->barrier = barrier;
+	running->parity_waited = parity;
+	give_way(AT_BARRIER);
 }
 
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8] {

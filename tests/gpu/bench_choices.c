@@ -8,11 +8,13 @@
 // exact one, and sums of gradients could differ between runs. The product with its epilogue against the product and our
 // kernel, in the same words; of epilogues the fastest proposal, and whether what it summed had the same bytes twice.
 //
-// Last (words: GELU in the product) the kernels that cuDNN writes for product and GELU together, against the same.
+// Last (words: GELU in the product) kernels for product and GELU together, against the same: our own on warpgroups and those
+// that cuDNN writes.
 #include "base/memory.h"
 #include "base/progress.h"
 #include "kernels/cuda/cuda_dnn.h"
 #include "kernels/cuda/cuda_product.h"
+#include "kernels/cuda/linear_groups.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
 #include "tests/gpu/fused_dnn.h"
@@ -310,6 +312,7 @@ typedef struct contest {
 	fused_way way;
 	int64_t rows, width, wide;
 	fused_arrays arrays;
+	int columns; // of a tile of our own kernel
 	samples now, fused, again;
 } contest;
 
@@ -370,8 +373,20 @@ static void run_now(bench *b, const contest *c) {
 	}
 }
 
-// On the way back the bias's gradient still takes a pass of its own.
+// The kernel of our own on warpgroups, which sums the bias's gradient too.
+static void run_groups(bench *b, const contest *c, bool sums) {
+	d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .y = c->arrays.y };
+	op.backward = c->way == FUSED_BACKWARD, op.bias = c->arrays.bias, op.pre = c->way == FUSED_ALONE ? NULL : c->arrays.pre;
+	op.sum = op.backward && sums ? (float *)(void *)sums_of(b) : NULL, op.columns = c->columns;
+	d2v_cuda_multiply_gelu(b->dev, &op);
+}
+
+// dnn: NULL is our own. On the way back the bias's gradient still takes cuDNN a pass of its own.
 static bool run_proposal(bench *b, const contest *c, fused_dnn *dnn, char text[FUSED_TEXT]) {
+	if (!dnn) {
+		run_groups(b, c, true);
+		return true;
+	}
 	if (!fused_dnn_run(dnn, &c->arrays, text))
 		return false;
 	if (c->way == FUSED_BACKWARD) {
@@ -390,7 +405,9 @@ static bool is_right(bench *b, contest *c, fused_dnn *dnn, char text[FUSED_TEXT]
 		d2v_device_zero(b->dev, c->arrays.y, bytes);
 		if (c->way == FUSED_FORWARD)
 			d2v_device_zero(b->dev, c->arrays.pre, bytes);
-		if (!fused_dnn_run(dnn, &c->arrays, why)) {
+		if (!dnn)
+			run_groups(b, c, false);
+		else if (!fused_dnn_run(dnn, &c->arrays, why)) {
 			snprintf(text + at, FUSED_TEXT - at, ": %s", why);
 			return false;
 		}
@@ -430,6 +447,23 @@ static void try_proposals(bench *b, contest *c, fused_dnn *dnn, int most, double
 		printf("  best: proposal %d, %.3f ms, %.2f of the time now\n", which, best * 1e3, best / now);
 }
 
+static void try_groups(bench *b, contest *c, double now) {
+	for (c->columns = 128; c->columns <= 192; c->columns += 64) {
+		char text[FUSED_TEXT], why[FUSED_TEXT];
+		double seconds = INFINITY;
+		d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .y = c->arrays.y };
+		op.bias = c->arrays.bias;
+		if (!d2v_cuda_fits_gelu_product(b->dev, &op))
+			continue;
+		snprintf(text, sizeof text, "warpgroups, %d columns a tile", c->columns);
+		bool fine = is_right(b, c, NULL, text);
+		if (fine)
+			TIME(b, seconds, run_proposal(b, c, NULL, why));
+		printf("  own %7.3f ms  %s, %.2f of the time now\n", seconds * 1e3, text, seconds / now);
+		fflush(stdout);
+	}
+}
+
 static void gelu_contest(bench *b, const char *name, contest c, int most) {
 	double now;
 	char text[FUSED_TEXT], title[160];
@@ -449,6 +483,7 @@ static void gelu_contest(bench *b, const char *name, contest c, int most) {
 	take_samples(b, &c, &c.now);
 	printf("%s\n  product and our kernel %8.3f ms, %.1f TFLOP/s of the product\n", title, now * 1e3,
 		2e-12 * (double)(c.rows * c.width * c.wide) / now);
+	try_groups(b, &c, now);
 	fused_dnn *dnn = fused_dnn_open(d2v_cuda_of(b->dev)->stream, c.way, c.rows, c.wide, c.width, text);
 	if (dnn) {
 		try_proposals(b, &c, dnn, most, now);

@@ -20,6 +20,7 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __restrict__
 #define __launch_bounds__(...)
+#define __grid_constant__
 #define __shared__ static
 #define __align__(n) alignas(n)
 #define __expf expf // libm has a function of this name of its own
@@ -147,6 +148,11 @@ static inline float __fmul_rn(float a, float b) {
 }
 static inline float __fadd_rn(float a, float b) {
 	return a + b;
+}
+static inline float __uint_as_float(unsigned word) {
+	float x;
+	memcpy(&x, &word, sizeof x);
+	return x;
 }
 static inline void __threadfence() {}
 static inline unsigned atomicAdd(unsigned *p, unsigned more) { // blocks run one after another

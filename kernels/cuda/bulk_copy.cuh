@@ -1,0 +1,115 @@
+// Hopper's copies of whole boxes of a matrix to shared memory (cp.async.bulk.tensor), which one thread asks for, and
+// the barriers in shared memory that say when they arrived (mbarrier; PTX ISA; sm_90a only):
+//
+//     barrier_init(&full, 1);                    // by one thread, then barriers_are_made() and a barrier of the block
+//     barrier_expect(&full, bytes);              // the one arrival, and what is to be copied
+//     fetch_box(to, &map, column, row, &full);   // any number of them, `bytes` together
+//     barrier_wait(&full, 0);                    // whoever reads: the first time the barrier opens, then 1, 0, 1, ...
+//
+// A box is 64 columns wide, its rows are swizzled as wgmma.cuh has them; it begins at a multiple of 1024 bytes. What of
+// it lies outside of the matrix is zeros. Copies write through the asynchronous proxy: products need no fence after
+// them.
+#ifndef D2V_KERNELS_CUDA_BULK_COPY_CUH
+#define D2V_KERNELS_CUDA_BULK_COPY_CUH
+
+#include "kernels/cuda/wgmma.cuh"
+
+#ifdef D2V_EMULATION
+#include <emulated_bulk_copy.h>
+typedef d2v_emulated_map matrix_map;
+#else
+#include <cuda.h>
+typedef CUtensorMap matrix_map;
+#endif
+
+// A matrix of bf16, rows of `columns` that lie together, columns a multiple of 8, its place of 16 bytes; boxes of
+// `box_rows`, at most 256. False: the driver does not know how.
+static inline bool make_map(matrix_map *map, const void *matrix, int64_t rows, int64_t columns, int box_rows) {
+#ifdef D2V_EMULATION
+	*map = d2v_emulated_map{ matrix, rows, columns, box_rows };
+	return true;
+#else
+	typedef decltype(&cuTensorMapEncodeTiled) encode_function;
+	static encode_function encode = NULL; // the same for whoever asks
+	if (!encode) {
+		void *found = NULL;
+		cudaDriverEntryPointQueryResult result;
+		if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &result) !=
+				cudaSuccess ||
+			result != cudaDriverEntryPointSuccess)
+			return false;
+		encode = (encode_function)found;
+	}
+	cuuint64_t sizes[] = { (cuuint64_t)columns, (cuuint64_t)rows }, strides[] = { (cuuint64_t)columns * sizeof(bf16) };
+	cuuint32_t box[] = { SWIZZLED_ROW, (cuuint32_t)box_rows }, steps[] = { 1, 1 };
+	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)(uintptr_t)matrix, sizes, strides, box, steps,
+			   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
+			   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+#endif
+}
+
+#ifdef D2V_EMULATION
+static inline void barrier_init(uint64_t *barrier, unsigned count) {
+	d2v_emulate_barrier_init(barrier, count);
+}
+static inline void barriers_are_made() {}
+static inline void barrier_expect(uint64_t *barrier, unsigned bytes) {
+	d2v_emulate_barrier_arrive(barrier, bytes);
+}
+static inline void barrier_arrive(uint64_t *barrier) {
+	d2v_emulate_barrier_arrive(barrier, 0);
+}
+static inline void barrier_wait(uint64_t *barrier, unsigned parity) {
+	d2v_emulate_barrier_wait(barrier, parity);
+}
+static inline void fetch_box(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
+	d2v_emulate_fetch_box(to, map, column, row, barrier);
+}
+template <int COUNT> static inline void give_registers() {}
+template <int COUNT> static inline void take_registers() {}
+#else
+__device__ __forceinline__ unsigned barrier_address(const uint64_t *barrier) {
+	return (unsigned)__cvta_generic_to_shared(barrier);
+}
+// Opens when `count` have arrived and all bytes that were announced.
+__device__ __forceinline__ void barrier_init(uint64_t *barrier, unsigned count) {
+	asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier_address(barrier)), "r"(count) : "memory");
+}
+__device__ __forceinline__ void barriers_are_made() {
+	asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+	asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+__device__ __forceinline__ void barrier_expect(uint64_t *barrier, unsigned bytes) {
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier_address(barrier)), "r"(bytes)
+				 : "memory");
+}
+__device__ __forceinline__ void barrier_arrive(uint64_t *barrier) {
+	asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier_address(barrier)) : "memory");
+}
+__device__ __forceinline__ void barrier_wait(uint64_t *barrier, unsigned parity) {
+	unsigned open;
+	do
+		asm volatile(
+			"{ .reg .pred open; mbarrier.try_wait.parity.shared::cta.b64 open, [%1], %2; selp.u32 %0, 1, 0, open; }"
+			: "=r"(open)
+			: "r"(barrier_address(barrier)), "r"(parity)
+			: "memory");
+	while (!open);
+}
+__device__ __forceinline__ void fetch_box(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
+	asm volatile(
+		"cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+			(unsigned)__cvta_generic_to_shared(to)),
+		"l"(map), "r"(column), "r"(row), "r"(barrier_address(barrier))
+		: "memory");
+}
+// What a warpgroup leaves to others of the block's registers, and what it takes: so many a thread, a multiple of 8.
+template <int COUNT> __device__ __forceinline__ void give_registers() {
+	asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+template <int COUNT> __device__ __forceinline__ void take_registers() {
+	asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(COUNT));
+}
+#endif
+
+#endif

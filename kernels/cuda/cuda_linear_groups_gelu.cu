@@ -1,0 +1,336 @@
+// Products of bf16 matrices on Hopper's warpgroups, whose results meet GELU, or its derivative, in registers.
+//
+// A block has three warpgroups and a multiprocessor to itself. One thread of the first has boxes of both operands
+// copied to shared memory, STAGES steps of 64 terms ahead. The other two take the block's tiles of 128 rows in turn:
+// while one sums up its tile, the other has its own go through GELU and to memory. Stages are filled tile after tile:
+// whose turn it is to sum up finds its first terms there.
+//
+// Tiles beside each other in a row of tiles are worked on at the same time: they share the rows of a, and b is small
+// enough to stay in the L2 cache.
+#include "kernels/cuda/bulk_copy.cuh"
+#include "kernels/cuda/card.cuh"
+#include "kernels/cuda/gelu.cuh"
+#include "kernels/cuda/linear_groups.h"
+
+#define TILE_ROWS 128
+#define STEP 64 // terms
+#define STAGES 4
+#define CONSUMERS 2
+#define GROUP_THREADS 128
+#define THREADS (GROUP_THREADS * (1 + CONSUMERS))
+
+// N: columns of a tile.
+template <int N> struct tile_shape {
+	static constexpr int a = TILE_ROWS * STEP, b = N * STEP, stage = a + b; // elements
+	static constexpr unsigned stage_bytes = stage * sizeof(bf16);
+	static constexpr size_t shared = STAGES * stage_bytes + (2 * STAGES + CONSUMERS) * sizeof(uint64_t);
+};
+
+typedef struct gelu_work {
+	matrix_map a, b;
+	const bf16 *bias;
+	bf16 *pre, *y;
+	float *partial; // (4 rows of tiles, n) column sums, of 32 rows each, or NULL
+	int64_t m;
+	int n, steps, across; // across: tiles side by side
+	unsigned tiles;
+} gelu_work;
+
+// A block's stages and their barriers: full opens when a stage is there, empty when the warpgroup has read it. turn, of
+// each warpgroup, opens when the other has seen the last stage of its tile there: a barrier tells one opening from the
+// next only to who has seen all before.
+template <int N> struct block_stages {
+	bf16 *elements;
+	uint64_t *full, *empty, *turn;
+};
+template <int N> static __device__ __forceinline__ block_stages<N> find_stages(unsigned char *bytes) {
+	block_stages<N> s;
+	s.elements = (bf16 *)bytes;
+	s.full = (uint64_t *)(bytes + STAGES * tile_shape<N>::stage_bytes);
+	s.empty = s.full + STAGES;
+	s.turn = s.empty + STAGES;
+	return s;
+}
+
+// ---- the thread that copies
+
+template <int N, matrix_order B>
+static __device__ __forceinline__ void copy_stages(const gelu_work &work, const block_stages<N> &s) {
+	unsigned step = 0; // of all tiles
+	for (unsigned tile = blockIdx.x; tile < work.tiles; tile += gridDim.x) {
+		int row = (int)(tile / (unsigned)work.across) * TILE_ROWS, column = (int)(tile % (unsigned)work.across) * N;
+		for (int k = 0; k < work.steps; k++, step++) {
+			unsigned stage = step % STAGES;
+			bf16 *a = s.elements + stage * tile_shape<N>::stage, *b = a + tile_shape<N>::a;
+			barrier_wait(&s.empty[stage], step / STAGES % 2 ^ 1); // the first time round there is nobody to wait for
+			barrier_expect(&s.full[stage], tile_shape<N>::stage_bytes);
+			fetch_box(a, &work.a, k * STEP, row, &s.full[stage]);
+			if (B == ROWS)
+				fetch_box(b, &work.b, k * STEP, column, &s.full[stage]);
+			else
+#pragma unroll
+				for (int box = 0; box < N / SWIZZLED_ROW; box++)
+					fetch_box(
+						b + box * STEP * SWIZZLED_ROW, &work.b, column + box * SWIZZLED_ROW, k * STEP, &s.full[stage]);
+		}
+	}
+}
+
+// ---- the warpgroups that multiply
+
+// A thread's sums: of its warp's 16 rows in both halves of the tile, as wgmma.cuh has them.
+template <int N> struct tile_sums { float at[TILE_ROWS / 64][N / 8][4]; };
+
+template <int N, matrix_order B>
+static __device__ __forceinline__ void add_stage(tile_sums<N> &sums, const bf16 *elements, bool add) {
+	shared_matrix a = find_matrix(elements),
+				  b = find_matrix(elements + tile_shape<N>::a, STEP * SWIZZLED_ROW * sizeof(bf16));
+	products_fence();
+#pragma unroll
+	for (int k = 0; k < STEP; k += 16)
+#pragma unroll
+		for (int half = 0; half < TILE_ROWS / 64; half++)
+			multiply<N, ROWS, B>(sums.at[half], from_element(from_row(a, half * 64), k),
+				B == ROWS ? from_element(b, k) : from_row(b, k), add || k > 0);
+	products_commit();
+}
+
+static __device__ __forceinline__ void arrive_as_warp(uint64_t *barrier) {
+	if (threadIdx.x % 32 == 0)
+		barrier_arrive(barrier);
+}
+
+// The tile's sums, from the stages that begin with `step`. A stage is given back when the products after it are under
+// way.
+template <int N, matrix_order B>
+static __device__ __forceinline__ void sum_tile(
+	tile_sums<N> &sums, const block_stages<N> &s, unsigned step, int steps, uint64_t *next_turn) {
+	for (int k = 0; k < steps; k++, step++) {
+		unsigned stage = step % STAGES;
+		barrier_wait(&s.full[stage], step / STAGES % 2);
+		add_stage<N, B>(sums, s.elements + stage * tile_shape<N>::stage, k > 0);
+		products_wait<1>();
+		if (k > 0)
+			arrive_as_warp(&s.empty[(step - 1) % STAGES]);
+	}
+	arrive_as_warp(next_turn);
+	products_wait<0>();
+	arrive_as_warp(&s.empty[(step - 1) % STAGES]);
+}
+
+// ---- on the way to memory
+//
+// Of 32 columns a lane has the pairs 8 j + 2 t, j = 0 to 3, of a row: four lanes exchange them so that each has the
+// eight columns of one j, 16 bytes, and the four together 64 that lie side by side.
+
+// words[j] of lane t becomes words[t] of lane j, for four lanes in a row.
+static __device__ __forceinline__ void transpose_words(uint32_t (&words)[4]) {
+	bool odd = threadIdx.x & 1, high = threadIdx.x & 2;
+	uint32_t first = __shfl_xor_sync(0xffffffffu, odd ? words[0] : words[1], 1);
+	uint32_t second = __shfl_xor_sync(0xffffffffu, odd ? words[2] : words[3], 1);
+	words[0] = odd ? first : words[0], words[1] = odd ? words[1] : first;
+	words[2] = odd ? second : words[2], words[3] = odd ? words[3] : second;
+	first = __shfl_xor_sync(0xffffffffu, high ? words[0] : words[2], 2);
+	second = __shfl_xor_sync(0xffffffffu, high ? words[1] : words[3], 2);
+	words[0] = high ? first : words[0], words[1] = high ? second : words[1];
+	words[2] = high ? words[2] : first, words[3] = high ? words[3] : second;
+}
+
+static __device__ __forceinline__ float low_half(uint32_t pair) {
+	return __uint_as_float(pair << 16);
+}
+static __device__ __forceinline__ float high_half(uint32_t pair) {
+	return __uint_as_float(pair & 0xffff0000u);
+}
+
+// Where a lane's 16 bytes of a row go.
+static __device__ __forceinline__ void store_words(bf16 *to, uint32_t (&words)[4], bool inside) {
+	transpose_words(words);
+	if (inside)
+		*(uint4 *)to = make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// A warp's place in a matrix: its row 0 of a tile, and the lane's 8 columns of the tile's first 32.
+struct warp_place {
+	int64_t row;
+	int column;
+};
+
+template <int N>
+static __device__ __forceinline__ void finish_forward(
+	const gelu_work &work, const tile_sums<N> &sums, const warp_place &at) {
+	int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+	for (int c = 0; c < N / 32; c++) {
+		int column = at.column + c * 32;
+		float2 bias[4];
+#pragma unroll
+		for (int j = 0; j < 4; j++) {
+			int from = column - t * 8 + j * 8 + t * 2;
+			uint32_t pair = from < work.n ? __ldg((const uint32_t *)(work.bias + from)) : 0;
+			bias[j] = make_float2(low_half(pair), high_half(pair));
+		}
+#pragma unroll
+		for (int part = 0; part < TILE_ROWS / 64 * 2; part++) { // half of the tile, row g or g + 8
+			int64_t row = at.row + part / 2 * 64 + part % 2 * 8 + g, place = row * work.n + column;
+			bool inside = row < work.m && column < work.n;
+			uint32_t pre[4], y[4];
+#pragma unroll
+			for (int j = 0; j < 4; j++) {
+				const float(&pair)[4] = sums.at[part / 2][c * 4 + j];
+				pre[j] = round_pair<bf16>(pair[part % 2 * 2] + bias[j].x, pair[part % 2 * 2 + 1] + bias[j].y);
+				y[j] = round_pair<bf16>(gelu<bf16>(low_half(pre[j])), gelu<bf16>(high_half(pre[j])));
+			}
+			store_words(work.y + place, y, inside);
+			if (work.pre)
+				store_words(work.pre + place, pre, inside);
+		}
+	}
+}
+
+// Adds up eight values each over the lanes that differ in g; lane (g, t) gets the sum of value g.
+static __device__ __forceinline__ float sum_over_rows(float (&values)[8]) {
+	int g = (int)threadIdx.x % 32 / 4;
+#pragma unroll
+	for (int width = 4; width; width /= 2) {
+		bool upper = g & width;
+#pragma unroll
+		for (int i = 0; i < width; i++) {
+			float gone = upper ? values[i] : values[i + width], kept = upper ? values[i + width] : values[i];
+			values[i] = kept + __shfl_xor_sync(0xffffffffu, gone, width * 4);
+		}
+	}
+	return values[0];
+}
+
+template <int N>
+static __device__ __forceinline__ void finish_backward(
+	const gelu_work &work, const tile_sums<N> &sums, const warp_place &at, int64_t piece) {
+	int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+	for (int c = 0; c < N / 32; c++) {
+		int column = at.column + c * 32;
+		uint4 given[TILE_ROWS / 64 * 2];
+		float total[8] = { 0 };
+#pragma unroll
+		for (int part = 0; part < TILE_ROWS / 64 * 2; part++) {
+			int64_t row = at.row + part / 2 * 64 + part % 2 * 8 + g;
+			given[part] = row < work.m && column < work.n ? __ldg((const uint4 *)(work.pre + row * work.n + column))
+														  : make_uint4(0, 0, 0, 0);
+		}
+#pragma unroll
+		for (int part = 0; part < TILE_ROWS / 64 * 2; part++) {
+			int64_t row = at.row + part / 2 * 64 + part % 2 * 8 + g;
+			uint32_t pre[4] = { given[part].x, given[part].y, given[part].z, given[part].w }, y[4];
+			transpose_words(pre);
+#pragma unroll
+			for (int j = 0; j < 4; j++) {
+				const float(&pair)[4] = sums.at[part / 2][c * 4 + j];
+				float first = pair[part % 2 * 2] * gelu_derivative<bf16>(low_half(pre[j]));
+				float second = pair[part % 2 * 2 + 1] * gelu_derivative<bf16>(high_half(pre[j]));
+				total[2 * j] += first, total[2 * j + 1] += second;
+				y[j] = round_pair<bf16>(first, second);
+			}
+			store_words(work.y + row * work.n + column, y, row < work.m && column < work.n);
+		}
+		if (work.partial) {
+			float sum = sum_over_rows(total); // of column 8 (g / 2) + 2 t + g % 2
+			int to = column - t * 8 + g / 2 * 8 + t * 2 + g % 2;
+			if (to < work.n)
+				work.partial[piece * work.n + to] = sum;
+		}
+	}
+}
+
+template <int N, matrix_order B>
+static __device__ __forceinline__ void work_tiles(const gelu_work &work, const block_stages<N> &s, int group) {
+	int warp = warp_number() % 4;
+	unsigned number = (unsigned)group; // of the block's tiles
+	for (unsigned tile = blockIdx.x + number * gridDim.x; tile < work.tiles;
+		 tile += CONSUMERS * gridDim.x, number += CONSUMERS) {
+		tile_sums<N> sums;
+		int64_t down = tile / (unsigned)work.across;
+		warp_place at = { down * TILE_ROWS + warp * 16,
+			(int)(tile % (unsigned)work.across) * N + (int)threadIdx.x % 4 * 8 };
+		barrier_wait(&s.turn[group], number / CONSUMERS % 2 ^ (group == 0)); // the very first has no one before it
+		sum_tile<N, B>(sums, s, number * (unsigned)work.steps, work.steps, &s.turn[group ^ 1]);
+		if (B == ROWS)
+			finish_forward<N>(work, sums, at);
+		else
+			finish_backward<N>(work, sums, at, down * 4 + warp);
+	}
+}
+
+template <int N, matrix_order B>
+static __global__ void __launch_bounds__(THREADS, 1) multiply_tiles(const __grid_constant__ gelu_work work) {
+	D2V_SHARED_MATRICES(bytes);
+	block_stages<N> s = find_stages<N>(bytes);
+	int group = warp_number() / 4;
+	if (threadIdx.x == 0) {
+		for (int i = 0; i < STAGES; i++) {
+			barrier_init(&s.full[i], 1);
+			barrier_init(&s.empty[i], 4); // a warp each
+		}
+		for (int i = 0; i < CONSUMERS; i++)
+			barrier_init(&s.turn[i], 4);
+		barriers_are_made();
+	}
+	__syncthreads();
+	if (group == 0) {
+		give_registers<24>();
+		if (threadIdx.x == 0)
+			copy_stages<N, B>(work, s);
+	} else {
+		take_registers<240>();
+		work_tiles<N, B>(work, s, group - 1);
+	}
+}
+
+// ---- the product
+
+template <int N, matrix_order B> static void launch(d2v_device *dev, const d2v_gelu_product *op) {
+	gelu_work work = {};
+	int64_t down = (op->m + TILE_ROWS - 1) / TILE_ROWS, across = (op->n + N - 1) / N, pieces = 4 * down;
+	bool known = make_map(&work.a, op->a, op->m, op->k, TILE_ROWS) &&
+				 (B == ROWS ? make_map(&work.b, op->b, op->n, op->k, N) : make_map(&work.b, op->b, op->k, op->n, STEP));
+	if (!known) {
+		d2v_device_set_error(
+			dev, D2V_IO, "the driver does not know how to describe a matrix; is it older than CUDA 12?");
+		return;
+	}
+	if (op->sum) {
+		work.partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * op->n) * sizeof *work.partial);
+		if (!work.partial)
+			return;
+	}
+	work.bias = (const bf16 *)op->bias, work.pre = (bf16 *)op->pre, work.y = (bf16 *)op->y;
+	work.m = op->m, work.n = (int)op->n, work.steps = (int)((op->k + STEP - 1) / STEP);
+	work.across = (int)across, work.tiles = (unsigned)(down * across);
+	int64_t blocks = min(gpu_property(cudaDevAttrMultiProcessorCount, 1), (int)min(down * across, (int64_t)INT32_MAX));
+	D2V_LAUNCH(dev, (multiply_tiles<N, B>), (unsigned)blocks, THREADS, tile_shape<N>::shared, work);
+	if (op->sum)
+		d2v_cuda_add_partials(dev, op->sum, NULL, work.partial, pieces, op->n, op->n);
+}
+
+void d2v_cuda_multiply_gelu(d2v_device *dev, const d2v_gelu_product *op) {
+	bool narrow = op->columns == 128;
+	if (op->backward && narrow)
+		launch<128, COLUMNS>(dev, op);
+	else if (op->backward)
+		launch<192, COLUMNS>(dev, op);
+	else if (narrow)
+		launch<128, ROWS>(dev, op);
+	else
+		launch<192, ROWS>(dev, op);
+}
+
+static bool is_aligned(const void *at) {
+	return (uintptr_t)at % 16 == 0;
+}
+
+bool d2v_cuda_fits_gelu_product(d2v_device *dev, const d2v_gelu_product *op) {
+	return d2v_cuda_is_bf16(dev) && gpu_property(cudaDevAttrComputeCapabilityMajor, 0) == 9 && op->m > 0 && op->n > 0 &&
+		   op->k > 0 && op->n % 8 == 0 && op->k % 8 == 0 && op->m <= INT32_MAX && op->n <= INT32_MAX - 192 &&
+		   op->k <= INT32_MAX - 64 && is_aligned(op->a) && is_aligned(op->b) && is_aligned(op->pre) &&
+		   is_aligned(op->y) && (op->backward || op->bias);
+}

@@ -32,103 +32,135 @@ static __device__ __forceinline__ void load_turned(uint32_t (&a)[STEPS][4], cons
 		load_transposed(a[i], tape + (pack * results + place + 16 * i) * 8);
 }
 
-// Where in its piece's tiles a block is.
-struct weights_progress {
-	int tile, end, stage, first; // first: result of the tile
-};
-
 // ---- the kernel
 
-// Block (piece, group, part of the taps). partial (pieces, out, taps, channels).
+// What a block works on: a piece's tiles of a group, in two stages of x's tape and d_y's.
+struct weights_work {
+	const bf16 *x, *d_y; // at the group's first channel
+	bf16 *stages;
+	int *places, *results; // tables
+	int tile, end;
+};
+
+// sums = those of a warpgroup's TAPS taps, of x from the places `shifts`. TAPS is known, so that no branch divides the products:
+// at a branch the compiler would close their group.
+template <int PACKS, int TAPS>
+static __device__ __forceinline__ void sum_taps(
+	float (&sums)[TAPS][PACKS][4], const int (&shifts)[TAPS], const conv_tape &s, const weights_work &work) {
+	constexpr int N = 8 * PACKS;
+	int x_size = s.places * N, stage_size = x_size + s.results * N, tile = work.tile, stage = 0, first = 0;
+	bool has_channels = warp_number() % 4 * 16 < N;
+	uint32_t a[2][STEPS][4] = {};
+	auto fetch = [&](int number, int to) {
+		if (number < work.end) {
+			bf16 *tapes = work.stages + to * stage_size;
+			fetch_places<PACKS>(tapes, work.places, s.places, work.x, s.shape.in, find_sources(s, number));
+			fetch_places<PACKS>(tapes + x_size, work.results, s.results, work.d_y, s.shape.out, find_results(s, number));
+		}
+		copy_commit();
+	};
+	auto begin = [&] { // a tile
+		copy_wait<0>();
+		shared_fence();
+		__syncthreads();
+	};
+	auto load = [&](uint32_t(&to)[STEPS][4]) {
+		if (has_channels)
+			load_turned<PACKS>(to, work.stages + stage * stage_size + x_size, s.results, first);
+	};
+	// The products of the chunk whose d_y is `now`; then `next` is the next chunk's.
+	auto advance = [&](const uint32_t(&now)[STEPS][4], uint32_t(&next)[STEPS][4]) {
+		loose_matrix b = find_loose_matrix(work.stages + stage * stage_size + first * 8, 8, s.places);
+		products_fence();
+#pragma unroll
+		for (int n = 0; n < TAPS; n++)
+#pragma unroll
+			for (int i = 0; i < STEPS; i++)
+				multiply<N, COLUMNS>(sums[n], now[i], from_pack(b, shifts[n] + 16 * i), true);
+		products_commit();
+		products_wait<1>(); // those of `next` have ended
+		if (first == 0) {
+			__syncthreads(); // nobody reads the tile before this any more
+			fetch(tile + 1, stage ^ 1);
+		}
+		first += CHUNK;
+		if (first == s.results) {
+			first = 0, tile++, stage ^= 1;
+			if (tile < work.end)
+				begin();
+		}
+		if (tile < work.end)
+			load(next);
+	};
+#pragma unroll
+	for (int n = 0; n < TAPS; n++)
+#pragma unroll
+		for (int j = 0; j < PACKS; j++)
+			sums[n][j][0] = sums[n][j][1] = sums[n][j][2] = sums[n][j][3] = 0;
+	fetch(tile, 0);
+	begin();
+	if (tile < work.end)
+		load(a[0]);
+	while (tile < work.end) {
+		advance(a[0], a[1]);
+		if (tile < work.end)
+			advance(a[1], a[0]);
+	}
+	products_wait<0>();
+	copy_wait<0>();
+#pragma unroll
+	for (int n = 0; n < TAPS; n++)
+		hold_sums(sums[n]);
+}
+
+// A warpgroup's sums of TAPS taps, `apart` from each other, from `tap` on. to: of the group (channels, taps, channels).
+template <int PACKS, int TAPS>
+static __device__ __forceinline__ void sum_and_store(
+	float *to, int tap, int apart, const conv_tape &s, const weights_work &work) {
+	constexpr int N = 8 * PACKS;
+	int taps = s.shape.kernel_h * s.shape.kernel_w, shifts[TAPS], lane = (int)threadIdx.x % 32;
+	int channel = (int)threadIdx.x % GROUP_THREADS / 32 * 16 + lane / 4;
+	float sums[TAPS][PACKS][4];
+#pragma unroll
+	for (int n = 0; n < TAPS; n++)
+		shifts[n] = shift_of(s, tap + n * apart);
+	sum_taps<PACKS, TAPS>(sums, shifts, s, work);
+#pragma unroll
+	for (int n = 0; n < TAPS; n++)
+#pragma unroll
+		for (int i = 0; i < 2; i++)
+			if (channel + 8 * i < N) {
+				float *row = to + ((channel + 8 * i) * taps + tap + n * apart) * N + lane % 4 * 2;
+#pragma unroll
+				for (int j = 0; j < PACKS; j++)
+					*(float2 *)(row + j * 8) = make_float2(sums[n][j][2 * i], sums[n][j][2 * i + 1]);
+			}
+}
+
+// Block (piece, group, part of the taps), a warpgroup for every GROUP_TAPS taps of the part. partial (pieces, out, taps, channels).
 template <int PACKS>
 static __global__ void __launch_bounds__(GROUP_THREADS *most_groups(PACKS), 1)
 	sum_tapes(conv_tape s, float *partial, const bf16 *x, const bf16 *d_y, int tiles_of_piece, int taps_of_part) {
 	constexpr int N = 8 * PACKS;
 	D2V_SHARED_MATRICES(bytes);
-	int taps = s.shape.kernel_h * s.shape.kernel_w, x_size = s.places * N, stage_size = x_size + s.results * N;
-	bf16 *stages = (bf16 *)bytes;
-	int *places = (int *)(stages + 2 * stage_size), *results = places + s.places;
-	int warp = warp_number(), groups = (int)blockDim.x / GROUP_THREADS;
-	int tap = blockIdx.z * taps_of_part + warp / 4, end_tap = min((int)(blockIdx.z + 1) * taps_of_part, taps);
-	bool has_channels = warp % 4 * 16 < N;
-	weights_progress at = { (int)blockIdx.x * tiles_of_piece, 0, 0, 0 };
-	at.end = min(at.tile + tiles_of_piece, s.tiles);
-	x += blockIdx.y * N, d_y += blockIdx.y * N;
-	number_places(places, s);
-	number_results(results, s);
+	int taps = s.shape.kernel_h * s.shape.kernel_w, end_tap = min((int)(blockIdx.z + 1) * taps_of_part, taps);
+	int groups = (int)blockDim.x / GROUP_THREADS, tap = (int)blockIdx.z * taps_of_part + warp_number() / 4;
+	weights_work work;
+	work.x = x + blockIdx.y * N, work.d_y = d_y + blockIdx.y * N;
+	work.stages = (bf16 *)bytes;
+	work.places = (int *)(work.stages + 2 * (s.places + s.results) * N), work.results = work.places + s.places;
+	work.tile = (int)blockIdx.x * tiles_of_piece, work.end = min(work.tile + tiles_of_piece, s.tiles);
+	number_places(work.places, s);
+	number_results(work.results, s);
 	__syncthreads();
-	auto fetch = [&](int tile, int stage) {
-		if (tile < at.end) {
-			bf16 *to = stages + stage * stage_size;
-			fetch_places<PACKS>(to, places, s.places, x, s.shape.in, find_sources(s, tile));
-			fetch_places<PACKS>(to + x_size, results, s.results, d_y, s.shape.out, find_results(s, tile));
-		}
-		copy_commit();
-	};
-	auto arrive = [&] { // the tile is there
-		copy_wait<0>();
-		shared_fence();
-		__syncthreads();
-	};
-	auto load = [&](uint32_t(&a)[STEPS][4]) {
-		if (has_channels)
-			load_turned<PACKS>(a, stages + at.stage * stage_size + x_size, s.results, at.first);
-	};
-	float sums[GROUP_TAPS][PACKS][4] = {};
-	uint32_t a[2][STEPS][4] = {};
-	// The products of the chunk whose d_y is `now`; then `next` is the next chunk's.
-	auto advance = [&](const uint32_t(&now)[STEPS][4], uint32_t(&next)[STEPS][4]) {
-		loose_matrix b = find_loose_matrix(stages + at.stage * stage_size + at.first * 8, 8, s.places);
-		products_fence();
-#pragma unroll
-		for (int n = 0; n < GROUP_TAPS; n++)
-			if (tap + n * groups < end_tap)
-#pragma unroll
-				for (int i = 0; i < STEPS; i++)
-					multiply<N, COLUMNS>(sums[n], now[i], from_pack(b, shift_of(s, tap + n * groups) + 16 * i), true);
-		products_commit();
-		products_wait<1>(); // those of `next` have ended
-		if (at.first == 0) {
-			__syncthreads(); // nobody reads the tile before this any more
-			fetch(at.tile + 1, at.stage ^ 1);
-		}
-		at.first += CHUNK;
-		if (at.first == s.results) {
-			at.first = 0, at.tile++, at.stage ^= 1;
-			if (at.tile < at.end)
-				arrive();
-		}
-		if (at.tile < at.end)
-			load(next);
-	};
-	if (at.tile < at.end) {
-		fetch(at.tile, 0);
-		arrive();
-		load(a[0]);
-	}
-	while (at.tile < at.end) {
-		advance(a[0], a[1]);
-		if (at.tile < at.end)
-			advance(a[1], a[0]);
-	}
-	products_wait<0>();
-	copy_wait<0>();
-	float *to = partial + (int64_t)blockIdx.x * s.shape.out * taps * N;
-	int lane = (int)threadIdx.x % 32, channel = warp % 4 * 16 + lane / 4;
-#pragma unroll
-	for (int n = 0; n < GROUP_TAPS; n++) {
-		hold_sums(sums[n]);
-		if (tap + n * groups < end_tap)
-#pragma unroll
-			for (int i = 0; i < 2; i++)
-				if (channel + 8 * i < N) {
-					int64_t row = (blockIdx.y * N + channel + 8 * i) * taps + tap + n * groups;
-#pragma unroll
-					for (int j = 0; j < PACKS; j++)
-						*(float2 *)(to + row * N + j * 8 + lane % 4 * 2) =
-							make_float2(sums[n][j][2 * i], sums[n][j][2 * i + 1]);
-				}
-	}
+	float *to = partial + (blockIdx.x * s.shape.out + blockIdx.y * N) * taps * N;
+	int own = (end_tap - tap + groups - 1) / groups; // one to three: of up to 64 taps the last part has no fewer than warpgroups
+	if (own == 3)
+		sum_and_store<PACKS, 3>(to, tap, groups, s, work);
+	else if (own == 2)
+		sum_and_store<PACKS, 2>(to, tap, groups, s, work);
+	else
+		sum_and_store<PACKS, 1>(to, tap, groups, s, work);
 }
 
 // ---- choosing

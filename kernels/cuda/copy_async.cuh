@@ -15,6 +15,9 @@
 static inline void copy_async(void *to, const void *from, bool inside = true) {
 	d2v_emulate_copy_async(to, from, inside ? 16 : 0, inside ? 0 : 16);
 }
+static inline void copy_async_float(float *to, const float *from, bool inside) {
+	d2v_emulate_copy_async(to, from, inside ? 4 : 0, inside ? 0 : 4);
+}
 static inline void copy_commit() {
 	d2v_emulate_copy_commit();
 }
@@ -26,6 +29,11 @@ static inline void prefetch(const void *) {}
 __device__ __forceinline__ void copy_async(void *to, const void *from, bool inside = true) {
 	unsigned address = (unsigned)__cvta_generic_to_shared(to);
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(inside ? 16 : 0) : "memory");
+}
+// The same of one number.
+__device__ __forceinline__ void copy_async_float(float *to, const float *from, bool inside) {
+	unsigned address = (unsigned)__cvta_generic_to_shared(to);
+	asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(address), "l"(from), "r"(inside ? 4 : 0) : "memory");
 }
 __device__ __forceinline__ void copy_commit() {
 	asm volatile("cp.async.commit_group;" ::: "memory");

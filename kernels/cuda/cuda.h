@@ -1,8 +1,8 @@
 // What the files of the CUDA backend share: the device, its stream, its scratch memory.
 //
 // Everything but uploads ahead runs in one stream, in the order it was asked for, so scratch memory may be used by one operation
-// after another without waiting. Results are the same bytes on every run: sums are cut by size and added in order, no kernel
-// adds with atomics. The working type is bf16, or f16 where that is asked for ("cuda:0:f16": what does not fit becomes
+// after another without waiting. Results are the same bytes on every run: sums are cut by size, in a few kernels by
+// what the card runs at a time, and added in order, no kernel adds with atomics. The working type is bf16, or f16 where that is asked for ("cuda:0:f16": what does not fit becomes
 // infinite), or f32 for checking ("cuda:0:f32"; "cuda:0:tf32" lets matrix products round their operands to tf32).
 #ifndef D2V_KERNELS_CUDA_CUDA_H
 #define D2V_KERNELS_CUDA_CUDA_H

@@ -1,16 +1,19 @@
 // The layer norm's gradients; each array is moved once (forward: cuda_norm_forward.cu).
 //
 // A block takes a group of rows at a time, a thread N columns of each, so that the sums for gains and biases, over all rows
-// of a piece, are 2 N registers; the rows of a group share one exchange of their sums between the block's warps. Pieces are
-// added in order.
+// of a piece, are 2 N registers; the rows of a group share one exchange of their sums between the block's warps. While they
+// are worked on the next group is on its way to shared memory, where rows wait in 16 bits for both of their passes.
 //
-// What bounds it is instructions: 42 an element of 16 bits, read twice and written once, if it is to keep up with copying.
-// So rows stay in 16 bits while their sums are exchanged, and what is one sum and one product (n, and d_x of both packs) is
-// one instruction where T cannot tell the difference.
+// What bounds it is instructions: 42 an element of 16 bits, read twice and written once, if it is to keep up with copying;
+// it has 26, with GELU 36. So what is one sum and one product (n, and d_x of both packs) is one instruction where T cannot
+// tell the difference. And where there are sums, rows are cut for as many blocks as the GPU runs at a time: a last round of
+// a few blocks would take as long as a whole one. The pieces' sums are added in order.
+#include "kernels/cuda/card.cuh"
+#include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/norm.cuh"
 
 #define GROUP 4 // rows under way together
-#define PIECES 2048 // at most: enough to fill any card
+#define SHORT 16 // rows of a block whose sums nobody wants
 
 // The sums over the block of values[0 .. 2 * GROUP), in every thread. warps: (2, warps of the block, 2 * GROUP) places,
 // used in turns, so that one barrier is enough.
@@ -35,6 +38,7 @@ static __device__ __forceinline__ void sum_group(float (&values)[2 * GROUP], flo
 #pragma unroll
 	for (int i = 0; i < 2 * GROUP; i++)
 		values[i] = 0;
+#pragma unroll 1
 	for (int warp = 0; warp < count; warp++) {
 #pragma unroll
 		for (int i = 0; i < 2 * GROUP; i += 4) {
@@ -50,21 +54,57 @@ static __device__ __forceinline__ void sum_group(float (&values)[2 * GROUP], flo
 // Threads that a block may have, one for each pack of N of a row, and blocks that are to fit a processor at this number: the
 // registers they leave are those that the kernels need without spilling.
 template <int N> struct block_limit {
-	static constexpr int threads = N == 1 ? 1024 : 1280 / N;
+	static constexpr int threads = N == 1 ? 992 : 1280 / N; // 992: 96 KB of shared memory are few cards' most
 };
-template <int N, int KIND, bool ACCUMULATE> struct resident_blocks {
-	static constexpr int count = N == 1 ? 1 : N < 8 ? 2 - ACCUMULATE : KIND == ANY ? 2 : KIND == GELU || KIND == DROPPED || ACCUMULATE ? 3 : 4;
+template <int N, int KIND, bool ACCUMULATE, bool AFFINE> struct resident_blocks {
+	static constexpr bool many = ACCUMULATE || (KIND == GELU && AFFINE); // registers
+	static constexpr int count = N == 1 ? 1 : N < 8 || KIND == ANY ? 2 : many ? 4 : 5;
+};
+
+// Where a thread's packs of a group wait in shared memory: of x and d_y, and of d_sum where that is added to. A thread copies
+// what it reads itself, and needs no barrier for that; one group is on its way while another one is worked on.
+template <class T, int N, int ARRAYS> struct group_room {
+	typedef d2v_bits<T, N> pack;
+	pack *first; // (2, ARRAYS, GROUP, threads), at the thread's
+
+	__device__ __forceinline__ pack *at(int turn, int array, int row) const {
+		return first + ((turn * ARRAYS + array) * GROUP + row) * (int)blockDim.x;
+	}
+	__device__ __forceinline__ void fetch(int turn, int array, int row, const T *from, bool inside) const {
+		pack *to = at(turn, array, row);
+		if constexpr (sizeof(pack) == 16)
+			copy_async(to, from, inside);
+		else
+			*to = inside ? read_pack<T, N>(from) : pack{};
+	}
+	__device__ __forceinline__ void read(float (&out)[N], int turn, int array, int row) const {
+		unpack(out, *at(turn, array, row));
+	}
+	static size_t bytes(int threads) {
+		return (size_t)(2 * ARRAYS * GROUP * threads) * sizeof(pack);
+	}
+};
+enum { OF_X, OF_D_Y, OF_D_SUM };
+
+template <int KIND, bool ACCUMULATE> struct arrays_read {
+	static constexpr int count = KIND == ANY || ACCUMULATE ? 3 : 2;
 };
 
 // Not AFFINE: there is no gain, as in a decoder's layers.
 template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE>
-static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_blocks<N, KIND, ACCUMULATE>::count))
+static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_blocks<N, KIND, ACCUMULATE, AFFINE>::count))
 	norm_backward(d2v_norm op, drop_rule drop, drop_rule after, float *partial, int64_t piece) {
 	alignas(16) __shared__ float warps[2 * block_limit<N>::threads / 32 * 2 * GROUP];
+	alignas(16) __shared__ float moments[2][block_limit<N>::threads / 32][2 * GROUP];
+	D2V_SHARED(unsigned char, bytes);
 	constexpr bool light = KIND == PLAIN || KIND == DROPPED; // to compute again, rather than to keep
 	constexpr bool coarse = N > 1 && sizeof(T) == 2; // sums of products are rounded once; that would not cancel for one channel
 	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU, accumulate = KIND == ANY ? op.accumulate_d_sum : ACCUMULATE;
-	int64_t channels = op.channels, column = (int64_t)threadIdx.x * N, end = ((int64_t)blockIdx.x + 1) * piece;
+	typedef group_room<T, N, arrays_read<KIND, ACCUMULATE>::count> room;
+	room packs = { (typename room::pack *)bytes + threadIdx.x };
+	int channels = (int)op.channels, column = (int)threadIdx.x * N, lane = (int)threadIdx.x % 32;
+	int64_t begin = blockIdx.x * piece, at = begin * channels + column; // at: the thread's, of the first row of a group
+	int rows = (int)(begin + piece < op.rows ? piece : op.rows - begin);
 	bool mine = column < channels;
 	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 }, share = 1.0f / (float)channels;
 #pragma unroll
@@ -75,27 +115,40 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 		if (with_gelu)
 			load_pack(bias, (const T *)op.bias + column);
 	}
-	end = end < op.rows ? end : op.rows;
-	const T *from = (const T *)(op.residual ? op.sum : op.x);
-	int turn = 0;
-	for (int64_t row = blockIdx.x * piece; row < end; row += GROUP, turn ^= 1) {
-		d2v_bits<T, N> x[GROUP] = {}, d_y[GROUP] = {};
-		float d[GROUP][N], mean[GROUP] = { 0 }, rstd[GROUP] = { 0 }, sums[2 * GROUP];
-		int64_t at = row * channels + column;
-		int count = !mine ? 0 : end - row < GROUP ? (int)(end - row) : GROUP; // rows of the group that there are for the thread
+	const T *next_x = (const T *)(op.residual ? op.sum : op.x) + at, *next_d_y = (const T *)op.d_y + at;
+	const T *next_d_sum = (const T *)op.d_sum + at;
+	T *d_sum = (T *)op.d_sum + at;
+	float *statistics = moments[0][threadIdx.x / 32]; // the warp's copy of the mean and rstd of the group's rows
+	const float *next_moment = (lane < GROUP ? op.mean : op.rstd) + begin + lane % GROUP;
+	constexpr int apart = sizeof moments[0] / sizeof(float); // the two turns of these
+	auto fetch = [&](int row, int turn) { // rows past the end are zeros, and add nothing
 #pragma unroll
-		for (int r = 0; r < GROUP; r++)
-			if (r < count) {
-				x[r] = read_pack<T, N>(from + at + r * channels);
-				d_y[r] = read_pack<T, N>((const T *)op.d_y + at + r * channels);
-				mean[r] = op.mean[row + r];
-				rstd[r] = op.rstd[row + r];
-			}
+		for (int r = 0; r < GROUP; r++) {
+			bool there = mine && row + r < rows;
+			packs.fetch(turn, OF_X, r, next_x + r * channels, there);
+			packs.fetch(turn, OF_D_Y, r, next_d_y + r * channels, there);
+			if (accumulate)
+				packs.fetch(turn, OF_D_SUM, r, next_d_sum + r * channels, there);
+		}
+		if (lane < 2 * GROUP)
+			copy_async_float(statistics + turn * apart + lane, next_moment, row + lane % GROUP < rows);
+		copy_commit();
+		next_x += GROUP * channels, next_d_y += GROUP * channels, next_d_sum += GROUP * channels, next_moment += GROUP;
+	};
+	fetch(0, 0);
+	int turn = 0;
+	for (int row = 0; row < rows; row += GROUP, turn ^= 1) {
+		float d[GROUP][N], mean[GROUP], rstd[GROUP], sums[2 * GROUP];
+		fetch(row + GROUP, turn ^ 1);
+		copy_wait<1>();
+		__syncwarp();
+		load_pack(mean, statistics + turn * apart);
+		load_pack(rstd, statistics + turn * apart + GROUP);
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {
 			float n[N], total = 0, product = 0;
-			unpack(n, x[r]);
-			unpack(d[r], d_y[r]);
+			packs.read(n, turn, OF_X, r);
+			packs.read(d[r], turn, OF_D_Y, r);
 			if (KIND == ANY && mine)
 				drop_pack(d[r], after, at + r * channels);
 #pragma unroll
@@ -113,25 +166,17 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 			}
 			sums[r] = total;
 			sums[GROUP + r] = product;
-			hold_pack(x[r]);
-			hold_pack(d_y[r]);
 		}
-		T *d_sum = (T *)op.d_sum + at;
-		d2v_bits<T, N> before[GROUP] = {};
-#pragma unroll
-		for (int r = 0; r < GROUP; r++)
-			if (accumulate && r < count)
-				before[r] = read_pack<T, N>(d_sum + r * channels);
 		sum_group(sums, warps, turn);
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {
-			if (r >= count)
+			if (!mine || row + r >= rows)
 				continue;
 			float n[N], total = sums[r] * share, product = sums[GROUP + r] * share;
 			float slope = -rstd[r] * rstd[r] * product, offset = -rstd[r] * total - mean[r] * slope;
-			unpack(n, x[r]);
+			packs.read(n, turn, OF_X, r);
 			if (light) {
-				unpack(d[r], d_y[r]);
+				packs.read(d[r], turn, OF_D_Y, r);
 #pragma unroll
 				for (int i = 0; i < N; i++)
 					d[r][i] = __fmul_rn(d[r][i], gain[i]);
@@ -142,7 +187,7 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 								 : rstd[r] * (d[r][i] - total - (n[i] - mean[r]) * rstd[r] * product); // zero for a row of one channel
 			if (accumulate) {
 				float out[N];
-				unpack(out, before[r]);
+				packs.read(out, turn, OF_D_SUM, r);
 #pragma unroll
 				for (int i = 0; i < N; i++)
 					out[i] += d[r][i];
@@ -156,6 +201,7 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 				drop_pack(d[r], drop, at + r * channels);
 			store_pack((T *)op.d_residual + at + r * channels, d[r]);
 		}
+		at += GROUP * channels, d_sum += GROUP * channels;
 	}
 	if (!partial || !mine)
 		return;
@@ -176,32 +222,51 @@ static norm_kind backward_kind(const d2v_norm *op) {
 	return op->gelu ? GELU : dropped ? DROPPED : PLAIN;
 }
 
-template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE = true>
-static void start_backward(d2v_device *dev, const d2v_norm *op, float *partial, int64_t piece) {
-	D2V_LAUNCH(dev, (norm_backward<T, N, KIND, ACCUMULATE, AFFINE>), d2v_blocks(op->rows, piece), d2v_blocks(op->channels, 32 * N) * 32, 0,
-		*op, make_drop_rule(&op->drop), make_drop_rule(&op->after_drop), partial, piece);
+// Rows of a block. With sums to be kept all blocks run at the same time and have as many, so that there are few sums and no
+// block is left over; without, blocks are short and the GPU deals them out.
+static int64_t piece_rows(const d2v_norm *op, int64_t blocks) {
+	int64_t rows = (op->rows + blocks - 1) / blocks;
+	return op->d_gain || op->d_bias ? (rows + GROUP - 1) / GROUP * GROUP : SHORT;
 }
 
-template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op, float *partial, int64_t piece) {
+template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE = true>
+static void start_backward(d2v_device *dev, const d2v_norm *op) {
+	auto kernel = norm_backward<T, N, KIND, ACCUMULATE, AFFINE>;
+	int threads = (int)d2v_blocks(op->channels, 32 * N) * 32;
+	size_t shared = group_room<T, N, arrays_read<KIND, ACCUMULATE>::count>::bytes(threads);
+	int64_t piece = piece_rows(op, blocks_at_a_time(dev, kernel, threads, shared)), pieces = d2v_blocks(op->rows, piece);
+	float *partial = NULL;
+	if (op->d_gain || op->d_bias) {
+		partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * 2 * op->channels) * sizeof *partial);
+		if (!partial)
+			return;
+	}
+	D2V_LAUNCH(dev, kernel, (unsigned)pieces, threads, shared, *op, make_drop_rule(&op->drop), make_drop_rule(&op->after_drop),
+		partial, piece);
+	if (partial)
+		d2v_cuda_add_partials(dev, op->d_gain, op->d_bias, partial, pieces, 2 * op->channels, op->channels);
+}
+
+template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op) {
 	constexpr int wide = 16 / sizeof(T);
 	norm_kind kind = backward_kind(op);
 	bool accumulate = op->accumulate_d_sum;
 	if (!fits_wide(op, wide))
-		start_backward<T, 1, ANY, false>(dev, op, partial, piece); // ANY looks for itself whether to accumulate
+		start_backward<T, 1, ANY, false>(dev, op); // ANY looks for itself whether to accumulate
 	else if (kind == ANY)
-		start_backward<T, wide, ANY, false>(dev, op, partial, piece);
+		start_backward<T, wide, ANY, false>(dev, op);
 	else if (kind == GELU && !op->gain)
-		start_backward<T, wide, GELU, false, false>(dev, op, partial, piece);
+		start_backward<T, wide, GELU, false, false>(dev, op);
 	else if (kind == GELU)
-		start_backward<T, wide, GELU, false>(dev, op, partial, piece);
+		start_backward<T, wide, GELU, false>(dev, op);
 	else if (kind == DROPPED && accumulate)
-		start_backward<T, wide, DROPPED, true>(dev, op, partial, piece);
+		start_backward<T, wide, DROPPED, true>(dev, op);
 	else if (kind == DROPPED)
-		start_backward<T, wide, DROPPED, false>(dev, op, partial, piece);
+		start_backward<T, wide, DROPPED, false>(dev, op);
 	else if (accumulate)
-		start_backward<T, wide, PLAIN, true>(dev, op, partial, piece);
+		start_backward<T, wide, PLAIN, true>(dev, op);
 	else
-		start_backward<T, wide, PLAIN, false>(dev, op, partial, piece);
+		start_backward<T, wide, PLAIN, false>(dev, op);
 }
 
 void d2v_cuda_norm_backward(d2v_device *dev, const d2v_norm *op) {
@@ -214,14 +279,5 @@ void d2v_cuda_norm_backward(d2v_device *dev, const d2v_norm *op) {
 		refuse_width(dev, op->channels, packed, most);
 		return;
 	}
-	int64_t piece = ((op->rows + PIECES - 1) / PIECES + GROUP - 1) / GROUP * GROUP, pieces = d2v_blocks(op->rows, piece);
-	float *partial = NULL;
-	if (op->d_gain || op->d_bias) {
-		partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * 2 * op->channels) * sizeof *partial);
-		if (!partial)
-			return;
-	}
-	D2V_BY_TYPE(dev, run_backward<T>(dev, op, partial, piece));
-	if (partial)
-		d2v_cuda_add_partials(dev, op->d_gain, op->d_bias, partial, pieces, 2 * op->channels, op->channels);
+	D2V_BY_TYPE(dev, run_backward<T>(dev, op));
 }

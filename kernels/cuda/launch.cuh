@@ -19,6 +19,7 @@
 #define D2V_LAUNCH(dev, kernel, grid, block, shared, ...) \
 	d2v_emulate_launch(d2v_cuda_of(dev)->stream, grid, block, shared, kernel, __VA_ARGS__)
 #define D2V_SHARED(type, name) type *name = (type *)d2v_emulate_shared()
+template <class Kernel> static inline void d2v_allow_shared(d2v_device *, Kernel, size_t) {}
 #else
 // More than 48 KB of shared memory must be asked for; asking again costs little.
 template <class Kernel> static inline void d2v_allow_shared(d2v_device *dev, Kernel kernel, size_t bytes) {

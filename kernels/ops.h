@@ -20,10 +20,12 @@ void d2v_ops_set_dry(d2v_device *device, bool dry);
 bool d2v_ops_is_dry(const d2v_device *device);
 
 // ---- dropout -----------------------------------------------------------------------------------------------------------
-// Part of several operations. Element e is kept iff the uniform of counter i/span is >= p, and then divided by 1-p, where i =
-// first + e: an array may be a piece of a longer one, whose draws are counted through. p = 0: off.
-// The counter gives block c = (i/span)/4 word (i/span)%4 of d2v_random_block(key, c, 0); uniform = word * 2^-32. Backward
-// regenerates it; no mask is stored. span 1: plain dropout; span = T*D: DropPath (one draw for a whole row).
+// Part of several operations. Element e is kept iff its draw, a number of 16 bits, is >= t = ceil(p * 2^16), and is
+// then divided by 1 - t * 2^-16: p is rounded up to a multiple of 2^-16, be it ever so small, and the expectation stays
+// what it was. p > 1 - 2^-16: nothing is kept. p = 0: off.
+// The draw is that of n = (first + e)/span: an array may be a piece of a longer one, whose draws are counted through.
+// Word n%8/2 of d2v_philox_block_7(key, n/8, 0) has it in its lower half for even n, in its upper half for odd n.
+// Backward regenerates it; no mask is stored. span 1: plain dropout; span = T*D: DropPath (one draw for a whole row).
 typedef struct d2v_dropout {
 	float p;
 	d2v_random_key key;
@@ -159,10 +161,14 @@ void d2v_conv2d_backward(d2v_device *dev, const d2v_conv2d *op);
 // Per row r and head h, with q,k,v = qkv split as index s*D + h*Dh + e (s = q,k,v):
 //   S[i,j] = (q_i/sqrt(Dh)) . k_j + max(scale[h],0) * slope[h] * -|pos_i - pos_j|   (f32; the bias is 0 when i or j is one of
 //   the E extra tokens, which come first); padded keys get -inf; P = softmax_j(S) in f32; out_i = sum_j drop(P)[i,j] v_j.
-//   Dropout's element index is ((r*H + h)*N + i)*N + j, N = tokens.
+//   Dropout's element index is ((r*H + h)*N + i)*d2v_attention_draws(N) + j, N = tokens: a query's draws begin at a
+//   multiple of 32. Its span is 1, its `first` that of a row.
 //   slope NULL: no bias. positions NULL: pos of token j is j-E. A row whose keys are all padded gives zeros.
 // lse[r,h,i] = log sum_j exp(S[i,j]) is kept for backward, which computes S again.
 // d_scale[h] += sum over r,i,j of dS * slope[h] * -|pos_i-pos_j|, for scale[h] >= 0; nothing for negative scale (as clamp does).
+static inline int64_t d2v_attention_draws(int64_t tokens) {
+	return (tokens + 31) / 32 * 32;
+}
 typedef struct d2v_attention {
 	const d2v_real *qkv;      // (R, N, 3D)
 	d2v_real *out;            // (R, N, D); written by forward, read by backward

@@ -144,8 +144,8 @@ static void attend(const block_run *run, const d2v_real *x, d2v_real *d_x, bool 
 			.scale = tokens->scale,
 			.positions = tokens->positions,
 			.key_padding = tokens->key_padding,
-			.drop = d2v_pass_dropout(
-				pass, run->config->attention_dropout, 1, run->config->num_heads * tokens->count * tokens->count),
+			.drop = d2v_pass_dropout(pass, run->config->attention_dropout, 1,
+				run->config->num_heads * tokens->count * d2v_attention_draws(tokens->count)),
 			.rows = tokens->rows,
 			.tokens = tokens->count,
 			.extra = tokens->extra,

@@ -123,7 +123,7 @@ static void multiply(float *x, const float *factors, int64_t n) {
 
 static const float *query_factors(
 	const d2v_attention *op, const workspace *w, int64_t row, int64_t head, int64_t query) {
-	int64_t element = ((row * op->heads + head) * op->tokens + query) * op->tokens;
+	int64_t element = ((row * op->heads + head) * op->tokens + query) * d2v_attention_draws(op->tokens);
 	return d2v_cpu_dropout_factors(w->factors, &op->drop, element, op->tokens);
 }
 

@@ -1,12 +1,14 @@
-// Dropout's factors, 0 or 1/(1-p), as a function of the element's index: made where they are used, never stored.
+// Dropout's factors, 0 or that of a kept element, as a function of the element's index: made where they are used, never
+// stored.
 #ifndef D2V_KERNELS_CPU_DROPOUT_H
 #define D2V_KERNELS_CPU_DROPOUT_H
 
 #include "kernels/ops.h"
 
 // Floats that a buffer for `count` factors must have.
+#define D2V_CPU_DROPOUT_ROOM(count) ((count) + 136)
 static inline int64_t d2v_cpu_dropout_room(int64_t count) {
-	return count + 128;
+	return D2V_CPU_DROPOUT_ROOM(count);
 }
 
 static inline bool d2v_cpu_dropout_on(const d2v_dropout *drop) {

@@ -41,7 +41,7 @@ void d2v_cpu_drop(d2v_device *dev, d2v_real *y, const d2v_real *x, d2v_dropout d
 	}
 #pragma omp parallel for schedule(static)
 	for (int64_t at = 0; at < count; at += PIECE) {
-		float buffer[PIECE + 128];
+		float buffer[D2V_CPU_DROPOUT_ROOM(PIECE)];
 		int64_t n = d2v_cpu_min(PIECE, count - at);
 		const float *factors = d2v_cpu_dropout_factors(buffer, &drop, at, n);
 		drop_piece(d2v_cpu_out(y) + at, d2v_cpu_in(x) + at, factors, accumulate, n);

@@ -6,13 +6,14 @@
 #include "kernels/cuda/launch.cuh"
 
 #include "base/philox.h"
+#include "kernels/drop_rule.h"
 
 #include <math.h>
 
-// d2v_dropout made ready: an element is kept iff its word is >= threshold, that is ceil(p * 2^32).
+// d2v_dropout made ready. threshold: in the upper half of a word.
 typedef struct drop_rule {
 	uint32_t threshold;
-	float kept; // the factor of a kept element; 0 with threshold 0: off
+	float kept; // the factor of a kept element
 	uint32_t key0, key1;
 	int64_t span, first;
 	bool on;
@@ -21,71 +22,60 @@ typedef struct drop_rule {
 static inline drop_rule make_drop_rule(const d2v_dropout *drop) {
 	drop_rule rule = { 0, 1.0f, drop->key.word[0], drop->key.word[1], drop->span > 1 ? drop->span : 1, drop->first,
 		drop->p > 0 };
-	if (drop->p >= 1) {
-		rule.threshold = UINT32_MAX;
-		rule.kept = 0;
-	} else if (drop->p > 0) {
-		rule.threshold = (uint32_t)ceil((double)drop->p * 4294967296.0);
-		rule.kept = 1.0f / (1.0f - drop->p);
+	if (rule.on) {
+		d2v_drop_rule same = d2v_drop_rule_make(drop->p);
+		rule.threshold = same.threshold << 16, rule.kept = same.kept;
 	}
 	return rule;
 }
 
+// Of the draws that a word has.
+__device__ __forceinline__ bool keeps_lower(const drop_rule &rule, uint32_t word) {
+	return word << 16 >= rule.threshold;
+}
+__device__ __forceinline__ bool keeps_upper(const drop_rule &rule, uint32_t word) {
+	return word >= rule.threshold;
+}
+
 __device__ __forceinline__ float drop_factor(const drop_rule &rule, int64_t element) {
 	int64_t draw = (rule.first + element) / rule.span;
-	d2v_philox block = d2v_philox_block(rule.key0, rule.key1, (uint64_t)(draw / 4), 0);
-	uint32_t low = draw & 1 ? block.word[1] : block.word[0], high = draw & 1 ? block.word[3] : block.word[2];
-	return (draw & 2 ? high : low) >= rule.threshold ? rule.kept : 0.0f; // no index: words stay in registers
+	d2v_philox block = d2v_philox_block_7(rule.key0, rule.key1, (uint64_t)(draw / D2V_DRAWS_BLOCK), 0);
+	uint32_t low = draw & 2 ? block.word[1] : block.word[0], high = draw & 2 ? block.word[3] : block.word[2];
+	uint32_t word = draw & 4 ? high : low; // no index: words stay in registers
+	return (draw & 1 ? keeps_upper(rule, word) : keeps_lower(rule, word)) ? rule.kept : 0.0f;
 }
 
-// Which of the four elements of a draw are kept, a bit each, the first the lowest.
-__device__ __forceinline__ uint32_t keep_four(const drop_rule &rule, uint64_t draw) {
-	d2v_philox block = d2v_philox_block(rule.key0, rule.key1, draw, 0);
+// Which of a block's elements are kept, a bit each, the first the lowest.
+__device__ __forceinline__ uint32_t keep_eight(const drop_rule &rule, uint64_t block) {
+	d2v_philox draws = d2v_philox_block_7(rule.key0, rule.key1, block, 0);
 	uint32_t bits = 0;
 #pragma unroll
-	for (int i = 0; i < 4; i++)
-		bits |= block.word[i] >= rule.threshold ? 1u << i : 0;
-	return bits;
-}
-
-// The same of COUNT elements from `first`, COUNT a multiple of 4 up to 32; first may be any.
-template <int COUNT> __device__ __forceinline__ uint32_t keep_bits(const drop_rule &rule, int64_t first) {
-	uint32_t bits = 0;
-	first += rule.first;
-	if (rule.span != 1) {
-		for (int i = 0; i < COUNT; i++) {
-			uint64_t draw = (uint64_t)((first + i) / rule.span);
-			bits |= (keep_four(rule, draw / 4) >> (draw & 3) & 1) << i;
-		}
-		return bits;
+	for (int i = 0; i < 4; i++) {
+		bits |= keeps_lower(rule, draws.word[i]) ? 1u << 2 * i : 0;
+		bits |= keeps_upper(rule, draws.word[i]) ? 2u << 2 * i : 0;
 	}
-	uint64_t draw = (uint64_t)first / 4;
-	int skip = (int)(first & 3);
-#pragma unroll 2 // more at a time would cost registers
-	for (int i = 0; i < COUNT / 4; i++)
-		bits |= keep_four(rule, draw + (unsigned)i) << (4 * i);
-	if (skip)
-		bits = bits >> skip | keep_four(rule, draw + COUNT / 4) << (COUNT - skip);
-	return COUNT < 32 ? bits & ((1u << (COUNT & 31)) - 1) : bits;
+	return bits;
 }
 
 // values[i] *= the factor of element first + i. first is a multiple of N, and so are the rule's and a span longer than 1.
 template <int N> __device__ __forceinline__ void drop_pack(float (&values)[N], const drop_rule &rule, int64_t first) {
+	static_assert(N == 1 || N == 4 || N == D2V_DRAWS_BLOCK, "an element, half a block, or a block");
 	if (!rule.on)
 		return;
-	if (N % 4 == 0 && rule.span == 1) {
-#pragma unroll
-		for (int i = 0; i + 3 < N; i += 4) {
-			d2v_philox block = d2v_philox_block(rule.key0, rule.key1, (uint64_t)((rule.first + first + i) / 4), 0);
-#pragma unroll
-			for (int j = 0; j < 4; j++)
-				values[i + j] *= block.word[j] >= rule.threshold ? rule.kept : 0.0f;
-		}
-	} else {
+	if (N == 1 || rule.span != 1) {
 		float factor = drop_factor(rule, first);
 #pragma unroll
 		for (int i = 0; i < N; i++)
 			values[i] *= factor;
+		return;
+	}
+	int64_t draw = rule.first + first;
+	d2v_philox block = d2v_philox_block_7(rule.key0, rule.key1, (uint64_t)(draw / D2V_DRAWS_BLOCK), 0);
+#pragma unroll
+	for (int i = 0; i < N / 2; i++) {
+		uint32_t word = N == 4 && draw & 4 ? block.word[i % 2 + 2] : block.word[i];
+		values[2 * i] *= keeps_lower(rule, word) ? rule.kept : 0.0f;
+		values[2 * i + 1] *= keeps_upper(rule, word) ? rule.kept : 0.0f;
 	}
 }
 

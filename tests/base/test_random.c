@@ -11,21 +11,30 @@
 // From the file kat_vectors of Random123.
 static void test_philox_known_answers(void **state) {
 	(void)state;
-	static const uint32_t cases[3][10] = {
+	static const uint32_t cases[6][10] = {
 		{ 0, 0, 0, 0, 0, 0, 0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8 },
 		{ 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x408f276d, 0x41c83b0e, 0xa20bc7c6,
 			0x6d5451fd },
 		{ 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0xd16cfe09, 0x94fdcceb, 0x5001e420,
 			0x24126ea1 },
+		// of 7 rounds
+		{ 0, 0, 0, 0, 0, 0, 0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48 },
+		{ 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0xffffffff, 0x5207ddc2, 0x45165e59, 0x4d8ee751,
+			0x8c52f662 },
+		{ 0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344, 0xa4093822, 0x299f31d0, 0x4dfccaba, 0x190a87f0, 0xc47362ba,
+			0xb6b5242a },
 	};
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 6; i++) {
 		const uint32_t *c = cases[i];
+		uint64_t low = c[0] | (uint64_t)c[1] << 32, high = c[2] | (uint64_t)c[3] << 32;
+		d2v_philox block = i < 3 ? d2v_philox_block(c[4], c[5], low, high) : d2v_philox_block_7(c[4], c[5], low, high);
+		assert_memory_equal(block.word, c + 6, sizeof block.word);
+		if (i >= 3)
+			continue;
 		uint32_t out[4];
 		d2v_random_key key = { { c[4], c[5] } };
-		d2v_random_block(key, c[0] | (uint64_t)c[1] << 32, c[2] | (uint64_t)c[3] << 32, out);
+		d2v_random_block(key, low, high, out);
 		assert_memory_equal(out, c + 6, sizeof out);
-		d2v_philox block = d2v_philox_block(c[4], c[5], c[0] | (uint64_t)c[1] << 32, c[2] | (uint64_t)c[3] << 32);
-		assert_memory_equal(block.word, c + 6, sizeof out);
 	}
 }
 

@@ -42,7 +42,7 @@ static d2v_attention make(harness *h, const shape *s, const tables *t) {
 		.rows = s->rows, .tokens = s->tokens, .extra = s->extra, .heads = s->heads, .width = s->width
 	};
 	op.drop = (d2v_dropout){ .p = s->drop, .key = { { 7, 8 } } };
-	op.drop.first = s->before * s->heads * s->tokens * s->tokens;
+	op.drop.first = s->before * s->heads * s->tokens * d2v_attention_draws(s->tokens);
 	int64_t frames = s->rows * (s->tokens - s->extra);
 	op.positions = s->positions ? harness_table(h, t->positions, (size_t)frames * sizeof *t->positions) : NULL;
 	op.key_padding = s->padding ? harness_table(h, t->padding, (size_t)(s->rows * s->tokens)) : NULL;

@@ -25,7 +25,8 @@ static double bias(const d2v_attention *op, int64_t r, int64_t h, int64_t i, int
 }
 
 static double drop_factor(const d2v_attention *op, int64_t r, int64_t h, int64_t i, int64_t j) {
-	return ref_dropout_factor(&op->drop, ((r * op->heads + h) * op->tokens + i) * op->tokens + j);
+	int64_t draws = (op->tokens + 31) / 32 * 32;
+	return ref_dropout_factor(&op->drop, ((r * op->heads + h) * op->tokens + i) * draws + j);
 }
 
 // p (N) of query i; returns the log of the sum of exponentials.

@@ -1,6 +1,7 @@
 #include "tests/ref/reference.h"
 
 #include "base/memory.h"
+#include "base/philox.h"
 
 #include <float.h>
 #include <math.h>
@@ -73,9 +74,10 @@ double ref_dropout_factor(const d2v_dropout *drop, int64_t element) {
 	if (!(drop->p > 0))
 		return 1;
 	int64_t draw = (drop->first + element) / (drop->span ? drop->span : 1);
-	uint32_t words[4];
-	d2v_random_block(drop->key, (uint64_t)(draw / 4), 0, words);
-	return words[draw % 4] * 0x1p-32 >= (double)drop->p ? 1 / (1 - (double)drop->p) : 0;
+	d2v_philox block = d2v_philox_block_7(drop->key.word[0], drop->key.word[1], (uint64_t)(draw / 8), 0);
+	uint32_t word = block.word[draw % 8 / 2];
+	double number = draw % 2 ? word >> 16 : word & 0xffff, dropped = ceil((double)drop->p * 65536); // of 65536 numbers
+	return number >= dropped ? 65536 / (65536 - dropped) : 0;
 }
 
 double ref_normal(d2v_random_key key, int64_t element) {

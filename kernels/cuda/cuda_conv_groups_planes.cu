@@ -41,31 +41,42 @@ static __device__ __forceinline__ void fetch_weights(bf16 *to, const bf16 *w, in
 	}
 }
 
-// sums = the products of 64 places from a's and of all taps' weights, under way.
-template <int PACKS>
+// sums = the products of 64 places from a's and of all taps' weights, under way. SIDE: of a square kernel, so that no branch divides
+// the products; 0: any kernel.
+template <int PACKS, int SIDE>
 static __device__ __forceinline__ void start_products(
 	float (&sums)[PACKS][4], loose_matrix a, loose_matrix b, const conv_tape &s) {
 	constexpr int N = 8 * PACKS;
-	int shift = 0, taps = s.shape.kernel_h * s.shape.kernel_w;
-	bool add = false;
-#pragma unroll 1
-	for (int u = 0; u < s.shape.kernel_h; u++, shift += s.row_width - s.shape.kernel_w)
-#pragma unroll 1
-		for (int v = 0; v < s.shape.kernel_w; v++, shift++)
+	int kernel_h = SIDE ? SIDE : s.shape.kernel_h, kernel_w = SIDE ? SIDE : s.shape.kernel_w, taps = kernel_h * kernel_w;
+	products_fence();
+#pragma unroll(SIDE ? SIDE : 1)
+	for (int u = 0; u < kernel_h; u++)
+#pragma unroll(SIDE ? SIDE : 1)
+		for (int v = 0; v < kernel_w; v++) {
+			if (!SIDE)
+				products_fence(); // where the products are divided
 #pragma unroll
 			for (int pack = 0; pack + 1 < PACKS; pack += 2) {
-				multiply<N, ROWS, ROWS>(sums, from_pack(a, shift + pack * s.places), b, add);
-				b = from_pack(b, 2 * N), add = true;
+				loose_matrix from = from_pack(a, u * s.row_width + v + pack * s.places);
+				multiply<N, ROWS, ROWS>(sums, from, b, u || v || pack);
+				b = from_pack(b, 2 * N);
 			}
+		}
 	if (PACKS % 2) {
 		a = from_pack(a, (PACKS - 1) * s.places);
-#pragma unroll 1
+#pragma unroll(SIDE ? SIDE *SIDE : 1)
 		for (int tap = 0; tap < taps; tap += 2) {
-			int first = shift_of(s, tap), second = tap + 1 < taps ? shift_of(s, tap + 1) : first; // there by zeros
+			int first = tap / kernel_w * s.row_width + tap % kernel_w, after = tap + 1;
+			int second = after < taps ? after / kernel_w * s.row_width + after % kernel_w : first; // there by zeros
+			if (!SIDE)
+				products_fence();
 			multiply<N, ROWS, ROWS>(sums, going_on_after(from_pack(a, first), second - first), b, true);
 			b = from_pack(b, 2 * N);
 		}
 	}
+	if (!SIDE)
+		products_fence();
+	products_commit();
 }
 
 // ---- results
@@ -188,9 +199,10 @@ static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 		__syncthreads(); // this tape is there, the other is done with
 		loose_matrix a = find_loose_matrix(tapes + stage * tape_size, s.places, 8);
 		for (int first = warp / 4 * UNIT; first < s.results; first += groups * UNIT) {
-			products_fence();
-			start_products<PACKS>(sums, from_pack(a, first), b, s);
-			products_commit();
+			if (s.shape.kernel_h == 3 && s.shape.kernel_w == 3)
+				start_products<PACKS, 3>(sums, from_pack(a, first), b, s);
+			else
+				start_products<PACKS, 0>(sums, from_pack(a, first), b, s);
 			if (first < groups * UNIT)
 				fetch(tile + gridDim.x, stage ^ 1);
 			last.store();

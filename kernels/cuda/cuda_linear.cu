@@ -1,6 +1,10 @@
-// Linear layers: products by cuBLASLt, what stands around them by kernels of our own (its GELU is not the exact one).
+// Linear layers: products by cuBLASLt, what stands around them by kernels of our own (its GELU is not the exact one). Where
+// GELU is part of it, Hopper's warpgroups can do the product as well (cuda_linear_groups_gelu.cu).
 #include "kernels/cuda/cuda_product.h"
 #include "kernels/cuda/gelu.cuh"
+#include "kernels/cuda/linear_groups.h"
+
+#include <stdlib.h>
 
 #define THREADS 256
 #define WARPS (THREADS / 32)
@@ -150,9 +154,26 @@ static d2v_cuda_product product(int64_t m, int64_t n, int64_t k) {
 	return p;
 }
 
+// Whether the product and GELU are one kernel. D2V_GELU=wgmma: whenever the GPU can; =apart, or nothing: never.
+static bool is_for_groups(d2v_device *dev, const d2v_gelu_product *op) {
+	const char *way = getenv("D2V_GELU");
+	if (!way || strcmp(way, "apart") == 0)
+		return false;
+	if (strcmp(way, "wgmma") != 0)
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of apart and wgmma", way);
+	return d2v_cuda_fits_gelu_product(dev, op);
+}
+
 void d2v_cuda_linear_forward(d2v_device *dev, const d2v_linear *op) {
 	if (op->rows == 0 || op->out == 0)
 		return;
+	d2v_gelu_product whole = {};
+	whole.m = op->rows, whole.n = op->out, whole.k = op->in;
+	whole.a = op->x, whole.b = op->w, whole.bias = op->bias, whole.pre = op->pre, whole.y = op->y;
+	if (op->gelu && is_for_groups(dev, &whole)) {
+		d2v_cuda_multiply_gelu(dev, &whole);
+		return;
+	}
 	d2v_real *to = op->gelu && op->pre ? op->pre : op->y;
 	d2v_cuda_product p = product(op->rows, op->out, op->in);
 	p.a = op->x, p.b = op->w, p.trans_b = true, p.c = to, p.bias = op->bias;
@@ -161,12 +182,29 @@ void d2v_cuda_linear_forward(d2v_device *dev, const d2v_linear *op) {
 		D2V_BY_TYPE(dev, run_gelu<T>(dev, op->y, to, op->rows * op->out));
 }
 
+// d_x of a layer whose x is GELU's.
+static void multiply_back_through_gelu(d2v_device *dev, const d2v_linear *op) {
+	d2v_gelu_product whole = {};
+	whole.m = op->rows, whole.n = op->in, whole.k = op->out, whole.backward = true;
+	whole.a = op->d_y, whole.b = op->w, whole.pre = (d2v_real *)(uintptr_t)op->x_pre, whole.y = op->d_x, whole.sum = op->x_sum;
+	if (is_for_groups(dev, &whole)) {
+		d2v_cuda_multiply_gelu(dev, &whole);
+		return;
+	}
+	d2v_cuda_product p = product(op->rows, op->in, op->out);
+	p.a = op->d_y, p.b = op->w, p.c = op->d_x;
+	d2v_cuda_multiply(dev, &p);
+	pass_columns(dev, op->x_sum, op->d_x, op->x_pre, op->rows, op->in);
+}
+
 void d2v_cuda_linear_backward(d2v_device *dev, const d2v_linear *op) {
 	if (op->rows == 0 || op->out == 0)
 		return;
-	if (op->gelu || op->d_bias) // first: the products read what the pass leaves
+	if ((op->gelu || op->d_bias) && !op->pre_done) // first: the products read what the pass leaves
 		pass_columns(dev, op->d_bias, op->d_y, op->gelu ? op->pre : NULL, op->rows, op->out);
-	if (op->d_x) {
+	if (op->d_x && op->x_pre) {
+		multiply_back_through_gelu(dev, op);
+	} else if (op->d_x) {
 		d2v_cuda_product p = product(op->rows, op->in, op->out);
 		p.a = op->d_y, p.b = op->w, p.c = op->d_x, p.accumulate = op->accumulate_d_x;
 		d2v_cuda_multiply(dev, &p);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The CUDA backend's own source, run on the processor (tests/emulation/include/cuda_runtime.h), through the tests of every
-# operation: against the plain references, in f32, bf16 and f16; attention and convolutions in bf16 both ways there
-# are (kernels/cuda/cuda_attention.cu, cuda_conv_grouped.cu).
+# operation: against the plain references, in f32, bf16 and f16; attention, convolutions and linear layers in bf16 both
+# ways there are (kernels/cuda/cuda_attention.cu, cuda_conv_grouped.cu, cuda_linear.cu).
 set -eu
 ls "$OBJ"/emulated/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
 failed=0
@@ -19,6 +19,7 @@ for test in "$OBJ"/emulated/test_*; do
 	esac
 	case $test in
 	*/test_attention) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
+	*/test_linear) check "$test" cuda:0 D2V_GELU=apart; check "$test" cuda:0 D2V_GELU=wgmma ;;
 	*/test_conv?d) check "$test" cuda:0 D2V_CONV=mma; check "$test" cuda:0 D2V_CONV=wgmma ;;
 	*) check "$test" cuda:0 ;;
 	esac

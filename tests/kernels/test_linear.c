@@ -1,4 +1,5 @@
 #include "tests/kernels/harness.h"
+#include "tests/ref/reference.h"
 
 #include <float.h>
 #include <math.h>
@@ -18,8 +19,8 @@ static d2v_linear make(harness *h, const shape *s) {
 	op.x = harness_real(h, "x", IN, s->rows * s->in);
 	op.w = harness_real(h, "w", IN, s->out * s->in);
 	op.bias = s->bias ? harness_real(h, "bias", IN, s->out) : NULL;
-	op.d_y = harness_real(h, "d_y", s->gelu ? SUM : IN, s->rows * s->out); // with gelu it becomes d_pre
 	h->reduction = s->in;
+	op.d_y = harness_real(h, "d_y", s->gelu ? SUM : IN, s->rows * s->out); // with gelu it becomes d_pre, by way of pre
 	op.y = harness_real(h, "y", OUT, s->rows * s->out);
 	op.pre = s->gelu && s->keep_pre ? harness_real(h, "pre", OUT, s->rows * s->out) : NULL;
 	h->reduction = s->out;
@@ -65,9 +66,68 @@ static void test_linear(void **state) {
 		{ 300, 48, 96, .gelu = true, .bias = true, .keep_pre = true },
 		{ 1100, 24, 40, .bias = true },
 		{ 129, 384, 384, .bias = true },
+		{ 300, 200, 392, .gelu = true, .bias = true, .keep_pre = true },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		check(&shapes[i]);
+}
+
+// x is made anew from x_pre: the loss as a function of that.
+static void run_from_pre(d2v_device *dev, const void *arguments) {
+	const d2v_linear *op = arguments;
+	double *x = (double *)(uintptr_t)op->x;
+	for (int64_t i = 0; i < op->rows * op->in; i++)
+		x[i] = ref_gelu(ref_in(op->x_pre)[i]);
+	d2v_linear_forward(dev, op);
+}
+
+// A layer on one with GELU gives the gradient of what that GELU was given, and of the bias in it.
+static void check_on_gelu(int64_t rows, int64_t in, int64_t out, bool sums) {
+	harness h;
+	harness_open(&h);
+	d2v_linear reference = { 0 };
+	for (int side = 0; side < SIDES; side++) {
+		harness_side(&h, side);
+		d2v_linear op = make(&h, &(shape){ .rows = rows, .in = in, .out = out });
+		h.reduction = rows;
+		op.x_pre = harness_real(&h, "x_pre", IN, rows * in);
+		op.x_sum = sums ? harness_float(&h, "x_sum", SUM, in) : NULL;
+		d2v_linear_forward(h.device, &op);
+		d2v_linear_backward(h.device, &op);
+		if (side == REFERENCE)
+			reference = op;
+	}
+	harness_compare(&h);
+	harness_differences(&h, "x_pre", "d_x", "y", "d_y", run_from_pre, &reference);
+	harness_close(&h);
+}
+
+static void test_layer_on_gelu(void **state) {
+	(void)state;
+	check_on_gelu(1, 1, 1, true);
+	check_on_gelu(0, 3, 2, true);
+	check_on_gelu(17, 33, 65, true);
+	check_on_gelu(300, 392, 200, true);
+	check_on_gelu(300, 136, 72, false);
+}
+
+// The layer below such a one is given d_pre, and has nothing to add to its bias's gradient.
+static void test_pre_done(void **state) {
+	(void)state;
+	harness h;
+	harness_open(&h);
+	for (int side = 0; side < SIDES; side++) {
+		harness_side(&h, side);
+		d2v_linear op = make(&h, &(shape){ .rows = 37, .in = 16, .out = 24, .gelu = true, .bias = true, .keep_pre = true });
+		op.pre_done = true;
+		d2v_linear_forward(h.device, &op);
+		d2v_linear_backward(h.device, &op);
+	}
+	harness_compare(&h);
+	for (int i = 0; i < 24; i++)
+		if (harness_get(&h, MANY_THREADS, "d_bias", i) != harness_get(&h, REFERENCE, "d_bias", i))
+			fail_msg("d_bias[%d] was changed", i);
+	harness_close(&h);
 }
 
 // Without `pre` the result is the same, and nothing is kept.
@@ -168,6 +228,8 @@ static void test_gelu_of_every_bf16(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_linear),
+		cmocka_unit_test(test_layer_on_gelu),
+		cmocka_unit_test(test_pre_done),
 		cmocka_unit_test(test_gelu_without_pre),
 		cmocka_unit_test(test_gelu_everywhere),
 		cmocka_unit_test(test_gelu_of_every_bf16),

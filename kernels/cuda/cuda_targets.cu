@@ -1,7 +1,7 @@
 // Targets: the mean of the teacher's last layers, each normalised over time or channels. Indexed by sample; the clones
 // never see a copy.
 //
-// Layers that are normalised over time alone go through cuda_targets_tile.cu, and those that are not normalised over time
+// Layers that are normalised over time alone go through cuda_targets_strips.cu, and those that are not normalised over time
 // through one kernel that keeps a token in the registers of a warp. What is left (both norms of a layer, odd widths, more
 // tokens than fit the chip) takes three: statistics over time of (sample, channel), one layer after another; the mean over
 // layers, a block a token; and when asked for statistics of that and a last pass.
@@ -185,9 +185,9 @@ void d2v_cuda_target_forward(d2v_device *dev, const d2v_target *op) {
 	if (!op->instance_norm_layer)
 		D2V_BY_TYPE(dev, done = average_in_registers<T>(dev, op, list));
 	else if (!op->layer_norm_layer && op->count)
-		done = d2v_cuda_target_tiles(dev, op, list);
+		done = d2v_cuda_target_strips(dev, op, list);
 	if (!done)
 		average_anyhow(dev, op, list);
-	if (op->instance_norm_mean && !d2v_cuda_target_tiles_of_mean(dev, op))
+	if (op->instance_norm_mean && !d2v_cuda_target_strips_of_mean(dev, op))
 		normalise_anyhow(dev, op);
 }

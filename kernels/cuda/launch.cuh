@@ -155,6 +155,14 @@ template <class T, int N> __device__ __forceinline__ void hold_pack(d2v_bits<T, 
 	(void)bits;
 #endif
 }
+// The compiler takes it for a new number: what is computed from it is computed here, instead of being kept from before.
+__device__ __forceinline__ void hold_number(int &x) {
+#ifndef D2V_EMULATION
+	asm volatile("" : "+r"(x));
+#else
+	(void)x;
+#endif
+}
 template <class T, int N> __device__ __forceinline__ void unpack(float (&out)[N], const d2v_bits<T, N> &bits) {
 	if constexpr (std::is_same<T, bf16>::value && N % 2 == 0) { // the upper half of an f32: one instruction an element
 		uint32_t words[N / 2], wide[N];

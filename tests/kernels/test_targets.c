@@ -31,8 +31,12 @@ static void test_targets(void **state) {
 	}
 	for (int norms = 0; norms < 16; norms++)
 		check(2, 41, 1, 72, 3, norms);
-	for (int mean = 0; mean < 16; mean += 12) { // instance norm of the layers, through a tile of each shape
+	for (int mean = 0; mean < 16; mean += 12) { // instance norm of the layers, by strips of one warp and of several
+		check(2, 100, 1, 72, 2, mean | 1);
+		check(2, 196, 1, 72, 3, mean | 1);
+		check(1, 208, 0, 8, 2, mean | 1);
 		check(1, 300, 0, 40, 2, mean | 1);
+		check(1, 512, 1, 24, 2, mean | 1);
 		check(1, 600, 1, 24, 2, mean | 1);
 		check(1, 1100, 0, 16, 1, mean | 1);
 		check(1, 2100, 0, 16, 1, mean | 1); // too many tokens for any

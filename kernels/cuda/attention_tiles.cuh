@@ -72,6 +72,19 @@ static __device__ __forceinline__ const uint32_t *draws_of(const score_draws &dr
 	return draws.words + head * draws.words_of_head;
 }
 
+// All bits of each of a pair's two halves, or none: as the sign of byte `byte` says, of `low` and of `high`.
+#ifdef D2V_EMULATION
+static inline uint32_t spread_signs(uint32_t low, uint32_t high, int byte) {
+	return (low >> (8 * byte + 7) & 1) * 0xffffu | (high >> (8 * byte + 7) & 1) * 0xffff0000u;
+}
+#else
+static __device__ __forceinline__ uint32_t spread_signs(uint32_t low, uint32_t high, int byte) {
+	uint32_t pair;
+	asm("prmt.b32 %0, %1, %2, %3;" : "=r"(pair) : "r"(low), "r"(high), "r"(0xcc88 + 0x1111 * byte));
+	return pair;
+}
+#endif
+
 // ---- products of a warp
 
 // The address that a lane gives load_matrices for a (16 rows) or load_transposed for b (16 rows of k, 16 columns), and

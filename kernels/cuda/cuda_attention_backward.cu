@@ -213,9 +213,8 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 				float probability = power_of_2(score * step.scale - (BIAS ? lse + step.slope * distance : lse));
 				if (MASK)
 					probability = own_place == OUTSIDE ? 0.0f : probability;
-				bool there = !DROP || kept & 1u << (8 * k);
-				gradient = probability * ((there ? gradient : 0.0f) - inner);
-				score = there ? probability : 0.0f;
+				score = !DROP || kept & 1u << (8 * k) ? probability : 0.0f;
+				gradient = DROP ? score * gradient - probability * inner : probability * (gradient - inner);
 				if (BIAS && step.sums) {
 					distance = MASK && own_place == OUTSIDE ? 0.0f : distance;
 					gradients[n][i] += gradient;

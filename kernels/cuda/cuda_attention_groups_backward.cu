@@ -78,9 +78,8 @@ static __device__ __forceinline__ void find_gradients(uint32_t (&p)[STEP / 16][4
 				float distance = BIAS ? distance_between(own.place[half], place) : 0.0f;
 				float probability = power_of_2(score * step.scale - (BIAS ? lse + step.slope * distance : lse));
 				probability = outside ? 0.0f : probability;
-				bool there = !DROP || kept & 1u << (8 * half);
-				gradient = probability * ((there ? gradient : 0.0f) - inner);
-				score = there ? probability : 0.0f;
+				score = !DROP || kept & 1u << (8 * half) ? probability : 0.0f;
+				gradient = DROP ? score * gradient - probability * inner : probability * (gradient - inner);
 				if (BIAS && step.sums) {
 					distance = outside ? 0.0f : distance;
 					gradients[i] += gradient;

@@ -111,11 +111,11 @@ static __device__ __forceinline__ void weigh(
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
 		float base = own.top[half] == -INFINITY ? 0.0f : own.top[half] * unit, sum = 0;
-		int row = half * 8 + (int)threadIdx.x % 32 / 4, shift = (int)threadIdx.x % 4 * 2;
-		uint32_t bits[2] = { 0, 0 };
+		int row = half * 8 + (int)threadIdx.x % 32 / 4;
+		uint32_t kept[2] = { 0, 0 }; // of 32 keys each: byte n is of the 8 from key 8 n, its sign of the lane's second
 		if (DROP) {
-			bits[0] = __shfl_sync(0xffffffffu, draws, row) >> shift;
-			bits[1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 16) >> shift : 0;
+			kept[0] = __shfl_sync(0xffffffffu, draws, row) << (6 - threadIdx.x % 4 * 2);
+			kept[1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 16) << (6 - threadIdx.x % 4 * 2) : 0;
 		}
 #pragma unroll
 		for (int n = 0; n < N / 8; n++) {
@@ -124,10 +124,11 @@ static __device__ __forceinline__ void weigh(
 			for (int i = 0; i < 2; i++) {
 				weight[i] = power_of_2(s[n][2 * half + i] * unit - base);
 				sum += weight[i];
-				if (DROP)
-					weight[i] = bits[n / 4] & 1u << (n % 4 * 8 + i) ? weight[i] : 0.0f;
 			}
-			p[n / 2][n % 2 * 2 + half] = round_pair<bf16>(weight[0], weight[1]);
+			uint32_t &pair = p[n / 2][n % 2 * 2 + half];
+			pair = round_pair<bf16>(weight[0], weight[1]);
+			if (DROP)
+				pair &= spread_signs(kept[n / 4] << 1, kept[n / 4], n % 4);
 		}
 		own.sum[half] += sum;
 	}

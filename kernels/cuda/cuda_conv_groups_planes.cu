@@ -11,6 +11,8 @@
 #include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/conv_tape.cuh"
 
+#include <stdlib.h>
+
 #define UNIT 64 // results of a warpgroup
 
 // ---- weights
@@ -77,6 +79,42 @@ static __device__ __forceinline__ void start_products(
 	if (!SIDE)
 		products_fence();
 	products_commit();
+}
+
+// The same with a's fragments loaded to registers, a tap at a time, the next one under the products of the last. tape: at the warp's
+// first place. For groups with an even number of packs.
+template <int PACKS, int SIDE>
+static __device__ __forceinline__ void multiply_registers(
+	float (&sums)[PACKS][4], const bf16 *tape, loose_matrix b, const conv_tape &s) {
+	constexpr int N = 8 * PACKS;
+	int kernel_w = SIDE ? SIDE : s.shape.kernel_w, taps = SIDE ? SIDE * SIDE : s.shape.kernel_h * kernel_w;
+	int matrix = (int)threadIdx.x % 32 / 8;
+	const bf16 *row = tape + (matrix / 2 * s.places + matrix % 2 * 8 + (int)threadIdx.x % 8) * 8;
+	uint32_t a[2][PACKS / 2][4];
+	auto load = [&](uint32_t(&to)[PACKS / 2][4], int tap) {
+#pragma unroll
+		for (int i = 0; i < PACKS / 2; i++)
+			load_matrices(to[i], row + (2 * i * s.places + tap / kernel_w * s.row_width + tap % kernel_w) * 8);
+	};
+	auto advance = [&](const uint32_t(&now)[PACKS / 2][4], uint32_t(&next)[PACKS / 2][4], int tap) {
+		products_fence();
+#pragma unroll
+		for (int i = 0; i < PACKS / 2; i++) {
+			multiply<N, ROWS>(sums, now[i], b, tap || i);
+			b = from_pack(b, 2 * N);
+		}
+		products_commit();
+		products_wait<1>(); // those of `next` have ended
+		if (tap + 1 < taps)
+			load(next, tap + 1);
+	};
+	load(a[0], 0);
+#pragma unroll(SIDE ? SIDE *SIDE : 1)
+	for (int tap = 0; tap < taps; tap += 2) {
+		advance(a[0], a[1], tap);
+		if (tap + 1 < taps)
+			advance(a[1], a[0], tap + 1);
+	}
 }
 
 // ---- results
@@ -164,7 +202,7 @@ template <int PACKS> struct lane_results {
 // ---- the kernel
 
 // Block (number, group): tiles number, number + gridDim.x, ...
-template <int PACKS>
+template <int PACKS, bool REGISTERS>
 static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 	convolve_tapes(conv_tape s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool flipped, bool accumulate) {
 	constexpr int N = 8 * PACKS;
@@ -199,10 +237,19 @@ static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 		__syncthreads(); // this tape is there, the other is done with
 		loose_matrix a = find_loose_matrix(tapes + stage * tape_size, s.places, 8);
 		for (int first = warp / 4 * UNIT; first < s.results; first += groups * UNIT) {
-			if (s.shape.kernel_h == 3 && s.shape.kernel_w == 3)
-				start_products<PACKS, 3>(sums, from_pack(a, first), b, s);
-			else
-				start_products<PACKS, 0>(sums, from_pack(a, first), b, s);
+			bool square = s.shape.kernel_h == 3 && s.shape.kernel_w == 3;
+			if constexpr (REGISTERS && PACKS % 2 == 0) {
+				const bf16 *row = tapes + stage * tape_size + (first + warp % 4 * 16) * 8;
+				if (square)
+					multiply_registers<PACKS, 3>(sums, row, b, s);
+				else
+					multiply_registers<PACKS, 0>(sums, row, b, s);
+			} else {
+				if (square)
+					start_products<PACKS, 3>(sums, from_pack(a, first), b, s);
+				else
+					start_products<PACKS, 0>(sums, from_pack(a, first), b, s);
+			}
 			if (first < groups * UNIT)
 				fetch(tile + gridDim.x, stage ^ 1);
 			last.store();
@@ -264,8 +311,13 @@ static void convolve(d2v_device *dev, const conv_shape &c, d2v_real *y, const d2
 	size_t shared = tape_bytes(s, find_room(c));
 	dim3 grid((unsigned)min((int64_t)s.tiles, blocks_of_group(c)), (unsigned)c.groups);
 	unsigned threads = (unsigned)(min(s.results / UNIT, MOST_GROUPS) * GROUP_THREADS);
-	BY_BLOCKS(s.channels, D2V_LAUNCH(dev, (convolve_tapes<BLOCKS>), grid, threads, shared, s, (bf16 *)y, (const bf16 *)x,
-		(const bf16 *)turned, (const bf16 *)bias, flipped, accumulate));
+	const char *way = getenv("D2V_CONV");
+	if (way && strcmp(way, "wgmma-registers") == 0)
+		BY_BLOCKS(s.channels, D2V_LAUNCH(dev, (convolve_tapes<BLOCKS, true>), grid, threads, shared, s, (bf16 *)y,
+			(const bf16 *)x, (const bf16 *)turned, (const bf16 *)bias, flipped, accumulate));
+	else
+		BY_BLOCKS(s.channels, D2V_LAUNCH(dev, (convolve_tapes<BLOCKS, false>), grid, threads, shared, s, (bf16 *)y,
+			(const bf16 *)x, (const bf16 *)turned, (const bf16 *)bias, flipped, accumulate));
 }
 
 void d2v_cuda_conv_groups_forward(

@@ -6,7 +6,8 @@
 // whose turn it is to sum up finds its first terms there.
 //
 // Tiles beside each other in a row of tiles are worked on at the same time: they share the rows of a, and b is small
-// enough to stay in the L2 cache.
+// enough to stay in the L2 cache. What that can give is hardly what the tiles ask for; so blocks may go in pairs, a
+// cluster, with one tile below the other, and each fetches half of b's part for both.
 #include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/card.cuh"
 #include "kernels/cuda/gelu.cuh"
@@ -14,13 +15,13 @@
 
 #define TILE_ROWS 128
 #define STEP 64 // terms
-#define STAGES 4
 #define CONSUMERS 2
 #define GROUP_THREADS 128
 #define THREADS (GROUP_THREADS * (1 + CONSUMERS))
 
 // N: columns of a tile.
 template <int N> struct tile_shape {
+	static constexpr int STAGES = N == 192 ? 5 : 6;
 	static constexpr int a = TILE_ROWS * STEP, b = N * STEP, stage = a + b; // elements
 	static constexpr unsigned stage_bytes = stage * sizeof(bf16);
 	static constexpr size_t shared = STAGES * stage_bytes + (2 * STAGES + CONSUMERS) * sizeof(uint64_t);
@@ -33,17 +34,18 @@ typedef struct gelu_work {
 	float *partial; // (4 rows of tiles, n) column sums, of 32 rows each, or NULL
 	int64_t m;
 	int n, steps, across; // across: tiles side by side
-	unsigned tiles;
+	unsigned tiles; // those of a cluster counted as one
 } gelu_work;
 
-// A block's stages and their barriers: full opens when a stage is there, empty when the warpgroup has read it. turn, of
-// each warpgroup, opens when the other has seen the last stage of its tile there: a barrier tells one opening from the
-// next only to who has seen all before.
+// A block's stages and their barriers: full opens when a stage is there, empty when whoever had to read it has, in the other
+// block of a cluster too. turn, of each warpgroup, opens when the other has seen the last stage of its tile there: a barrier
+// tells one opening from the next only to who has seen all before.
 template <int N> struct block_stages {
 	bf16 *elements;
 	uint64_t *full, *empty, *turn;
 };
 template <int N> static __device__ __forceinline__ block_stages<N> find_stages(unsigned char *bytes) {
+	constexpr int STAGES = tile_shape<N>::STAGES;
 	block_stages<N> s;
 	s.elements = (bf16 *)bytes;
 	s.full = (uint64_t *)(bytes + STAGES * tile_shape<N>::stage_bytes);
@@ -52,28 +54,51 @@ template <int N> static __device__ __forceinline__ block_stages<N> find_stages(u
 	return s;
 }
 
+// The block's n-th tile: the first of its rows and columns. False: there are no more.
+struct tile_place {
+	int64_t down; // tiles above it
+	int row, column;
+};
+template <int N, int CLUSTER>
+static __device__ __forceinline__ bool find_tile(tile_place &at, const gelu_work &work, unsigned n) {
+	unsigned number = blockIdx.x / CLUSTER + n * (gridDim.x / CLUSTER);
+	at.down = number / (unsigned)work.across * CLUSTER + (CLUSTER > 1 ? cluster_rank() : 0);
+	at.row = (int)at.down * TILE_ROWS, at.column = (int)(number % (unsigned)work.across) * N;
+	return number < work.tiles;
+}
+
 // ---- the thread that copies
 
-template <int N, matrix_order B>
+// b's part of a stage, or this block's share of it.
+template <int N, matrix_order B, int CLUSTER>
+static __device__ __forceinline__ void fetch_b(bf16 *b, const matrix_map *map, int column, int k, uint64_t *full) {
+	int share = CLUSTER > 1 ? (int)cluster_rank() : 0;
+	constexpr int boxes = B == ROWS ? 1 : N / SWIZZLED_ROW, rows = (B == ROWS ? N : STEP) / CLUSTER;
+#pragma unroll
+	for (int box = 0; box < boxes; box++) {
+		bf16 *to = b + box * STEP * SWIZZLED_ROW + share * rows * SWIZZLED_ROW;
+		int across = B == ROWS ? k : column + box * SWIZZLED_ROW, down = (B == ROWS ? column : k) + share * rows;
+		if (CLUSTER > 1)
+			fetch_box_for_all(to, map, across, down, full);
+		else
+			fetch_box(to, map, across, down, full);
+	}
+}
+
+template <int N, matrix_order B, int CLUSTER>
 static __device__ __forceinline__ void copy_stages(const gelu_work &work, const block_stages<N> &s) {
+	constexpr int STAGES = tile_shape<N>::STAGES;
 	unsigned step = 0; // of all tiles
-	for (unsigned tile = blockIdx.x; tile < work.tiles; tile += gridDim.x) {
-		int row = (int)(tile / (unsigned)work.across) * TILE_ROWS, column = (int)(tile % (unsigned)work.across) * N;
+	tile_place at;
+	for (unsigned n = 0; find_tile<N, CLUSTER>(at, work, n); n++)
 		for (int k = 0; k < work.steps; k++, step++) {
 			unsigned stage = step % STAGES;
-			bf16 *a = s.elements + stage * tile_shape<N>::stage, *b = a + tile_shape<N>::a;
+			bf16 *a = s.elements + stage * tile_shape<N>::stage;
 			barrier_wait(&s.empty[stage], step / STAGES % 2 ^ 1); // the first time round there is nobody to wait for
 			barrier_expect(&s.full[stage], tile_shape<N>::stage_bytes);
-			fetch_box(a, &work.a, k * STEP, row, &s.full[stage]);
-			if (B == ROWS)
-				fetch_box(b, &work.b, k * STEP, column, &s.full[stage]);
-			else
-#pragma unroll
-				for (int box = 0; box < N / SWIZZLED_ROW; box++)
-					fetch_box(
-						b + box * STEP * SWIZZLED_ROW, &work.b, column + box * SWIZZLED_ROW, k * STEP, &s.full[stage]);
+			fetch_box(a, &work.a, k * STEP, at.row, &s.full[stage]);
+			fetch_b<N, B, CLUSTER>(a + tile_shape<N>::a, &work.b, at.column, k * STEP, &s.full[stage]);
 		}
-	}
 }
 
 // ---- the warpgroups that multiply
@@ -99,23 +124,30 @@ static __device__ __forceinline__ void arrive_as_warp(uint64_t *barrier) {
 	if (threadIdx.x % 32 == 0)
 		barrier_arrive(barrier);
 }
+// A stage was read: who fills it is told, in each block that does.
+template <int CLUSTER> static __device__ __forceinline__ void give_stage(uint64_t *empty) {
+	if (CLUSTER == 1)
+		arrive_as_warp(empty);
+	else if (threadIdx.x % 32 < CLUSTER)
+		barrier_arrive_at(empty, threadIdx.x % 32);
+}
 
-// The tile's sums, from the stages that begin with `step`. A stage is given back when the products after it are under
-// way.
-template <int N, matrix_order B>
+// The tile's sums, from the stages that begin with `step`. A stage is given back when the products after it are under way.
+template <int N, matrix_order B, int CLUSTER>
 static __device__ __forceinline__ void sum_tile(
 	tile_sums<N> &sums, const block_stages<N> &s, unsigned step, int steps, uint64_t *next_turn) {
+	constexpr int STAGES = tile_shape<N>::STAGES;
 	for (int k = 0; k < steps; k++, step++) {
 		unsigned stage = step % STAGES;
 		barrier_wait(&s.full[stage], step / STAGES % 2);
 		add_stage<N, B>(sums, s.elements + stage * tile_shape<N>::stage, k > 0);
 		products_wait<1>();
 		if (k > 0)
-			arrive_as_warp(&s.empty[(step - 1) % STAGES]);
+			give_stage<CLUSTER>(&s.empty[(step - 1) % STAGES]);
 	}
 	arrive_as_warp(next_turn);
 	products_wait<0>();
-	arrive_as_warp(&s.empty[(step - 1) % STAGES]);
+	give_stage<CLUSTER>(&s.empty[(step - 1) % STAGES]);
 }
 
 // ---- on the way to memory
@@ -242,57 +274,67 @@ static __device__ __forceinline__ void finish_backward(
 	}
 }
 
-template <int N, matrix_order B>
+template <int N, matrix_order B, int CLUSTER>
 static __device__ __forceinline__ void work_tiles(const gelu_work &work, const block_stages<N> &s, int group) {
 	int warp = warp_number() % 4;
-	unsigned number = (unsigned)group; // of the block's tiles
-	for (unsigned tile = blockIdx.x + number * gridDim.x; tile < work.tiles;
-		 tile += CONSUMERS * gridDim.x, number += CONSUMERS) {
+	tile_place tile;
+	for (unsigned n = (unsigned)group; find_tile<N, CLUSTER>(tile, work, n); n += CONSUMERS) {
 		tile_sums<N> sums;
-		int64_t down = tile / (unsigned)work.across;
-		warp_place at = { down * TILE_ROWS + warp * 16,
-			(int)(tile % (unsigned)work.across) * N + (int)threadIdx.x % 4 * 8 };
-		barrier_wait(&s.turn[group], number / CONSUMERS % 2 ^ (group == 0)); // the very first has no one before it
-		sum_tile<N, B>(sums, s, number * (unsigned)work.steps, work.steps, &s.turn[group ^ 1]);
+		warp_place at = { (int64_t)tile.row + warp * 16, tile.column + (int)threadIdx.x % 4 * 8 };
+		barrier_wait(&s.turn[group], n / CONSUMERS % 2 ^ (group == 0)); // the very first has no one before it
+		sum_tile<N, B, CLUSTER>(sums, s, n * (unsigned)work.steps, work.steps, &s.turn[group ^ 1]);
 		if (B == ROWS)
 			finish_forward<N>(work, sums, at);
 		else
-			finish_backward<N>(work, sums, at, down * 4 + warp);
+			finish_backward<N>(work, sums, at, tile.down * 4 + warp);
 	}
 }
 
-template <int N, matrix_order B>
-static __global__ void __launch_bounds__(THREADS, 1) multiply_tiles(const __grid_constant__ gelu_work work) {
+template <int CLUSTER> static __device__ __forceinline__ void meet() {
+	if (CLUSTER > 1)
+		cluster_barrier();
+	else
+		__syncthreads();
+}
+
+template <int N, matrix_order B, int CLUSTER>
+static __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
+	multiply_tiles(const __grid_constant__ gelu_work work) {
+	constexpr int STAGES = tile_shape<N>::STAGES;
 	D2V_SHARED_MATRICES(bytes);
 	block_stages<N> s = find_stages<N>(bytes);
 	int group = warp_number() / 4;
 	if (threadIdx.x == 0) {
 		for (int i = 0; i < STAGES; i++) {
 			barrier_init(&s.full[i], 1);
-			barrier_init(&s.empty[i], 4); // a warp each
+			barrier_init(&s.empty[i], 4 * CLUSTER); // a warp each
 		}
 		for (int i = 0; i < CONSUMERS; i++)
 			barrier_init(&s.turn[i], 4);
 		barriers_are_made();
 	}
-	__syncthreads();
+	meet<CLUSTER>();
 	if (group == 0) {
 		give_registers<24>();
 		if (threadIdx.x == 0)
-			copy_stages<N, B>(work, s);
+			copy_stages<N, B, CLUSTER>(work, s);
 	} else {
 		take_registers<240>();
-		work_tiles<N, B>(work, s, group - 1);
+		work_tiles<N, B, CLUSTER>(work, s, group - 1);
 	}
+	if (CLUSTER > 1)
+		meet<CLUSTER>(); // nobody goes while the other may still tell it something
 }
 
 // ---- the product
 
-template <int N, matrix_order B> static void launch(d2v_device *dev, const d2v_gelu_product *op) {
+template <int N, matrix_order B, int CLUSTER> static void launch(d2v_device *dev, const d2v_gelu_product *op) {
 	gelu_work work = {};
-	int64_t down = (op->m + TILE_ROWS - 1) / TILE_ROWS, across = (op->n + N - 1) / N, pieces = 4 * down;
+	int64_t down = (op->m + TILE_ROWS * CLUSTER - 1) / (TILE_ROWS * CLUSTER), across = (op->n + N - 1) / N;
+	int64_t tiles = down * across, pieces = 4 * down * CLUSTER;
 	bool known = make_map(&work.a, op->a, op->m, op->k, TILE_ROWS) &&
-				 (B == ROWS ? make_map(&work.b, op->b, op->n, op->k, N) : make_map(&work.b, op->b, op->k, op->n, STEP));
+				 (B == ROWS ? make_map(&work.b, op->b, op->n, op->k, N / CLUSTER)
+							: make_map(&work.b, op->b, op->k, op->n, STEP / CLUSTER));
 	if (!known) {
 		d2v_device_set_error(
 			dev, D2V_IO, "the driver does not know how to describe a matrix; is it older than CUDA 12?");
@@ -305,23 +347,30 @@ template <int N, matrix_order B> static void launch(d2v_device *dev, const d2v_g
 	}
 	work.bias = (const bf16 *)op->bias, work.pre = (bf16 *)op->pre, work.y = (bf16 *)op->y;
 	work.m = op->m, work.n = (int)op->n, work.steps = (int)((op->k + STEP - 1) / STEP);
-	work.across = (int)across, work.tiles = (unsigned)(down * across);
-	int64_t blocks = min(gpu_property(cudaDevAttrMultiProcessorCount, 1), (int)min(down * across, (int64_t)INT32_MAX));
-	D2V_LAUNCH(dev, (multiply_tiles<N, B>), (unsigned)blocks, THREADS, tile_shape<N>::shared, work);
+	work.across = (int)across, work.tiles = (unsigned)tiles;
+	int64_t clusters = min((int64_t)gpu_property(cudaDevAttrMultiProcessorCount, CLUSTER) / CLUSTER, tiles);
+	D2V_LAUNCH_CLUSTERS(dev, CLUSTER, (multiply_tiles<N, B, CLUSTER>), (unsigned)(clusters * CLUSTER), THREADS,
+		tile_shape<N>::shared, work);
 	if (op->sum)
 		d2v_cuda_add_partials(dev, op->sum, NULL, work.partial, pieces, op->n, op->n);
 }
 
-void d2v_cuda_multiply_gelu(d2v_device *dev, const d2v_gelu_product *op) {
-	bool narrow = op->columns == 128;
-	if (op->backward && narrow)
-		launch<128, COLUMNS>(dev, op);
-	else if (op->backward)
-		launch<192, COLUMNS>(dev, op);
-	else if (narrow)
-		launch<128, ROWS>(dev, op);
+template <int N, int CLUSTER> static void launch_either_way(d2v_device *dev, const d2v_gelu_product *op) {
+	if (op->backward)
+		launch<N, COLUMNS, CLUSTER>(dev, op);
 	else
-		launch<192, ROWS>(dev, op);
+		launch<N, ROWS, CLUSTER>(dev, op);
+}
+
+void d2v_cuda_multiply_gelu(d2v_device *dev, const d2v_gelu_product *op) {
+	if (op->columns == 128 && op->cluster == 1)
+		launch_either_way<128, 1>(dev, op);
+	else if (op->columns == 128)
+		launch_either_way<128, 2>(dev, op);
+	else if (op->cluster == 1)
+		launch_either_way<192, 1>(dev, op);
+	else
+		launch_either_way<192, 2>(dev, op);
 }
 
 static bool is_aligned(const void *at) {

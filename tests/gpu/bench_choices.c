@@ -312,7 +312,7 @@ typedef struct contest {
 	fused_way way;
 	int64_t rows, width, wide;
 	fused_arrays arrays;
-	int columns; // of a tile of our own kernel
+	int columns, cluster; // of a tile of our own kernel, and blocks that share
 	samples now, fused, again;
 } contest;
 
@@ -377,7 +377,7 @@ static void run_now(bench *b, const contest *c) {
 static void run_groups(bench *b, const contest *c, bool sums) {
 	d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .y = c->arrays.y };
 	op.backward = c->way == FUSED_BACKWARD, op.bias = c->arrays.bias, op.pre = c->way == FUSED_ALONE ? NULL : c->arrays.pre;
-	op.sum = op.backward && sums ? (float *)(void *)sums_of(b) : NULL, op.columns = c->columns;
+	op.sum = op.backward && sums ? (float *)(void *)sums_of(b) : NULL, op.columns = c->columns, op.cluster = c->cluster;
 	d2v_cuda_multiply_gelu(b->dev, &op);
 }
 
@@ -448,14 +448,15 @@ static void try_proposals(bench *b, contest *c, fused_dnn *dnn, int most, double
 }
 
 static void try_groups(bench *b, contest *c, double now) {
-	for (c->columns = 128; c->columns <= 192; c->columns += 64) {
+	for (int i = 0; i < 4; i++) {
 		char text[FUSED_TEXT], why[FUSED_TEXT];
 		double seconds = INFINITY;
 		d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .y = c->arrays.y };
 		op.bias = c->arrays.bias;
+		c->columns = i % 2 ? 192 : 128, c->cluster = i / 2 + 1;
 		if (!d2v_cuda_fits_gelu_product(b->dev, &op))
 			continue;
-		snprintf(text, sizeof text, "warpgroups, %d columns a tile", c->columns);
+		snprintf(text, sizeof text, "warpgroups, %d columns a tile, blocks by %d", c->columns, c->cluster);
 		bool fine = is_right(b, c, NULL, text);
 		if (fine)
 			TIME(b, seconds, run_proposal(b, c, NULL, why));

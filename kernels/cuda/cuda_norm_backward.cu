@@ -102,10 +102,11 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 	const bool with_gelu = KIND == ANY ? op.gelu : KIND == GELU, accumulate = KIND == ANY ? op.accumulate_d_sum : ACCUMULATE;
 	typedef group_room<T, N, arrays_read<KIND, ACCUMULATE>::count> room;
 	room packs = { (typename room::pack *)bytes + threadIdx.x };
-	int channels = (int)op.channels, column = (int)threadIdx.x * N, lane = (int)threadIdx.x % 32;
+	int channels = (int)op.channels, lane = (int)threadIdx.x % 32;
+	bool mine = (int)threadIdx.x * N < channels;
+	int column = mine ? (int)threadIdx.x * N : 0;
 	int64_t begin = blockIdx.x * piece, at = begin * channels + column; // at: the thread's, of the first row of a group
 	int rows = (int)(begin + piece < op.rows ? piece : op.rows - begin);
-	bool mine = column < channels;
 	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 }, share = 1.0f / (float)channels;
 #pragma unroll
 	for (int i = 0; i < N; i++)
@@ -119,19 +120,22 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 	const T *next_d_sum = (const T *)op.d_sum + at;
 	T *d_sum = (T *)op.d_sum + at;
 	float *statistics = moments[0][threadIdx.x / 32]; // the warp's copy of the mean and rstd of the group's rows
-	const float *next_moment = (lane < GROUP ? op.mean : op.rstd) + begin + lane % GROUP;
+	const float *next_moment = (lane < GROUP ? op.mean : op.rstd) + begin;
 	constexpr int apart = sizeof moments[0] / sizeof(float); // the two turns of these
 	auto fetch = [&](int row, int turn) { // rows past the end are zeros, and add nothing
+		int last = rows - 1 - row;
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {
-			bool there = mine && row + r < rows;
-			packs.fetch(turn, OF_X, r, next_x + r * channels, there);
-			packs.fetch(turn, OF_D_Y, r, next_d_y + r * channels, there);
+			bool there = mine && r <= last;
+			int to = (r <= last ? r : last) * channels; // an address of a row, even when nothing is read
+			packs.fetch(turn, OF_X, r, next_x + to, there);
+			packs.fetch(turn, OF_D_Y, r, next_d_y + to, there);
 			if (accumulate)
-				packs.fetch(turn, OF_D_SUM, r, next_d_sum + r * channels, there);
+				packs.fetch(turn, OF_D_SUM, r, next_d_sum + to, there);
 		}
+		int r = lane % GROUP;
 		if (lane < 2 * GROUP)
-			copy_async_float(statistics + turn * apart + lane, next_moment, row + lane % GROUP < rows);
+			copy_async_float(statistics + turn * apart + lane, next_moment + (r <= last ? r : last), r <= last);
 		copy_commit();
 		next_x += GROUP * channels, next_d_y += GROUP * channels, next_d_sum += GROUP * channels, next_moment += GROUP;
 	};

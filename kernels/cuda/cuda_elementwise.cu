@@ -3,7 +3,7 @@
 
 #define THREADS 256
 
-#define N 4 // elements of a thread where arrays allow it; of draws, four are one block
+#define N 4 // elements of a thread where arrays allow it
 
 // Whether packs of N elements of T and of f32 lie on their boundaries in both arrays.
 static bool in_packs(const void *a, const void *b, int64_t count) {
@@ -49,14 +49,21 @@ static __global__ void drop_elements(T *y, const T *x, drop_rule rule, bool accu
 	}
 }
 
+// In packs of 16 bytes: in 16 bits a thread's eight elements are one block of draws.
+template <class T>
+static void run_drop(d2v_device *dev, T *y, const T *x, const d2v_dropout *drop, bool accumulate, int64_t count) {
+	constexpr int WIDE = 16 / sizeof(T);
+	drop_rule rule = make_drop_rule(drop);
+	if (in_packs(y, x, count) && count % WIDE == 0 && fits_packs(drop, WIDE))
+		D2V_LAUNCH(dev, (drop_elements<T, WIDE>), d2v_blocks(count / WIDE, THREADS), THREADS, 0, y, x, rule, accumulate,
+			count / WIDE);
+	else
+		D2V_LAUNCH(dev, (drop_elements<T, 1>), d2v_blocks(count, THREADS), THREADS, 0, y, x, rule, accumulate, count);
+}
+
 void d2v_cuda_drop(d2v_device *dev, d2v_real *y, const d2v_real *x, d2v_dropout drop, bool accumulate, int64_t count) {
-	drop_rule rule = make_drop_rule(&drop);
-	if (count && in_packs(y, x, count) && fits_packs(&drop, N))
-		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, (drop_elements<T, N>), d2v_blocks(count / N, THREADS), THREADS, 0, (T *)y,
-			(const T *)x, rule, accumulate, count / N));
-	else if (count)
-		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, (drop_elements<T, 1>), d2v_blocks(count, THREADS), THREADS, 0, (T *)y, (const T *)x,
-			rule, accumulate, count));
+	if (count)
+		D2V_BY_TYPE(dev, run_drop(dev, (T *)y, (const T *)x, &drop, accumulate, count));
 }
 
 template <class T, int WIDE> static __global__ void add_elements(T *y, const T *x, float a, int64_t packs) {

@@ -154,14 +154,18 @@ static d2v_cuda_product product(int64_t m, int64_t n, int64_t k) {
 	return p;
 }
 
-// Whether the product and GELU are one kernel. D2V_GELU=wgmma: whenever the GPU can; =apart, or nothing: never.
+#define MANY_RESULTS (1 << 24) // some rounds of tiles on any GPU
+
+// Whether the product and GELU are one kernel. D2V_GELU=auto: where it should be the better way; =wgmma: whenever the GPU can;
+// =apart, or nothing: never. The default becomes auto once a GPU has run it.
 static bool is_for_groups(d2v_device *dev, const d2v_gelu_product *op) {
 	const char *way = getenv("D2V_GELU");
 	if (!way || strcmp(way, "apart") == 0)
 		return false;
-	if (strcmp(way, "wgmma") != 0)
-		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of apart and wgmma", way);
-	return d2v_cuda_fits_gelu_product(dev, op);
+	bool always = strcmp(way, "wgmma") == 0;
+	if (!always && strcmp(way, "auto") != 0)
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of auto, apart and wgmma", way);
+	return (always || op->m * op->n >= MANY_RESULTS) && d2v_cuda_fits_gelu_product(dev, op);
 }
 
 void d2v_cuda_linear_forward(d2v_device *dev, const d2v_linear *op) {

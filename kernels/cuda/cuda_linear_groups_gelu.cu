@@ -10,6 +10,7 @@
 // cluster, with one tile below the other, and each fetches half of b's part for both.
 #include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/card.cuh"
+#include "kernels/cuda/copy_async.cuh"
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/linear_groups.h"
 
@@ -274,6 +275,16 @@ static __device__ __forceinline__ void finish_backward(
 	}
 }
 
+// What GELU was given for a tile, a row of it a thread, is asked to be near by when the tile is summed up.
+template <int N>
+static __device__ __forceinline__ void prefetch_pre(const gelu_work &work, const tile_place &tile) {
+	int64_t row = tile.row + (int)threadIdx.x % GROUP_THREADS;
+#pragma unroll
+	for (int c = 0; c < N; c += 64)
+		if (row < work.m && tile.column + c < work.n)
+			prefetch(work.pre + row * work.n + tile.column + c);
+}
+
 template <int N, matrix_order B, int CLUSTER>
 static __device__ __forceinline__ void work_tiles(const gelu_work &work, const block_stages<N> &s, int group) {
 	int warp = warp_number() % 4;
@@ -282,6 +293,8 @@ static __device__ __forceinline__ void work_tiles(const gelu_work &work, const b
 		tile_sums<N> sums;
 		warp_place at = { (int64_t)tile.row + warp * 16, tile.column + (int)threadIdx.x % 4 * 8 };
 		barrier_wait(&s.turn[group], n / CONSUMERS % 2 ^ (group == 0)); // the very first has no one before it
+		if (B == COLUMNS)
+			prefetch_pre<N>(work, tile);
 		sum_tile<N, B, CLUSTER>(sums, s, n * (unsigned)work.steps, work.steps, &s.turn[group ^ 1]);
 		if (B == ROWS)
 			finish_forward<N>(work, sums, at);

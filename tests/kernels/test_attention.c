@@ -132,6 +132,10 @@ static void test_lengths(void **state) {
 		{ 2, 63, 1, 2, 128, .drop = .1f, .before = 3 },
 		{ 2, 40, 1, 2, 128, .slope = true, .drop = .1f, .before = 1 },
 		{ 1, 400, 0, 1, 64, .slope = true, .scale = true, .drop = .1f },
+		{ 2, 1, 0, 1, 64, .drop = .5f }, // draws come in words of 32
+		{ 2, 32, 0, 1, 64, .drop = .5f, .before = 1 },
+		{ 1, 96, 0, 2, 64, .slope = true, .drop = .5f, .before = 2 },
+		{ 2, 192, 0, 1, 64, .drop = 1 },
 		{ 1, 512, 0, 1, 64, .slope = false, .teacher = true },
 		{ 1, 620, 0, 1, 64, .slope = true, .scale = true, .positions = true, .teacher = true },
 	};

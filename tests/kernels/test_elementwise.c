@@ -80,6 +80,33 @@ static void test_factors(void **state) {
 		fail_msg("%g of the elements were kept", share);
 }
 
+// Draws of one key and of the next: how many are kept, and how many pairs some way apart both are, up to two blocks and a
+// vector's. Six standard deviations of what independent draws give.
+static void test_draws_are_independent(void **state) {
+	(void)state;
+	enum { COUNT = 1 << 20, KEYS = 4 };
+	static const int64_t apart[] = { 1, 2, 3, 4, 7, 8, 9, 16, 128, 1024 };
+	static float buffer[D2V_CPU_DROPOUT_ROOM(COUNT)];
+	double kept = 1 - ceil((double).1f * 65536) / 65536, deviation = sqrt(COUNT * kept * (1 - kept));
+	double pairs = kept * kept, pair_deviation = sqrt(COUNT * pairs * (1 + 2 * kept - 3 * pairs));
+	for (uint32_t key = 0; key < KEYS; key++) {
+		d2v_dropout drop = { .p = .1f, .key = { { 7, key } } };
+		const float *factors = d2v_cpu_dropout_factors(buffer, &drop, 0, COUNT);
+		double sum = 0;
+		for (int64_t i = 0; i < COUNT; i++)
+			sum += factors[i] > 0;
+		if (!(fabs(sum - kept * COUNT) < 6 * deviation))
+			fail_msg("key %u: %.0f of %d were kept, expected %.0f", key, sum, COUNT, kept * COUNT);
+		for (size_t a = 0; a < sizeof apart / sizeof *apart; a++) {
+			double both = 0, count = (double)(COUNT - apart[a]);
+			for (int64_t i = apart[a]; i < COUNT; i++)
+				both += factors[i] > 0 && factors[i - apart[a]] > 0;
+			if (!(fabs(both - pairs * count) < 6 * pair_deviation))
+				fail_msg("key %u: %.0f pairs %ld apart were kept, expected %.0f", key, both, (long)apart[a], pairs * count);
+		}
+	}
+}
+
 static void test_add_and_wave(void **state) {
 	(void)state;
 	static int16_t samples[2 * 5003];
@@ -146,6 +173,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_drop),
 		cmocka_unit_test(test_factors),
+		cmocka_unit_test(test_draws_are_independent),
 		cmocka_unit_test(test_add_and_wave),
 		cmocka_unit_test(test_gelu_and_exp),
 		cmocka_unit_test(test_harness_can_fail),

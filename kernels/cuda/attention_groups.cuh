@@ -1,41 +1,310 @@
 // Pieces of attention on Hopper's warpgroups (wgmma.cuh), for heads of 64 channels: a head's vectors in shared memory
 // as swizzled rows, a token a row, and what is known of the tokens beside them.
 //
-// A warpgroup has 64 tokens of its own, and meets the others in steps of 64; if a length leaves over no more than 16,
-// the last step is one of 16.
+// A block takes one head after another. A warpgroup of its own, the filler, keeps a ring of stages full, each with two
+// matrices of the head; the warpgroups take the head's tiles of 64 tokens in turns, each against all of the stage, and
+// have their tile's vectors to themselves. Nobody waits for a barrier of the whole block: the ring tells when a stage is
+// there (full) and when it is done with (empty), so warpgroups drift apart, and one's exponentials run under another's
+// products.
+//
+// A head that fits is one fill, and the turns go on from head to head: five tiles leave none of four warpgroups idle. A
+// longer one goes by in batches, once for as many tiles as there are warpgroups (a visit).
+//
+// A warpgroup meets the tokens of a stage in steps of 64; if a length leaves over no more than 16, the last step is one
+// of 16.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 #define D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 
 #include "kernels/cuda/attention_groups.h"
 #include "kernels/cuda/attention_tiles.cuh"
-#include "kernels/cuda/wgmma.cuh"
+#include "kernels/cuda/bulk_copy.cuh"
 
 #define GROUP_SIZE 64   // channels of a head
-#define GROUP_TOKENS 64 // of a warpgroup
+#define GROUP_TOKENS 64 // of a tile
 #define GROUP_THREADS 128
 #define PACKS (GROUP_SIZE / 8) // of a token's vector, 16 bytes each
+#define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
+#define MOST_STAGES 8
+#define BATCH_ROWS 128 // of a head that does not fit
 
 // How many of a batch of `most` tokens are gone over where `left` remain; their vectors must be there, be it as zeros.
-static __device__ __forceinline__ int covered_tokens(int left, int most) {
+// (What lies between them and the next whole 64 may be read for scores that nobody looks at.)
+static inline __host__ __device__ int covered_tokens(int left, int most) {
 	int rest = left % GROUP_TOKENS, whole = left - rest;
 	int count = whole + (rest > 16 ? GROUP_TOKENS : (rest + 15) / 16 * 16);
 	return count < most ? count : most;
 }
 
-// Starts the copies of the first `count` of COUNT tokens from token `first`; zeros for those beyond `tokens`. from: of
-// the head, token 0; all threads of the block.
-template <int COUNT, int THREADS>
+// How a launch goes over its heads.
+struct ring_plan {
+	unsigned heads; // of all rows
+	int tokens, tiles;
+	int rows, batches; // of a stage's matrices; fills that have all tokens
+	int stages, places; // heads whose places and facts are kept
+	int slots, visit;   // turns of a head: its tiles, in whole visits
+	int groups;         // warpgroups
+	int passes;         // over a head: one forward; two on the way back, where a tile has two matrices to itself
+};
+
+// A block's shared memory.
+struct ring_memory {
+	bf16 *stages, *own;
+	float2 *facts;              // of the queries, backward: lse in units of log2, d_out . out
+	float *key_places, *places; // of tokens as keys, and as queries
+	uint64_t *full, *empty;     // one a stage
+};
+
+static inline __host__ __device__ size_t lay_out(ring_memory &m, unsigned char *bytes, const ring_plan &plan) {
+	int all = plan.places * plan.rows * plan.batches;
+	m.stages = (bf16 *)bytes, m.own = m.stages + plan.stages * 2 * plan.rows * SWIZZLED_ROW;
+	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES;
+	m.facts = (float2 *)(m.empty + MOST_STAGES);
+	m.key_places = (float *)(m.facts + (plan.passes > 1 ? all : 0)), m.places = m.key_places + all;
+	return (size_t)((unsigned char *)(m.places + all) - bytes);
+}
+
+// With that many stages, does it fit? When the filler comes to a head, the slowest warpgroup may be `stages` fills behind,
+// and must be done with the head whose places are overwritten.
+static inline bool give_stages(ring_plan &plan, int stages) {
+	ring_memory m;
+	int fills = plan.passes * plan.batches * (plan.slots / plan.visit); // of a head
+	plan.stages = stages, plan.places = (stages + 2 * fills - 2) / fills;
+	return lay_out(m, NULL, plan) <= most_shared();
+}
+
+// False: there is no room for it.
+static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int groups, int passes) {
+	plan.heads = (unsigned)(op->rows * op->heads);
+	plan.tokens = (int)op->tokens, plan.tiles = (plan.tokens + GROUP_TOKENS - 1) / GROUP_TOKENS;
+	plan.groups = groups, plan.passes = passes;
+	plan.rows = plan.tiles * GROUP_TOKENS, plan.batches = 1;
+	plan.slots = plan.visit = plan.tiles;
+	if (!give_stages(plan, 2)) {
+		plan.rows = BATCH_ROWS, plan.batches = (plan.tokens + BATCH_ROWS - 1) / BATCH_ROWS;
+		plan.visit = groups, plan.slots = (plan.tiles + groups - 1) / groups * groups;
+	}
+	int stages = MOST_STAGES;
+	while (stages > 2 && !give_stages(plan, stages))
+		stages--;
+	return give_stages(plan, stages);
+}
+
+static inline unsigned ring_blocks(const ring_plan &plan) {
+	return min(plan.heads, (unsigned)gpu_property(cudaDevAttrMultiProcessorCount, 1));
+}
+
+// All threads, before anything else.
+static __device__ __forceinline__ void start_ring(const ring_memory &m, const ring_plan &plan) {
+	if (threadIdx.x == 0) {
+		for (int stage = 0; stage < plan.stages; stage++) {
+			barrier_init(m.full + stage, GROUP_THREADS);
+			barrier_init(m.empty + stage, (unsigned)plan.groups * 4);
+		}
+		barriers_are_made();
+	}
+	__syncthreads();
+}
+
+// Where the filler, or a warpgroup, is in the ring.
+struct ring_place {
+	int stage;
+	unsigned parity;
+	__device__ __forceinline__ void advance(const ring_plan &plan) {
+		bool around = ++stage == plan.stages;
+		stage = around ? 0 : stage, parity ^= around;
+	}
+};
+
+// Which of the heads' places come after these.
+static __device__ __forceinline__ int next_turn(const ring_plan &plan, int turn) {
+	return turn + 1 == plan.places ? 0 : turn + 1;
+}
+
+static __device__ __forceinline__ bf16 *stage_matrix(const ring_memory &m, const ring_plan &plan, int stage, int which) {
+	return m.stages + (2 * stage + which) * plan.rows * SWIZZLED_ROW;
+}
+
+// A warp is done with a stage.
+static __device__ __forceinline__ void leave_stage(const ring_memory &m, const ring_place &ring) {
+	__syncwarp();
+	if (threadIdx.x % 32 == 0)
+		barrier_arrive(m.empty + ring.stage);
+}
+
+// ---- heads
+
+struct ring_head {
+	const bf16 *qkv, *d_out;
+	int r, h;
+};
+static __device__ __forceinline__ ring_head find_head(const d2v_attention &op, unsigned n) {
+	ring_head at;
+	at.h = (int)(n % (unsigned)op.heads), at.r = (int)(n / (unsigned)op.heads);
+	int64_t token = at.r * op.tokens, channel = at.h * GROUP_SIZE;
+	at.qkv = (const bf16 *)op.qkv + token * 3 * op.width + channel;
+	at.d_out = (const bf16 *)op.d_out + token * op.width + channel;
+	return at;
+}
+
+// Starts the copies of `count` tokens from token `first`, by a warpgroup; zeros for those beyond `tokens`.
 static __device__ __forceinline__ void fetch_tokens(
 	bf16 *to, const bf16 *from, int64_t pitch, int first, int count, int tokens) {
-	static_assert(COUNT * PACKS % THREADS == 0, "whole rounds");
 	int pack = (int)threadIdx.x % PACKS;
-#pragma unroll
-	for (int i = 0; i < COUNT * PACKS / THREADS; i++) {
-		int row = (int)threadIdx.x / PACKS + i * (THREADS / PACKS), token = first + row;
-		bool inside = token < tokens;
-		if (row < count)
-			copy_async(swizzled_pack(to, row, pack), from + (inside ? token : 0) * pitch + pack * 8, inside);
+	from += pack * 8;
+#pragma unroll 4
+	for (int row = (int)threadIdx.x % GROUP_THREADS / PACKS; row < count; row += GROUP_THREADS / PACKS) {
+		bool inside = first + row < tokens;
+		copy_async(swizzled_pack(to, row, pack), from + (inside ? first + row : 0) * pitch, inside);
 	}
+}
+
+// ---- the filler
+
+// What is known of a head's tokens, as keys and as queries.
+template <bool BIAS>
+static __device__ __forceinline__ void fill_places(
+	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, int r, int turn) {
+	int all = plan.rows * plan.batches;
+	for (int token = (int)threadIdx.x % GROUP_THREADS; token < all; token += GROUP_THREADS) {
+		bool there = token < plan.tokens, outside = !there;
+		int position = token - (int)op.extra;
+		if (BIAS && op.positions && there && position >= 0)
+			position = op.positions[r * (op.tokens - op.extra) + position];
+		if (op.key_padding && there)
+			outside = op.key_padding[r * op.tokens + token];
+		float place = !BIAS || !there ? 0.0f : token < op.extra ? NAN : (float)position;
+		m.key_places[turn * all + token] = outside ? OUTSIDE : place;
+		m.places[turn * all + token] = place;
+	}
+}
+
+static __device__ __forceinline__ float inner_product(
+	const d2v_bits<bf16, 8> (&a)[2], const d2v_bits<bf16, 8> (&b)[2]) {
+	float sum = 0;
+#pragma unroll
+	for (int pack = 0; pack < 2; pack++) {
+		float x[8], y[8];
+		unpack(x, a[pack]);
+		unpack(y, b[pack]);
+#pragma unroll
+		for (int e = 0; e < 8; e++)
+			sum += x[e] * y[e];
+	}
+	return sum;
+}
+
+// lse and d_out . out of a head's queries; one that had no key, or is none, gets probabilities of 0. 4 lanes a query.
+static __device__ __forceinline__ void fill_facts(
+	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, unsigned n, int turn, float kept) {
+	ring_head head = find_head(op, n);
+	int all = plan.rows * plan.batches;
+	const bf16 *out = (const bf16 *)op.out + (head.d_out - (const bf16 *)op.d_out);
+	float unkept = kept > 0 ? 1.0f / kept : 0.0f;
+	for (int query = (int)threadIdx.x % GROUP_THREADS / 4; query < all; query += GROUP_THREADS / 4) {
+		int from = (query < plan.tokens ? query : 0) * (int)op.width + (int)threadIdx.x % 4 * 8;
+		float lse = query < plan.tokens ? op.lse[(int64_t)n * op.tokens + query] : -INFINITY;
+		d2v_bits<bf16, 8> a[2], b[2];
+#pragma unroll
+		for (int pack = 0; pack < 2; pack++) {
+			a[pack] = read_pack<bf16, 8>(head.d_out + from + pack * 32);
+			b[pack] = read_pack<bf16, 8>(out + from + pack * 32);
+		}
+		float sum = row_sum(inner_product(a, b));
+		bool there = lse != -INFINITY;
+		if (threadIdx.x % 4 == 0)
+			m.facts[turn * all + query] = make_float2(there ? lse * LOG2_E : INFINITY, there ? sum * unkept : 0.0f);
+	}
+}
+
+// The filler's whole work: for each head PASSES passes over its tokens, the first with keys and values, the second with
+// queries and d_out. Places and facts come with a head's first fill.
+template <int PASSES, bool BIAS>
+static __device__ __forceinline__ void fill_ring(
+	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, float kept) {
+	ring_place ring = { 0, 1 };
+	int turn = 0;
+	int64_t pitch = 3 * op.width;
+	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn)) {
+		ring_head head = find_head(op, n);
+		for (int pass = 0; pass < PASSES; pass++)
+			for (int slot = 0; slot < plan.slots; slot += plan.visit)
+				for (int batch = 0; batch < plan.batches; batch++, ring.advance(plan)) {
+					int first = batch * plan.rows, count = covered_tokens(plan.tokens - first, plan.rows);
+					const bf16 *a = pass ? head.qkv : head.qkv + op.width;
+					const bf16 *b = pass ? head.d_out : head.qkv + 2 * op.width;
+					barrier_wait(m.empty + ring.stage, ring.parity);
+					fetch_tokens(stage_matrix(m, plan, ring.stage, 0), a, pitch, first, count, plan.tokens);
+					fetch_tokens(stage_matrix(m, plan, ring.stage, 1), b, pass ? op.width : pitch, first, count, plan.tokens);
+					copy_commit();
+					if (pass == 0 && slot == 0 && batch == 0) {
+						fill_places<BIAS>(m, plan, op, head.r, turn);
+						if (PASSES > 1)
+							fill_facts(m, plan, op, n, turn, kept);
+					}
+					copy_wait<0>();
+					shared_fence();
+					barrier_arrive(m.full + ring.stage);
+				}
+	}
+}
+
+// ---- tiles
+
+// A warpgroup's turn: which tile of which pass over which head it has.
+template <int PASSES> struct ring_turn {
+	unsigned n;
+	int pass, slot;
+	__device__ __forceinline__ void advance(const ring_plan &plan) {
+		do {
+			slot += plan.groups;
+			for (; slot >= plan.slots; slot -= plan.slots)
+				if (++pass == PASSES)
+					pass = 0, n += gridDim.x;
+		} while (slot >= plan.tiles);
+	}
+	// The first turn of warpgroup `group`.
+	__device__ __forceinline__ void start(const ring_plan &plan, int group) {
+		n = blockIdx.x, pass = 0, slot = group - plan.groups;
+		advance(plan);
+	}
+};
+
+// Starts the copies of a tile's own vectors: in the first pass a query's, in the second a key's. A warpgroup.
+template <int PASSES>
+static __device__ __forceinline__ void fetch_own(
+	bf16 *own, const ring_plan &plan, const d2v_attention &op, const ring_turn<PASSES> &at) {
+	int first = at.slot * GROUP_TOKENS;
+	int64_t pitch = 3 * op.width;
+	if (at.n < plan.heads) {
+		ring_head head = find_head(op, at.n);
+		const bf16 *a = at.pass ? head.qkv + op.width : head.qkv;
+		const bf16 *b = at.pass ? head.qkv + 2 * op.width : head.d_out;
+		fetch_tokens(own, a, pitch, first, GROUP_TOKENS, plan.tokens);
+		if (PASSES > 1)
+			fetch_tokens(own + TILE_ELEMENTS, b, at.pass ? pitch : op.width, first, GROUP_TOKENS, plan.tokens);
+	}
+	copy_commit();
+}
+
+// The warpgroup's barrier.
+static __device__ __forceinline__ void meet_group(int group) {
+	meet(1 + group, GROUP_THREADS);
+}
+static __device__ __forceinline__ void wait_for_own(int group) {
+	copy_wait<0>();
+	shared_fence();
+	meet_group(group);
+}
+
+// Which of 64 keys each of a warp's 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and lane i + 16
+// the others. The lane's words at key 0, and at `key`.
+static __device__ __forceinline__ const uint32_t *find_draws(
+	const score_draws &draws, int64_t head, int query, int tokens) {
+	int lane = (int)threadIdx.x % 32;
+	return draws_of(draws, head) + query + lane % 16 + lane / 16 * tokens;
+}
+static __device__ __forceinline__ uint32_t read_draws(const uint32_t *draws, int key, int tokens) {
+	return draws[key / DRAWN_KEYS * tokens];
 }
 
 #endif

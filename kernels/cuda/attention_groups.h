@@ -4,6 +4,8 @@
 
 #include "kernels/cuda/cuda.h"
 
+// The tokens' vectors fit a block's shared memory, forward; of the device, and both ways.
+bool d2v_cuda_attention_groups_forward_fits(const d2v_attention *op);
 bool d2v_cuda_attention_fits_groups(d2v_device *dev, const d2v_attention *op);
 void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op);
 void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op);

@@ -85,6 +85,9 @@ static inline unsigned cluster_rank() {
 static inline void cluster_barrier() {
 	d2v_emulate_cluster_barrier();
 }
+static inline void meet(int number, int threads) {
+	d2v_emulate_group_barrier(number, (size_t)threads);
+}
 template <int COUNT> static inline void give_registers() {}
 template <int COUNT> static inline void take_registers() {}
 #else
@@ -145,6 +148,10 @@ __device__ __forceinline__ unsigned cluster_rank() {
 // For all threads of all its blocks.
 __device__ __forceinline__ void cluster_barrier() {
 	asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+// Waits for `threads` threads of the block, whole warps, to come to its barrier `number`, 1 to 15.
+__device__ __forceinline__ void meet(int number, int threads) {
+	asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
 }
 // What a warpgroup leaves to others of the block's registers, and what it takes: so many a thread, a multiple of 8.
 template <int COUNT> __device__ __forceinline__ void give_registers() {

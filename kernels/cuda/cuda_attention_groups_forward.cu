@@ -1,50 +1,16 @@
 // Attention in bf16, forward, on Hopper's warpgroups, for heads of 64 channels (J. Shah et al., "FlashAttention-3",
 // 2024). What is computed is what cuda_attention_forward.cu computes, with a base that is raised when it has to be.
 //
-// A block has W warpgroups, each with 64 queries whose vectors are in registers, and takes one piece of work after
-// another: a head's next 64 W queries. The keys come in batches of 64 W tokens, two batches' room in shared memory: the
-// next one, be it another head's, is under way from the barrier that ends the last. So the memory never waits for the
-// products. Up to 256 tokens one batch has a whole head and four warpgroups share it: nothing is fetched twice, and
-// they meet only where a head ends. For more tokens two blocks of two warpgroups share a multiprocessor.
-//
-// In a multiprocessor's four parts there are thus four warps each, one of a warpgroup, whose exponentials run under
-// the products of the others. Exponentials are for rows that exist: a warp without queries leaves them out, and only
-// comes along for the products. 197 tokens cost 256 x 208 scores of products and 208 x 208 of exponentials.
+// Four warpgroups have a tile of 64 queries each and go over the keys and values in the ring (attention_groups.cuh).
+// Exponentials are for rows that exist: a warp without queries leaves them out, and only comes along for the products.
+// 197 tokens cost 256 x 208 scores of products and 208 x 208 of exponentials.
 #include "kernels/cuda/attention_groups.cuh"
 
+#define GROUPS 4   // of a block, beside the filler
+#define THREADS ((GROUPS + 1) * GROUP_THREADS)
+#define REGISTERS 112 // of 96 a thread the filler leaves these to the others
+#define FILLER_REGISTERS 32
 #define SLACK 8.0f // of a base, in units of log2
-
-// A block's shared memory: two stages of keys and values and of what is known of the tokens; the queries of two pieces
-// of work, which take turns of their own.
-template <int W> struct forward_batch {
-	static constexpr int tokens = W * GROUP_TOKENS, threads = W * GROUP_THREADS;
-	static constexpr int elements = tokens * SWIZZLED_ROW; // of one of a stage's three matrices
-	static constexpr size_t bytes = 2 * (3 * elements * sizeof(bf16) + 2 * tokens * sizeof(float));
-	bf16 *q, *k, *v;
-	float *key_places, *query_places;
-};
-template <int W>
-static __device__ __forceinline__ forward_batch<W> find_batch(unsigned char *bytes, int stage, int turn) {
-	constexpr int elements = forward_batch<W>::elements, tokens = forward_batch<W>::tokens;
-	forward_batch<W> batch;
-	batch.k = (bf16 *)bytes + stage * 2 * elements, batch.v = batch.k + elements;
-	batch.q = (bf16 *)bytes + (4 + turn) * elements;
-	batch.key_places = (float *)((bf16 *)bytes + 6 * elements) + stage * 2 * tokens;
-	batch.query_places = batch.key_places + tokens;
-	return batch;
-}
-
-// A piece of work: 64 W queries of a row's head. Pieces of a head lie together, so that blocks share its keys' way.
-struct forward_piece {
-	int r, h, first; // query
-};
-static __device__ __forceinline__ forward_piece find_piece(const d2v_attention &op, unsigned n, int tokens) {
-	unsigned pieces = ((unsigned)op.tokens + (unsigned)tokens - 1) / (unsigned)tokens, head = n / pieces;
-	forward_piece piece;
-	piece.first = (int)(n % pieces) * tokens;
-	piece.h = (int)(head % (unsigned)op.heads), piece.r = (int)(head / (unsigned)op.heads);
-	return piece;
-}
 
 // What stays in registers of a warp's 16 queries; pairs are rows g and g + 8.
 struct group_queries {
@@ -54,7 +20,7 @@ struct group_queries {
 };
 
 struct forward_step {
-	float scale, slope;    // of q . k, of the distance; in units of log2
+	float scale, slope; // of q . k, of the distance; in units of log2
 	const uint32_t *draws; // of dropout: the lane's at key 0 (find_draws)
 	int tokens;
 	bool idle; // no query is this warp's
@@ -91,17 +57,6 @@ static __device__ __forceinline__ void raise_tops(group_queries &own, const floa
 		for (int c = 0; c < GROUP_SIZE / 8; c++)
 			own.out[c][2 * half] *= shrink, own.out[c][2 * half + 1] *= shrink;
 	}
-}
-
-// Which of 64 keys each of the warp's queries keeps: of query i lane i has the first 32 keys, a bit each, and lane
-// i + 16 the others.
-static __device__ __forceinline__ const uint32_t *find_draws(
-	const score_draws &draws, int64_t head, int query, int tokens) {
-	int lane = (int)threadIdx.x % 32;
-	return draws_of(draws, head) + query + lane % 16 + lane / 16 * tokens;
-}
-static __device__ __forceinline__ uint32_t read_draws(const forward_step &step, int key) {
-	return step.draws[key / DRAWN_KEYS * step.tokens];
 }
 
 // Scores of N keys become weights, in pairs: a's fragments for the products with the values.
@@ -189,22 +144,24 @@ static __device__ __forceinline__ void attend_keys(float (&s)[8][4], uint32_t &d
 		start_scores(s, work, at + N);
 	products_commit();
 	if (NEXT && DROP && !step.idle)
-		draws = read_draws(step, work.first + at + N);
+		draws = read_draws(step.draws, work.first + at + N, step.tokens);
 	products_wait<0>();
 }
 
-template <bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_batch(
-	group_queries &own, const forward_step &step, const forward_work &work, int most, bool padded) {
+// A batch's keys, of which there is room for `most`. done: called when q has been read for the last time.
+template <bool BIAS, bool DROP, class F>
+static __device__ __forceinline__ void attend_batch(group_queries &own, const forward_step &step, 
+	const forward_work &work, int most, bool padded, F done) {
 	int left = step.tokens - work.first, count = covered_tokens(left, most), at = 0;
 	float s[8][4];
 	products_fence();
 	start_scores(s, work, 0);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? read_draws(step, work.first) : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first, step.tokens) : 0;
 	products_wait<0>();
 	for (; at + GROUP_TOKENS < count; at += GROUP_TOKENS)
 		attend_keys<GROUP_TOKENS, true, BIAS, DROP>(s, draws, own, step, work, at, padded);
+	done();
 	if (at + GROUP_TOKENS == count)
 		attend_keys<GROUP_TOKENS, false, BIAS, DROP>(s, draws, own, step, work, at, padded || left < count);
 	else
@@ -223,141 +180,100 @@ static __device__ __forceinline__ void start_queries(group_queries &own) {
 
 // out and lse of the warp's queries from `first`.
 static __device__ __forceinline__ void finish_queries(
-	const d2v_attention &op, const group_queries &own, const forward_piece &piece, int first, float unit, float kept) {
-	bf16 *to = (bf16 *)op.out + piece.r * op.tokens * op.width + piece.h * GROUP_SIZE;
-	float *lse = op.lse + (piece.r * op.heads + piece.h) * op.tokens, factor[2];
+	const d2v_attention &op, const group_queries &own, unsigned n, int first, float unit, float kept) {
+	int r = (int)(n / (unsigned)op.heads), h = (int)(n % (unsigned)op.heads), tokens = (int)op.tokens;
+	bf16 *to = (bf16 *)op.out + r * op.tokens * op.width + h * GROUP_SIZE;
+	float *lse = op.lse + (int64_t)n * op.tokens, factor[2];
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
 		float sum = row_sum(own.sum[half]);
 		int token = first + (int)threadIdx.x % 32 / 4 + 8 * half;
 		factor[half] = sum > 0 ? kept / sum : 0.0f;
-		if (threadIdx.x % 4 == 0 && token < op.tokens)
-			lse[token] = sum > 0 ? own.top[half] * unit * LN_2 + logf(sum) : -INFINITY;
+		if (threadIdx.x % 4 == 0 && token < tokens)
+			lse[token] = sum > 0 ? (own.top[half] * unit + log2f(sum)) * LN_2 : -INFINITY;
 	}
-	store_rows<GROUP_SIZE>(to, op.width, first, op.tokens, own.out, factor[0], factor[1]);
+	store_rows<GROUP_SIZE>(to, op.width, first, tokens, own.out, factor[0], factor[1]);
 }
 
-// Starts the copies of a piece's keys from key `first`, with the first of them its queries.
-template <int W>
-static __device__ __forceinline__ void fetch_batch(
-	const forward_batch<W> &batch, const d2v_attention &op, const forward_piece &piece, int first) {
-	constexpr int COUNT = forward_batch<W>::tokens, THREADS = forward_batch<W>::threads;
-	int tokens = (int)op.tokens;
-	int64_t pitch = 3 * op.width;
-	const bf16 *from = (const bf16 *)op.qkv + piece.r * op.tokens * pitch + piece.h * GROUP_SIZE;
-	if (first == 0)
-		fetch_tokens<COUNT, THREADS>(
-			batch.q, from, pitch, piece.first, covered_tokens(tokens - piece.first, COUNT), tokens);
-	int count = covered_tokens(tokens - first, COUNT);
-	fetch_tokens<COUNT, THREADS>(batch.k, from + op.width, pitch, first, count, tokens);
-	fetch_tokens<COUNT, THREADS>(batch.v, from + 2 * op.width, pitch, first, count, tokens);
-}
-
-// The thread's token of a batch, half of the threads having a key each, the others a query, and what memory says of it:
-// loads that nobody waits for before place_at.
-struct batch_token {
-	int token, position;
-	bool is_key;
-	uint8_t padded;
-};
-template <int W, bool BIAS>
-static __device__ __forceinline__ batch_token find_token(
-	const d2v_attention &op, const forward_piece &piece, int first) {
-	constexpr int COUNT = forward_batch<W>::tokens;
-	batch_token at;
-	at.is_key = (int)threadIdx.x < COUNT, at.token = (at.is_key ? first : piece.first) + (int)threadIdx.x % COUNT;
-	at.position = at.token - (int)op.extra, at.padded = 0;
-	if (BIAS && op.positions && at.token < op.tokens && at.position >= 0)
-		at.position = op.positions[piece.r * (op.tokens - op.extra) + at.position];
-	if (op.key_padding && at.is_key && at.token < op.tokens)
-		at.padded = op.key_padding[piece.r * op.tokens + at.token];
-	return at;
-}
-template <bool BIAS> static __device__ __forceinline__ float place_at(const d2v_attention &op, const batch_token &at) {
-	if (at.is_key && (at.padded || at.token >= op.tokens))
-		return OUTSIDE;
-	if (!BIAS)
-		return 0;
-	return at.token < op.extra ? NAN : (float)at.position;
-}
-
-template <int W, bool BIAS, bool DROP>
-static __global__ void __launch_bounds__(GROUP_THREADS *W, 4 / W)
-	attend_groups(d2v_attention op, score_draws draws, unsigned pieces) {
-	constexpr int COUNT = forward_batch<W>::tokens;
-	D2V_SHARED_MATRICES(bytes);
-	int warp = warp_number(), own_row = warp * 16, group_row = warp / 4 * GROUP_TOKENS, stage = 0, turn = 0;
+template <bool BIAS, bool DROP>
+static __device__ __forceinline__ void attend_ring(
+	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, const score_draws &drawn) {
+	int warp = warp_number(), group = warp / 4, row = warp % 4 * 16, turn = 0, all = plan.rows * plan.batches;
+	bf16 *q = m.own + group * TILE_ELEMENTS;
+	ring_place ring = { 0, 0 };
+	ring_turn<1> at, next;
+	at.start(plan, group);
+	fetch_own(q, plan, op, at);
 	forward_step step;
-	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = (int)op.tokens;
-	unsigned n = blockIdx.x;
-	forward_piece piece = find_piece(op, n, COUNT);
-	forward_batch<W> batch = find_batch<W>(bytes, 0, 0);
-	fetch_batch<W>(batch, op, piece, 0);
-	copy_commit();
-	batch.key_places[threadIdx.x] = place_at<BIAS>(op, find_token<W, BIAS>(op, piece, 0));
-	for (; n < pieces; n += gridDim.x, turn ^= 1) {
-		piece = find_piece(op, n, COUNT);
-		group_queries own;
-		start_queries(own);
-		step.slope = BIAS ? LOG2_E * make_alibi(op, piece.h).factor : 0.0f;
-		if (DROP)
-			step.draws = find_draws(draws, piece.r * op.heads + piece.h, piece.first + own_row, step.tokens);
-		step.idle = piece.first + own_row >= step.tokens;
-		for (int first = 0; first < step.tokens; first += COUNT, stage ^= 1) {
-			copy_wait<0>();
-			shared_fence();
-			__syncthreads(); // this batch is there, the last one is done with
-			unsigned next = first + COUNT < step.tokens ? n : n + gridDim.x;
-			int next_first = next == n ? first + COUNT : 0;
-			forward_piece next_piece = find_piece(op, next, COUNT);
-			forward_batch<W> next_batch = find_batch<W>(bytes, stage ^ 1, next == n ? turn : turn ^ 1);
-			batch_token next_token = {};
-			batch = find_batch<W>(bytes, stage, turn);
-			if (next < pieces) {
-				fetch_batch<W>(next_batch, op, next_piece, next_first);
-				next_token = find_token<W, BIAS>(op, next_piece, next_first);
+	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = plan.tokens;
+	group_queries own;
+	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn))
+		for (int visit = 0; visit < plan.slots; visit += plan.visit)
+			for (int batch = 0; batch < plan.batches; batch++, ring.advance(plan)) {
+				bool last = batch + 1 == plan.batches;
+				barrier_wait(m.full + ring.stage, ring.parity);
+				while (at.n == n && at.slot < visit + plan.visit) {
+					int first = at.slot * GROUP_TOKENS + row;
+					if (batch == 0) {
+						wait_for_own(group);
+						start_queries(own);
+						step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
+						step.draws = DROP ? find_draws(drawn, n, first, plan.tokens) : NULL;
+						step.idle = first >= plan.tokens;
+						own.place[0] = BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4, all - 1)] : 0;
+						own.place[1] = BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4 + 8, all - 1)] : 0;
+					}
+					forward_work work = { find_matrix(q), find_matrix(stage_matrix(m, plan, ring.stage, 0)),
+						find_matrix(stage_matrix(m, plan, ring.stage, 1)),
+						m.key_places + turn * all + batch * plan.rows, batch * plan.rows };
+					attend_batch<BIAS, DROP>(own, step, work, plan.rows, op.key_padding, [&] {
+						if (!last)
+							return;
+						next = at;
+						next.advance(plan);
+						meet_group(group);
+						fetch_own(q, plan, op, next);
+					});
+					if (!last)
+						break;
+					if (!step.idle)
+						finish_queries(op, own, n, first, BIAS ? 1.0f : step.scale, DROP ? drawn.kept : 1.0f);
+					at = next;
+				}
+				leave_stage(m, ring);
 			}
-			copy_commit();
-			if (first == 0) {
-				own.place[0] = batch.query_places[own_row + (int)threadIdx.x % 32 / 4];
-				own.place[1] = batch.query_places[own_row + (int)threadIdx.x % 32 / 4 + 8];
-			}
-			forward_work work = { from_row(find_matrix(batch.q), group_row), find_matrix(batch.k), find_matrix(batch.v),
-				batch.key_places, first };
-			if (piece.first + group_row < step.tokens)
-				attend_batch<BIAS, DROP>(own, step, work, COUNT, op.key_padding);
-			next_batch.key_places[threadIdx.x] = place_at<BIAS>(op, next_token);
-		}
-		if (!step.idle)
-			finish_queries(op, own, piece, piece.first + own_row, BIAS ? 1.0f : step.scale, DROP ? draws.kept : 1.0f);
+	copy_wait<0>();
+}
+
+template <bool BIAS, bool DROP>
+static __global__ void __launch_bounds__(THREADS, 1)
+	attend_groups(d2v_attention op, score_draws drawn, ring_plan plan) {
+	D2V_SHARED_MATRICES(bytes);
+	ring_memory m;
+	lay_out(m, bytes, plan);
+	start_ring(m, plan);
+	if (warp_number() / 4 == GROUPS) {
+		give_registers<FILLER_REGISTERS>();
+		fill_ring<1, BIAS>(m, plan, op, 1.0f);
+	} else {
+		take_registers<REGISTERS>();
+		attend_ring<BIAS, DROP>(m, plan, op, drawn);
 	}
-}
-
-template <int W, bool BIAS, bool DROP>
-static void launch_groups(d2v_device *dev, const d2v_attention *op, const score_draws &draws) {
-	int64_t tokens = forward_batch<W>::tokens, pieces = op->rows * op->heads * ((op->tokens + tokens - 1) / tokens);
-	int64_t blocks = gpu_property(cudaDevAttrMultiProcessorCount, 1) * (4 / W);
-	D2V_LAUNCH(dev, (attend_groups<W, BIAS, DROP>), (unsigned)min(pieces, blocks), forward_batch<W>::threads,
-		forward_batch<W>::bytes, *op, draws, (unsigned)pieces);
-}
-
-template <bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {
-	score_draws draws;
-	if (!d2v_cuda_attention_draw(dev, op, &draws, 0, NULL))
-		return;
-	if (op->tokens > 2 * GROUP_TOKENS && op->tokens <= 4 * GROUP_TOKENS)
-		launch_groups<4, BIAS, DROP>(dev, op, draws);
-	else
-		launch_groups<2, BIAS, DROP>(dev, op, draws);
 }
 
 void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op) {
 	constexpr int SIZE = GROUP_SIZE;
-	BY_RULES(op, launch<BIAS, DROP>(dev, op));
+	ring_plan plan;
+	ring_memory m;
+	score_draws drawn;
+	plan_ring(plan, op, GROUPS, 1);
+	if (!d2v_cuda_attention_draw(dev, op, &drawn, 0, NULL))
+		return;
+	BY_RULES(op, D2V_LAUNCH(dev, (attend_groups<BIAS, DROP>), ring_blocks(plan), THREADS,
+		lay_out(m, NULL, plan), *op, drawn, plan));
 }
 
-// Compute capability 9.x, of which alone sm_90a is.
-bool d2v_cuda_attention_fits_groups(d2v_device *dev, const d2v_attention *op) {
-	return d2v_cuda_is_bf16(dev) && op->width == op->heads * GROUP_SIZE &&
-		   gpu_property(cudaDevAttrComputeCapabilityMajor, 0) == 9;
+bool d2v_cuda_attention_groups_forward_fits(const d2v_attention *op) {
+	ring_plan plan;
+	return plan_ring(plan, op, GROUPS, 1);
 }

@@ -17,7 +17,7 @@ thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
-enum State { READY, AT_BLOCK, AT_WARP, AT_BARRIER, AT_CLUSTER, DONE };
+enum State { READY, AT_BLOCK, AT_WARP, AT_GROUP, AT_BARRIER, AT_CLUSTER, DONE };
 
 struct Copy {
 	void *to;
@@ -31,6 +31,8 @@ struct Fiber {
 	ucontext_t start;
 	jmp_buf where;
 	State state = DONE;
+	int group = 0; // AT_GROUP: the barrier's number, and how many meet there
+	size_t group_size = 0;
 	dim3 index;
 	unsigned rank; // of its block in the cluster
 	int parity = 0; // of the exchange: a lane may be one ahead of another
@@ -102,6 +104,23 @@ bool release_together(size_t first, size_t end, State state) {
 	return any;
 }
 
+// Those of a block go on that meet at a barrier of their own, if they are as many as it takes.
+bool release_groups(size_t first, size_t end) {
+	bool any = false;
+	for (size_t i = first; i < end; i++) {
+		std::vector<Fiber *> met;
+		for (size_t j = i; j < end && fibers[i]->state == AT_GROUP; j++)
+			if (fibers[j]->state == AT_GROUP && fibers[j]->group == fibers[i]->group)
+				met.push_back(fibers[j]);
+		if (met.empty() || met.size() != fibers[i]->group_size)
+			continue;
+		for (Fiber *fiber : met)
+			fiber->state = READY;
+		any = true;
+	}
+	return any;
+}
+
 // Lets those go on whose barrier everybody of theirs has reached; count: of a cluster. False: nobody could.
 bool release(size_t count) {
 	bool any = false;
@@ -113,8 +132,10 @@ bool release(size_t count) {
 			any = true;
 		}
 	size_t block = count / cluster_size;
-	for (size_t first = 0; first < count; first += block)
+	for (size_t first = 0; first < count; first += block) {
 		any = release_together(first, first + block, AT_BLOCK) || any;
+		any = release_groups(first, first + block) || any;
+	}
 	return release_together(0, count, AT_CLUSTER) || any;
 }
 
@@ -172,6 +193,11 @@ unsigned d2v_emulate_cluster_rank(void) {
 
 unsigned d2v_emulate_cluster_size(void) {
 	return cluster_size;
+}
+
+void d2v_emulate_group_barrier(int number, size_t threads) {
+	running->group = number, running->group_size = threads;
+	give_way(AT_GROUP);
 }
 
 void d2v_emulate_barrier_wait(const uint64_t *barrier, unsigned parity) {

@@ -57,6 +57,7 @@ static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
 extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 void d2v_emulate_block_barrier(void);
+void d2v_emulate_group_barrier(int number, size_t threads); // of whole warps
 // Every lane of the warp posts `count` words and gets a pointer to all lanes' posts, [32][8] words, valid until its next
 // call. Lanes that have ended left what they posted last.
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8];

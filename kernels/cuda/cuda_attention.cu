@@ -26,7 +26,8 @@ template <class T> static __device__ __forceinline__ const T *part(const d2v_att
 }
 
 static __device__ __forceinline__ int64_t draw_element(const d2v_attention &op, const place &p, int64_t i, int64_t j) {
-	return ((p.r * op.heads + p.h) * op.tokens + i) * d2v_attention_draws(op.tokens) + j;
+	int64_t draws = (op.tokens + 31) / 32 * 32; // of a query (d2v_attention_draws)
+	return ((p.r * op.heads + p.h) * op.tokens + i) * draws + j;
 }
 
 // Dot product of two vectors of `size`, by one lane.

@@ -235,7 +235,6 @@ $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
 $(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_OBJ) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS)
-$(O)/tests/gpu/bench_choices: $(O)/tests/gpu/fused_dnn.o
 $(HELPERS): %: %.o $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)

@@ -22,7 +22,7 @@
 
 // N: columns of a tile.
 template <int N> struct tile_shape {
-	static constexpr int STAGES = N == 192 ? 5 : 6;
+	static constexpr int STAGES = 6;
 	static constexpr int a = TILE_ROWS * STEP, b = N * STEP, stage = a + b; // elements
 	static constexpr unsigned stage_bytes = stage * sizeof(bf16);
 	static constexpr size_t shared = STAGES * stage_bytes + (2 * STAGES + CONSUMERS) * sizeof(uint64_t);
@@ -183,35 +183,48 @@ static __device__ __forceinline__ void store_words(bf16 *to, uint32_t (&words)[4
 		*(uint4 *)to = make_uint4(words[0], words[1], words[2], words[3]);
 }
 
-// A warp's place in a matrix: its row 0 of a tile, and the lane's 8 columns of the tile's first 32.
+// A warp's place in a matrix: its row 0 of a tile, and the lane's 8 columns of the tile's first 32. Its rows come in parts of
+// eight, a lane's g of each: from here on and from 8, 64 and 72 rows further down.
 struct warp_place {
 	int64_t row;
 	int column;
 };
+#define PARTS (TILE_ROWS / 64 * 2)
+static __device__ __forceinline__ int part_row(int part) {
+	return part / 2 * 64 + part % 2 * 8;
+}
+
+// The bias of a lane's columns, in pairs: asked for before the tile is summed up, so that nobody waits for it.
+template <int N> struct tile_bias {
+	uint32_t pairs[N / 8];
+};
+template <int N>
+static __device__ __forceinline__ void load_bias(tile_bias<N> &bias, const gelu_work &work, const tile_place &tile) {
+#pragma unroll
+	for (int i = 0; i < N / 8; i++) {
+		int from = tile.column + i * 8 + (int)threadIdx.x % 4 * 2;
+		bias.pairs[i] = from < work.n ? __ldg((const uint32_t *)(work.bias + from)) : 0;
+	}
+}
 
 template <int N>
 static __device__ __forceinline__ void finish_forward(
-	const gelu_work &work, const tile_sums<N> &sums, const warp_place &at) {
-	int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+	const gelu_work &work, const tile_sums<N> &sums, const tile_bias<N> &bias, const warp_place &at) {
+	int g = (int)threadIdx.x % 32 / 4;
 #pragma unroll
 	for (int c = 0; c < N / 32; c++) {
 		int column = at.column + c * 32;
-		float2 bias[4];
 #pragma unroll
-		for (int j = 0; j < 4; j++) {
-			int from = column - t * 8 + j * 8 + t * 2;
-			uint32_t pair = from < work.n ? __ldg((const uint32_t *)(work.bias + from)) : 0;
-			bias[j] = make_float2(low_half(pair), high_half(pair));
-		}
-#pragma unroll
-		for (int part = 0; part < TILE_ROWS / 64 * 2; part++) { // half of the tile, row g or g + 8
-			int64_t row = at.row + part / 2 * 64 + part % 2 * 8 + g, place = row * work.n + column;
+		for (int part = 0; part < PARTS; part++) {
+			int64_t row = at.row + part_row(part) + g, place = row * work.n + column;
 			bool inside = row < work.m && column < work.n;
 			uint32_t pre[4], y[4];
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
 				const float(&pair)[4] = sums.at[part / 2][c * 4 + j];
-				pre[j] = round_pair<bf16>(pair[part % 2 * 2] + bias[j].x, pair[part % 2 * 2 + 1] + bias[j].y);
+				uint32_t shift = bias.pairs[c * 4 + j];
+				pre[j] =
+					round_pair<bf16>(pair[part % 2 * 2] + low_half(shift), pair[part % 2 * 2 + 1] + high_half(shift));
 				y[j] = round_pair<bf16>(gelu<bf16>(low_half(pre[j])), gelu<bf16>(high_half(pre[j])));
 			}
 			store_words(work.y + place, y, inside);
@@ -236,33 +249,46 @@ static __device__ __forceinline__ float sum_over_rows(float (&values)[8]) {
 	return values[0];
 }
 
+// What GELU was given for 32 columns of the lane's rows.
+struct given_words {
+	uint4 at[PARTS];
+};
+static __device__ __forceinline__ void load_given(given_words &given, const gelu_work &work, const warp_place &at, int c) {
+	int column = at.column + c * 32;
+#pragma unroll
+	for (int part = 0; part < PARTS; part++) {
+		int64_t row = at.row + part_row(part) + (int)threadIdx.x % 32 / 4;
+		given.at[part] = row < work.m && column < work.n
+			? __ldg((const uint4 *)(work.pre + row * work.n + column))
+			: make_uint4(0, 0, 0, 0);
+	}
+}
+
+// first: of the tile's first 32 columns; those of the next are under way while these are worked on.
 template <int N>
-static __device__ __forceinline__ void finish_backward(
-	const gelu_work &work, const tile_sums<N> &sums, const warp_place &at, int64_t piece) {
+static __device__ __forceinline__ void finish_backward(const gelu_work &work, const tile_sums<N> &sums,
+	const given_words &first, const warp_place &at, int64_t piece) {
 	int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
+	given_words given = first;
 #pragma unroll
 	for (int c = 0; c < N / 32; c++) {
 		int column = at.column + c * 32;
-		uint4 given[TILE_ROWS / 64 * 2];
+		given_words next = {};
 		float total[8] = { 0 };
+		if (c + 1 < N / 32)
+			load_given(next, work, at, c + 1);
 #pragma unroll
-		for (int part = 0; part < TILE_ROWS / 64 * 2; part++) {
-			int64_t row = at.row + part / 2 * 64 + part % 2 * 8 + g;
-			given[part] = row < work.m && column < work.n ? __ldg((const uint4 *)(work.pre + row * work.n + column))
-														  : make_uint4(0, 0, 0, 0);
-		}
-#pragma unroll
-		for (int part = 0; part < TILE_ROWS / 64 * 2; part++) {
-			int64_t row = at.row + part / 2 * 64 + part % 2 * 8 + g;
-			uint32_t pre[4] = { given[part].x, given[part].y, given[part].z, given[part].w }, y[4];
+		for (int part = 0; part < PARTS; part++) {
+			int64_t row = at.row + part_row(part) + g;
+			uint32_t pre[4] = { given.at[part].x, given.at[part].y, given.at[part].z, given.at[part].w }, y[4];
 			transpose_words(pre);
 #pragma unroll
 			for (int j = 0; j < 4; j++) {
 				const float(&pair)[4] = sums.at[part / 2][c * 4 + j];
-				float first = pair[part % 2 * 2] * gelu_derivative<bf16>(low_half(pre[j]));
-				float second = pair[part % 2 * 2 + 1] * gelu_derivative<bf16>(high_half(pre[j]));
-				total[2 * j] += first, total[2 * j + 1] += second;
-				y[j] = round_pair<bf16>(first, second);
+				float one = pair[part % 2 * 2] * gelu_derivative<bf16>(low_half(pre[j]));
+				float two = pair[part % 2 * 2 + 1] * gelu_derivative<bf16>(high_half(pre[j]));
+				total[2 * j] += one, total[2 * j + 1] += two;
+				y[j] = round_pair<bf16>(one, two);
 			}
 			store_words(work.y + row * work.n + column, y, row < work.m && column < work.n);
 		}
@@ -272,6 +298,7 @@ static __device__ __forceinline__ void finish_backward(
 			if (to < work.n)
 				work.partial[piece * work.n + to] = sum;
 		}
+		given = next;
 	}
 }
 
@@ -293,13 +320,19 @@ static __device__ __forceinline__ void work_tiles(const gelu_work &work, const b
 		tile_sums<N> sums;
 		warp_place at = { (int64_t)tile.row + warp * 16, tile.column + (int)threadIdx.x % 4 * 8 };
 		barrier_wait(&s.turn[group], n / CONSUMERS % 2 ^ (group == 0)); // the very first has no one before it
-		if (B == COLUMNS)
+		tile_bias<N> bias;
+		given_words first;
+		if (B == ROWS) {
+			load_bias<N>(bias, work, tile);
+		} else {
 			prefetch_pre<N>(work, tile);
+			load_given(first, work, at, 0);
+		}
 		sum_tile<N, B, CLUSTER>(sums, s, n * (unsigned)work.steps, work.steps, &s.turn[group ^ 1]);
 		if (B == ROWS)
-			finish_forward<N>(work, sums, at);
+			finish_forward<N>(work, sums, bias, at);
 		else
-			finish_backward<N>(work, sums, at, tile.down * 4 + warp);
+			finish_backward<N>(work, sums, first, at, tile.down * 4 + warp);
 	}
 }
 
@@ -376,14 +409,10 @@ template <int N, int CLUSTER> static void launch_either_way(d2v_device *dev, con
 }
 
 void d2v_cuda_multiply_gelu(d2v_device *dev, const d2v_gelu_product *op) {
-	if (op->columns == 128 && op->cluster == 1)
-		launch_either_way<128, 1>(dev, op);
-	else if (op->columns == 128)
+	if (op->cluster == 2)
 		launch_either_way<128, 2>(dev, op);
-	else if (op->cluster == 1)
-		launch_either_way<192, 1>(dev, op);
 	else
-		launch_either_way<192, 2>(dev, op);
+		launch_either_way<128, 1>(dev, op);
 }
 
 static bool is_aligned(const void *at) {

@@ -8,8 +8,8 @@
 // exact one, and sums of gradients could differ between runs. The product with its epilogue against the product and our
 // kernel, in the same words; of epilogues the fastest proposal, and whether what it summed had the same bytes twice.
 //
-// Last (words: GELU in the product) kernels for product and GELU together, against the same: our own on warpgroups and those
-// that cuDNN writes.
+// Last (words: GELU in the product) our own kernel for product and GELU together, on warpgroups, against the same. (What cuDNN
+// 9 writes for such a graph took 1.2 to 1.5 times as long as cuBLASLt's product and the pass, on an H200.)
 #include "base/memory.h"
 #include "base/progress.h"
 #include "kernels/cuda/cuda_dnn.h"
@@ -17,7 +17,6 @@
 #include "kernels/cuda/linear_groups.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
-#include "tests/gpu/fused_dnn.h"
 
 #include <cublasLt.h>
 #include <math.h>
@@ -296,35 +295,31 @@ static void epilogues(bench *b, int64_t rows, int64_t width, int64_t wide) {
 	}
 }
 
-// ---- GELU in the product, by cuDNN
+// ---- GELU in the product
 
-#define SAMPLES 64      // places where results are compared, spread over all rows
-#define SAMPLE_ROWS 40  // at each
-#define PROPOSALS 8     // each takes cuDNN a second to write
+#define SAMPLES 64     // places where results are compared, spread over all rows
+#define SAMPLE_ROWS 40 // at each
+
+typedef enum contest_way {
+	KEPT,  // forward, GELU's input is kept
+	ALONE, // it is not
+	BACK,  // backward, with the gradient of the bias
+} contest_way;
 
 typedef struct samples {
 	int64_t count; // of each
 	uint16_t *pre, *y;
 } samples;
 
-// One of the three kernels that cuDNN could write, against what stands for it now; arrays 0 and 1 to 2, pre is array 3.
+// A product that GELU rides on against the product and a pass: arrays 0 and 1 to 2, pre is array 3.
 typedef struct contest {
-	fused_way way;
+	contest_way way;
 	int64_t rows, width, wide;
-	fused_arrays arrays;
-	int columns, cluster; // of a tile of our own kernel, and blocks that share
-	samples now, fused, again;
+	samples apart, whole, again;
 } contest;
 
-static void take_samples(bench *b, const contest *c, samples *s) {
-	d2v_error err = { 0 };
-	for (int i = 0; i < SAMPLES; i++) {
-		int64_t row = (c->rows - SAMPLE_ROWS) * i / (SAMPLES - 1);
-		size_t bytes = (size_t)(SAMPLE_ROWS * c->wide) * sizeof *s->y, from = (size_t)(row * c->wide) * sizeof *s->y;
-		d2v_device_download(b->dev, (char *)s->y + (size_t)i * bytes, (char *)c->arrays.y + from, bytes);
-		d2v_device_download(b->dev, (char *)s->pre + (size_t)i * bytes, (char *)c->arrays.pre + from, bytes);
-	}
-	must(d2v_device_sync(b->dev, &err), &err);
+static d2v_real *array(const bench *b, int i) {
+	return (d2v_real *)b->arrays[i];
 }
 
 static void init_samples(samples *s, int64_t count) {
@@ -337,6 +332,17 @@ static void init_samples(samples *s, int64_t count) {
 static void release_samples(samples *s) {
 	d2v_free(s->pre);
 	d2v_free(s->y);
+}
+
+static void take_samples(bench *b, const contest *c, samples *s) {
+	d2v_error err = { 0 };
+	for (int i = 0; i < SAMPLES; i++) {
+		int64_t row = (c->rows - SAMPLE_ROWS) * i / (SAMPLES - 1);
+		size_t bytes = (size_t)(SAMPLE_ROWS * c->wide) * sizeof *s->y, from = (size_t)(row * c->wide) * sizeof *s->y;
+		d2v_device_download(b->dev, (char *)s->y + (size_t)i * bytes, b->arrays[2] + from, bytes);
+		d2v_device_download(b->dev, (char *)s->pre + (size_t)i * bytes, b->arrays[3] + from, bytes);
+	}
+	must(d2v_device_sync(b->dev, &err), &err);
 }
 
 static double value(uint16_t bf16) {
@@ -359,149 +365,91 @@ static double difference(const uint16_t *a, const uint16_t *b, int64_t count) {
 	return most / scale;
 }
 
-static void run_now(bench *b, const contest *c) {
+static void run_apart(bench *b, const contest *c) {
 	d2v_linear op = { .rows = c->rows, .in = c->width, .out = c->wide, .gelu = true };
-	if (c->way == FUSED_BACKWARD) {
-		d2v_cuda_product p = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .c = c->arrays.y };
-		d2v_cuda_multiply(b->dev, &p);
-		op.pre = c->arrays.pre, op.d_y = c->arrays.y, op.d_bias = (float *)(void *)sums_of(b);
-		d2v_linear_backward(b->dev, &op);
+	setenv("D2V_GELU", "apart", 1);
+	if (c->way == BACK) {
+		d2v_linear back = { .rows = c->rows, .in = c->wide, .out = c->width, .w = array(b, 1), .x_pre = array(b, 3) };
+		back.d_y = array(b, 0), back.d_x = array(b, 2), back.x_sum = (float *)(void *)sums_of(b);
+		d2v_linear_backward(b->dev, &back);
 	} else {
-		op.x = c->arrays.x, op.w = c->arrays.w, op.bias = c->arrays.bias, op.y = c->arrays.y;
-		op.pre = c->way == FUSED_FORWARD ? c->arrays.pre : NULL;
+		op.x = array(b, 0), op.w = array(b, 1), op.bias = (const d2v_real *)(void *)sums_of(b), op.y = array(b, 2);
+		op.pre = c->way == KEPT ? array(b, 3) : NULL;
 		d2v_linear_forward(b->dev, &op);
 	}
+	unsetenv("D2V_GELU");
 }
 
-// The kernel of our own on warpgroups, which sums the bias's gradient too.
-static void run_groups(bench *b, const contest *c, bool sums) {
-	d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .y = c->arrays.y };
-	op.backward = c->way == FUSED_BACKWARD, op.bias = c->arrays.bias, op.pre = c->way == FUSED_ALONE ? NULL : c->arrays.pre;
-	op.sum = op.backward && sums ? (float *)(void *)sums_of(b) : NULL, op.columns = c->columns, op.cluster = c->cluster;
-	d2v_cuda_multiply_gelu(b->dev, &op);
+static d2v_gelu_product whole_of(bench *b, const contest *c, int cluster) {
+	d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = array(b, 0), .b = array(b, 1), .y = array(b, 2) };
+	op.backward = c->way == BACK, op.bias = (const d2v_real *)(void *)sums_of(b);
+	op.pre = c->way == ALONE ? NULL : array(b, 3), op.cluster = cluster;
+	return op;
 }
 
-// dnn: NULL is our own. On the way back the bias's gradient still takes cuDNN a pass of its own.
-static bool run_proposal(bench *b, const contest *c, fused_dnn *dnn, char text[FUSED_TEXT]) {
-	if (!dnn) {
-		run_groups(b, c, true);
-		return true;
-	}
-	if (!fused_dnn_run(dnn, &c->arrays, text))
-		return false;
-	if (c->way == FUSED_BACKWARD) {
-		d2v_linear op = { .rows = c->rows, .in = c->width, .out = c->wide, .d_y = c->arrays.y, .d_bias = (float *)(void *)sums_of(b) };
-		d2v_linear_backward(b->dev, &op);
-	}
-	return true;
-}
-
-// What a proposal must give: the same as now, but that d_y, or what GELU is given, need not be rounded on the way: two
-// roundings of half a unit each, and the results' own. Nothing of an earlier run is left to be taken for its results.
-static bool is_right(bench *b, contest *c, fused_dnn *dnn, char text[FUSED_TEXT]) {
-	size_t bytes = (size_t)(c->rows * c->wide) * sizeof(uint16_t), at = strlen(text);
-	char why[FUSED_TEXT] = "";
+// The same as apart, but that d_y need not be rounded on the way: two roundings of half a unit each, and the results' own.
+// Nothing of an earlier run is left to be taken for its results.
+static bool is_right(bench *b, contest *c, const d2v_gelu_product *op, char *text, size_t size) {
+	size_t bytes = (size_t)(c->rows * c->wide) * sizeof(uint16_t);
 	for (int i = 0; i < 2; i++) {
-		d2v_device_zero(b->dev, c->arrays.y, bytes);
-		if (c->way == FUSED_FORWARD)
-			d2v_device_zero(b->dev, c->arrays.pre, bytes);
-		if (!dnn)
-			run_groups(b, c, false);
-		else if (!fused_dnn_run(dnn, &c->arrays, why)) {
-			snprintf(text + at, FUSED_TEXT - at, ": %s", why);
-			return false;
-		}
-		take_samples(b, c, i ? &c->again : &c->fused);
+		d2v_device_zero(b->dev, b->arrays[2], bytes);
+		if (c->way == KEPT)
+			d2v_device_zero(b->dev, b->arrays[3], bytes);
+		d2v_cuda_multiply_gelu(b->dev, op);
+		take_samples(b, c, i ? &c->again : &c->whole);
 	}
-	double y = difference(c->now.y, c->fused.y, c->now.count), limit = 1.0 / 128;
-	double pre = c->way == FUSED_FORWARD ? difference(c->now.pre, c->fused.pre, c->now.count) : 0;
-	bool same = memcmp(c->fused.y, c->again.y, (size_t)c->now.count * sizeof *c->again.y) == 0;
-	snprintf(text + at, FUSED_TEXT - at, ", off by %.5f (pre %.5f) of the largest%s%s", y, pre, y <= limit && pre <= limit ? "" : ": WRONG",
-		same ? "" : ", DIFFERS between two calls");
+	double y = difference(c->apart.y, c->whole.y, c->apart.count), limit = 1.0 / 128;
+	double pre = c->way == KEPT ? difference(c->apart.pre, c->whole.pre, c->apart.count) : 0;
+	bool same = memcmp(c->whole.y, c->again.y, (size_t)c->again.count * sizeof *c->again.y) == 0;
+	snprintf(text, size, "off by %.5f (its input by %.5f) of the largest%s%s", y, pre,
+		y <= limit && pre <= limit ? "" : ": WRONG", same ? "" : ", DIFFERS between two calls");
 	return y <= limit && pre <= limit && same;
 }
 
-static void try_proposals(bench *b, contest *c, fused_dnn *dnn, int most, double now) {
-	double best = INFINITY;
-	int which = -1;
-	bool end = false;
-	for (int number = 0; number < most && !end; number++) {
-		char text[FUSED_TEXT] = "", why[FUSED_TEXT] = "";
-		double seconds = INFINITY, start = d2v_clock();
-		bool fine = fused_dnn_plan(dnn, number, WORKSPACE, text, &end);
-		double planning = d2v_clock() - start;
-		if (end && number > 0)
-			break;
-		fine = fine && is_right(b, c, dnn, text);
-		if (fine)
-			TIME(b, seconds, fine = fine && run_proposal(b, c, dnn, why));
-		if (fine && seconds < best)
-			best = seconds, which = number;
-		if (fine)
-			printf("  %2d %8.3f ms  %s, made in %.1f s\n", number, seconds * 1e3, text, planning);
-		else
-			printf("  %2d  refused     %s %s\n", number, text, why);
-		fflush(stdout);
+static void try_whole(bench *b, contest *c, int cluster, double apart) {
+	char text[160];
+	double seconds = INFINITY;
+	d2v_gelu_product op = whole_of(b, c, cluster);
+	if (!d2v_cuda_fits_gelu_product(b->dev, &op)) {
+		printf("  not for warpgroups\n");
+		return;
 	}
-	if (which >= 0)
-		printf("  best: proposal %d, %.3f ms, %.2f of the time now\n", which, best * 1e3, best / now);
+	bool fine = is_right(b, c, &op, text, sizeof text);
+	op.sum = c->way == BACK ? (float *)(void *)sums_of(b) : NULL;
+	if (fine)
+		TIME(b, seconds, d2v_cuda_multiply_gelu(b->dev, &op));
+	printf("  one kernel, blocks by %d %8.3f ms, %.2f of that; %s\n", cluster, seconds * 1e3, seconds / apart, text);
+	fflush(stdout);
 }
 
-static void try_groups(bench *b, contest *c, double now) {
-	for (int i = 0; i < 4; i++) {
-		char text[FUSED_TEXT], why[FUSED_TEXT];
-		double seconds = INFINITY;
-		d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = c->arrays.x, .b = c->arrays.w, .y = c->arrays.y };
-		op.bias = c->arrays.bias;
-		c->columns = i % 2 ? 192 : 128, c->cluster = i / 2 + 1;
-		if (!d2v_cuda_fits_gelu_product(b->dev, &op))
-			continue;
-		snprintf(text, sizeof text, "warpgroups, %d columns a tile, blocks by %d", c->columns, c->cluster);
-		bool fine = is_right(b, c, NULL, text);
-		if (fine)
-			TIME(b, seconds, run_proposal(b, c, NULL, why));
-		printf("  own %7.3f ms  %s, %.2f of the time now\n", seconds * 1e3, text, seconds / now);
-		fflush(stdout);
-	}
-}
-
-static void gelu_contest(bench *b, const char *name, contest c, int most) {
-	double now;
-	char text[FUSED_TEXT], title[160];
+static void gelu_contest(bench *b, const char *name, contest c) {
+	double apart;
+	char title[160];
 	snprintf(title, sizeof title, "GELU in the product: %s, %ldx%ldx%ld", name, (long)c.rows, (long)c.width, (long)c.wide);
 	if (!wanted(b, title))
 		return;
-	c.arrays = (fused_arrays){ .x = b->arrays[0], .w = b->arrays[1], .bias = sums_of(b), .pre = b->arrays[3], .y = b->arrays[2],
-		.workspace = b->arrays[1] + room - WORKSPACE };
 	fill(b, b->arrays[1]); // where another row left sums in the bias
-	contest first = c; // on the way back GELU's input is the product of the way there
-	first.way = FUSED_FORWARD;
-	run_now(b, &first);
-	TIME(b, now, run_now(b, &c));
-	init_samples(&c.now, SAMPLES * SAMPLE_ROWS * c.wide);
-	init_samples(&c.fused, SAMPLES * SAMPLE_ROWS * c.wide);
+	contest first = c;     // on the way back GELU's input is the product of the way there
+	first.way = KEPT;
+	run_apart(b, &first);
+	TIME(b, apart, run_apart(b, &c));
+	init_samples(&c.apart, SAMPLES * SAMPLE_ROWS * c.wide);
+	init_samples(&c.whole, SAMPLES * SAMPLE_ROWS * c.wide);
 	init_samples(&c.again, SAMPLES * SAMPLE_ROWS * c.wide);
-	take_samples(b, &c, &c.now);
-	printf("%s\n  product and our kernel %8.3f ms, %.1f TFLOP/s of the product\n", title, now * 1e3,
-		2e-12 * (double)(c.rows * c.width * c.wide) / now);
-	try_groups(b, &c, now);
-	fused_dnn *dnn = fused_dnn_open(d2v_cuda_of(b->dev)->stream, c.way, c.rows, c.wide, c.width, text);
-	if (dnn) {
-		try_proposals(b, &c, dnn, most, now);
-		fused_dnn_close(dnn);
-	} else {
-		printf("  cuDNN: %s\n", text);
-	}
-	fflush(stdout);
-	release_samples(&c.now);
-	release_samples(&c.fused);
+	take_samples(b, &c, &c.apart);
+	printf("%s\n  product and pass        %8.3f ms, %.1f TFLOP/s of the product\n", title, apart * 1e3,
+		2e-12 * (double)(c.rows * c.width * c.wide) / apart);
+	try_whole(b, &c, 1, apart);
+	try_whole(b, &c, 2, apart);
+	release_samples(&c.apart);
+	release_samples(&c.whole);
 	release_samples(&c.again);
 }
 
-static void gelu_contests(bench *b, int64_t rows, int most) {
-	gelu_contest(b, "forward, its input kept", (contest){ .way = FUSED_FORWARD, .rows = rows, .width = 768, .wide = 3072 }, most);
-	gelu_contest(b, "forward", (contest){ .way = FUSED_ALONE, .rows = rows, .width = 768, .wide = 3072 }, most);
-	gelu_contest(b, "backward, bias's gradient", (contest){ .way = FUSED_BACKWARD, .rows = rows, .width = 768, .wide = 3072 }, most);
+static void gelu_contests(bench *b, int64_t rows) {
+	gelu_contest(b, "forward, its input kept", (contest){ .way = KEPT, .rows = rows, .width = 768, .wide = 3072 });
+	gelu_contest(b, "forward", (contest){ .way = ALONE, .rows = rows, .width = 768, .wide = 3072 });
+	gelu_contest(b, "backward, bias's gradient", (contest){ .way = BACK, .rows = rows, .width = 768, .wide = 3072 });
 }
 
 static void all(bench *b) {
@@ -521,8 +469,9 @@ static void all(bench *b) {
 	extractor_layer(b, "extractor 5", 2479, 2);
 	extractor_layer(b, "extractor 6", 1239, 2);
 	epilogues(b, 163840, 768, 3072);
-	gelu_contests(b, 163840, PROPOSALS);
-	gelu_contests(b, 80000, 3);
+	gelu_contests(b, 163840);
+	gelu_contests(b, 80000);
+	gelu_contests(b, 50432);
 }
 
 int main(int argc, char **argv) {

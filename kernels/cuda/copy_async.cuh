@@ -15,9 +15,6 @@
 static inline void copy_async(void *to, const void *from, bool inside = true) {
 	d2v_emulate_copy_async(to, from, inside ? 16 : 0, inside ? 0 : 16);
 }
-static inline void copy_async_line(void *to, const void *from) {
-	copy_async(to, from);
-}
 static inline void copy_async_float(float *to, const float *from, bool inside) {
 	d2v_emulate_copy_async(to, from, inside ? 4 : 0, inside ? 0 : 4);
 }
@@ -32,11 +29,6 @@ static inline void prefetch(const void *) {}
 __device__ __forceinline__ void copy_async(void *to, const void *from, bool inside = true) {
 	unsigned address = (unsigned)__cvta_generic_to_shared(to);
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(inside ? 16 : 0) : "memory");
-}
-// For who reads all of a line of 128 bytes, but not at once: it comes to the L2 cache as a whole.
-__device__ __forceinline__ void copy_async_line(void *to, const void *from) {
-	unsigned address = (unsigned)__cvta_generic_to_shared(to);
-	asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(address), "l"(from) : "memory");
 }
 // The same of one number.
 __device__ __forceinline__ void copy_async_float(float *to, const float *from, bool inside) {

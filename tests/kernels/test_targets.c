@@ -39,7 +39,8 @@ static void test_targets(void **state) {
 		check(1, 512, 1, 24, 2, mean | 1);
 		check(1, 600, 1, 24, 2, mean | 1);
 		check(1, 1100, 0, 16, 1, mean | 1);
-		check(1, 2100, 0, 16, 1, mean | 1); // too many tokens for any
+		check(1, 2100, 0, 16, 2, mean | 1);
+		check(1, 2600, 0, 16, 1, mean | 1); // too many tokens for any
 	}
 	check(1, 3, 1, 1400, 2, 4); // too wide for a warp
 	check(2, 3, 1, 1400, 2, 5);

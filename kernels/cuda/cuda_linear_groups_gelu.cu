@@ -154,7 +154,8 @@ static __device__ __forceinline__ void sum_tile(
 // ---- on the way to memory
 //
 // Of 32 columns a lane has the pairs 8 j + 2 t, j = 0 to 3, of a row: four lanes exchange them so that each has the
-// eight columns of one j, 16 bytes, and the four together 64 that lie side by side.
+// eight columns of one j, 16 bytes, and the four together 64 that lie side by side. All of a tile is one stretch without a
+// branch: so the compiler has one row's exchange run under another's polynomials.
 
 // words[j] of lane t becomes words[t] of lane j, for four lanes in a row.
 static __device__ __forceinline__ void transpose_words(uint32_t (&words)[4]) {
@@ -207,7 +208,7 @@ static __device__ __forceinline__ void load_bias(tile_bias<N> &bias, const gelu_
 	}
 }
 
-template <int N>
+template <int N, bool KEEP>
 static __device__ __forceinline__ void finish_forward(
 	const gelu_work &work, const tile_sums<N> &sums, const tile_bias<N> &bias, const warp_place &at) {
 	int g = (int)threadIdx.x % 32 / 4;
@@ -228,7 +229,7 @@ static __device__ __forceinline__ void finish_forward(
 				y[j] = round_pair<bf16>(gelu<bf16>(low_half(pre[j])), gelu<bf16>(high_half(pre[j])));
 			}
 			store_words(work.y + place, y, inside);
-			if (work.pre)
+			if (KEEP)
 				store_words(work.pre + place, pre, inside);
 		}
 	}
@@ -265,7 +266,7 @@ static __device__ __forceinline__ void load_given(given_words &given, const gelu
 }
 
 // first: of the tile's first 32 columns; those of the next are under way while these are worked on.
-template <int N>
+template <int N, bool SUM>
 static __device__ __forceinline__ void finish_backward(const gelu_work &work, const tile_sums<N> &sums,
 	const given_words &first, const warp_place &at, int64_t piece) {
 	int lane = (int)threadIdx.x % 32, g = lane / 4, t = lane % 4;
@@ -292,7 +293,7 @@ static __device__ __forceinline__ void finish_backward(const gelu_work &work, co
 			}
 			store_words(work.y + row * work.n + column, y, row < work.m && column < work.n);
 		}
-		if (work.partial) {
+		if (SUM) {
 			float sum = sum_over_rows(total); // of column 8 (g / 2) + 2 t + g % 2
 			int to = column - t * 8 + g / 2 * 8 + t * 2 + g % 2;
 			if (to < work.n)
@@ -312,7 +313,7 @@ static __device__ __forceinline__ void prefetch_pre(const gelu_work &work, const
 			prefetch(work.pre + row * work.n + tile.column + c);
 }
 
-template <int N, matrix_order B, int CLUSTER>
+template <int N, matrix_order B, int CLUSTER, bool MORE>
 static __device__ __forceinline__ void work_tiles(const gelu_work &work, const block_stages<N> &s, int group) {
 	int warp = warp_number() % 4;
 	tile_place tile;
@@ -330,9 +331,9 @@ static __device__ __forceinline__ void work_tiles(const gelu_work &work, const b
 		}
 		sum_tile<N, B, CLUSTER>(sums, s, n * (unsigned)work.steps, work.steps, &s.turn[group ^ 1]);
 		if (B == ROWS)
-			finish_forward<N>(work, sums, bias, at);
+			finish_forward<N, MORE>(work, sums, bias, at);
 		else
-			finish_backward<N>(work, sums, first, at, tile.down * 4 + warp);
+			finish_backward<N, MORE>(work, sums, first, at, tile.down * 4 + warp);
 	}
 }
 
@@ -343,7 +344,8 @@ template <int CLUSTER> static __device__ __forceinline__ void meet() {
 		__syncthreads();
 }
 
-template <int N, matrix_order B, int CLUSTER>
+// MORE: forward GELU's input is kept, backward the columns are summed.
+template <int N, matrix_order B, int CLUSTER, bool MORE>
 static __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS, 1)
 	multiply_tiles(const __grid_constant__ gelu_work work) {
 	constexpr int STAGES = tile_shape<N>::STAGES;
@@ -366,7 +368,7 @@ static __global__ void __cluster_dims__(CLUSTER, 1, 1) __launch_bounds__(THREADS
 			copy_stages<N, B, CLUSTER>(work, s);
 	} else {
 		take_registers<240>();
-		work_tiles<N, B, CLUSTER>(work, s, group - 1);
+		work_tiles<N, B, CLUSTER, MORE>(work, s, group - 1);
 	}
 	if (CLUSTER > 1)
 		meet<CLUSTER>(); // nobody goes while the other may still tell it something
@@ -395,8 +397,12 @@ template <int N, matrix_order B, int CLUSTER> static void launch(d2v_device *dev
 	work.m = op->m, work.n = (int)op->n, work.steps = (int)((op->k + STEP - 1) / STEP);
 	work.across = (int)across, work.tiles = (unsigned)tiles;
 	int64_t clusters = min((int64_t)gpu_property(cudaDevAttrMultiProcessorCount, CLUSTER) / CLUSTER, tiles);
-	D2V_LAUNCH_CLUSTERS(dev, CLUSTER, (multiply_tiles<N, B, CLUSTER>), (unsigned)(clusters * CLUSTER), THREADS,
-		tile_shape<N>::shared, work);
+	if (B == ROWS ? work.pre != NULL : work.partial != NULL)
+		D2V_LAUNCH_CLUSTERS(dev, CLUSTER, (multiply_tiles<N, B, CLUSTER, true>), (unsigned)(clusters * CLUSTER), THREADS,
+			tile_shape<N>::shared, work);
+	else
+		D2V_LAUNCH_CLUSTERS(dev, CLUSTER, (multiply_tiles<N, B, CLUSTER, false>), (unsigned)(clusters * CLUSTER), THREADS,
+			tile_shape<N>::shared, work);
 	if (op->sum)
 		d2v_cuda_add_partials(dev, op->sum, NULL, work.partial, pieces, op->n, op->n);
 }

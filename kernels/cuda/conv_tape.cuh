@@ -27,7 +27,8 @@ typedef struct conv_tape {
 	int row_width, picture_rows;   // places of a row, rows of a picture; zeros included
 	int pictures, tile_h, tile_w;  // of a tile: pictures, and how much of each
 	int tiles_y, tiles_x, tiles;   // of a picture, and in all
-	int results, places;           // of a tile; results in units, places in packs of 8
+	int results, places;           // of a tile; results in units, places in eights
+	int result_pitch, place_pitch; // of a tape: from a pack to the next, in packs
 } conv_tape;
 
 static __host__ __device__ inline bool has_whole_pictures(const conv_tape &s) {
@@ -95,27 +96,37 @@ static __device__ __forceinline__ void number_results(int *table, const conv_tap
 	}
 }
 
-// Starts the copies of `count` places of a group, PACKS a place, to a tape of as many; from: (positions, channels) at the
-// group's first channel. Eight threads have eight places of a pack: 128 bytes of shared memory.
+// From a pack to the next one of `count` places, such that eight threads write to different banks (fetch_places).
+static __host__ __device__ inline int pitch_of(int count, int packs) {
+	return (count + 7) / 8 * 8 + (packs % 2 ? packs % 8 : 4);
+}
+
+// Starts the copies of `count` places of a group, PACKS a place, to a tape; from: (positions, channels) at the group's first
+// channel. Neighbouring threads have neighbouring packs, eight of them two of four places: whole sectors of memory, and
+// with the pitch's last bits all banks. An odd number of packs goes by place and pack as it is, with the same effect.
 template <int PACKS>
 static __device__ __forceinline__ void fetch_places(
-	bf16 *tape, const int *table, int count, const bf16 *from, int64_t channels, const tape_part &part) {
+	bf16 *tape, int pitch, const int *table, int count, const bf16 *from, int64_t channels, const tape_part &part) {
 	const bf16 *first = from + part.first * channels;
+	constexpr int pairs = PACKS / 2;
 #pragma unroll 4
-	for (int i = threadIdx.x / 8; i < count / 8 * PACKS; i += blockDim.x / 8) {
-		int pack = i % PACKS, place = i / PACKS * 8 + threadIdx.x % 8;
+	for (int i = threadIdx.x; i < count * PACKS; i += blockDim.x) {
+		int place = i / PACKS, pack = i % PACKS;
+		if (PACKS % 2 == 0)
+			place = i / 8 / pairs * 4 + i % 8 / 2, pack = i / 8 % pairs * 2 + i % 2;
 		unsigned position;
 		bool inside = find_position(position, part, table[place]);
 		copy_async(
-			tape + (pack * count + place) * 8, inside ? first + position * channels + pack * 8 : from, inside);
+			tape + (pack * pitch + place) * 8, inside ? first + position * channels + pack * 8 : from, inside);
 	}
 }
 
 // ---- cutting
 
-// What a block's shared memory has to hold, in bytes, and in what units results are computed.
+// What a block's shared memory may and has to hold, in bytes, a place's and a result's being those of their tapes, and in what units
+// results are computed.
 typedef struct tape_room {
-	size_t fixed, of_place, of_result;
+	size_t most, fixed, of_place, of_result;
 	int unit;
 } tape_room;
 
@@ -140,17 +151,19 @@ static conv_tape make_tape(const conv_shape &c, const tape_room &room, int pictu
 	int last = (pictures - 1) * s.picture_rows + s.tile_h - 1; // row
 	s.results = round_up(last * s.row_width + s.tile_w, room.unit);
 	s.places = round_up(s.results + (c.kernel_h - 1) * s.row_width + c.kernel_w - 1, 8);
+	s.place_pitch = pitch_of(s.places, s.channels / 8), s.result_pitch = pitch_of(s.results, s.channels / 8);
 	s.tiles = (int)((c.rows + pictures - 1) / pictures) * s.tiles_y * s.tiles_x;
 	return s;
 }
 
 static size_t tape_bytes(const conv_tape &s, const tape_room &room) {
-	return room.fixed + (size_t)s.places * room.of_place + (size_t)s.results * room.of_result;
+	return room.fixed + (size_t)s.place_pitch * room.of_place + (size_t)s.result_pitch * room.of_result +
+		   (size_t)(s.places + s.results) * sizeof(int);
 }
 
-// The share of results that are stored.
+// The share of places that have a result of their own.
 static double useful_share(const conv_tape &s) {
-	return (double)(s.pictures * s.shape.out_h * s.shape.out_w) / ((double)s.results * s.tiles_y * s.tiles_x);
+	return (double)(s.pictures * s.shape.out_h * s.shape.out_w) / ((double)s.places * s.tiles_y * s.tiles_x);
 }
 
 // The tape for a shape with the least waste, of at most `pictures`. One of no tiles: nothing fits.
@@ -158,7 +171,7 @@ static conv_tape cut_tape(const conv_shape &c, const tape_room &room, int64_t pi
 	conv_tape best = {}, s;
 	for (int n = 1; n <= pictures; n++) {
 		s = make_tape(c, room, n, 1);
-		if (tape_bytes(s, room) > SHARED_MOST)
+		if (tape_bytes(s, room) > room.most)
 			break;
 		if (!best.tiles || useful_share(s) > useful_share(best))
 			best = s;
@@ -166,7 +179,7 @@ static conv_tape cut_tape(const conv_shape &c, const tape_room &room, int64_t pi
 	int64_t most = c.out_h > 1 ? c.out_h : (c.out_w + room.unit - 1) / room.unit;
 	for (int parts = 2; parts <= most && !best.tiles; parts++) {
 		s = make_tape(c, room, 1, parts);
-		if (tape_bytes(s, room) <= SHARED_MOST)
+		if (tape_bytes(s, room) <= room.most)
 			best = s;
 	}
 	return best;

@@ -394,12 +394,12 @@ static void convolve(d2v_device *dev, const plane_pass &s, d2v_real *y, const d2
 }
 
 // Whether Hopper's warpgroups are to take it on. D2V_CONV=wgmma: whenever the GPU and the shape allow it; =mma, or nothing: never. The default
-// becomes wgmma once a GPU has run them. wgmma-registers: the same, a through registers; a GPU will say which of the two stays.
+// becomes wgmma once a GPU has run them.
 static bool groups_are_wanted(d2v_device *dev) {
 	const char *way = getenv("D2V_CONV");
 	if (!way || strcmp(way, "mma") == 0)
 		return false;
-	if (strcmp(way, "wgmma") != 0 && strcmp(way, "wgmma-registers") != 0)
+	if (strcmp(way, "wgmma") != 0)
 		d2v_device_set_error(dev, D2V_INVALID, "D2V_CONV=%s is neither mma nor wgmma", way);
 	return true;
 }

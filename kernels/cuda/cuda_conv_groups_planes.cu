@@ -3,17 +3,22 @@
 // channels in as out.
 //
 // a is the tape (conv_tape.cuh), b the group's weights, both in shared memory: 64 results are the sum of as many products as
-// there are pairs of packs in all taps, asked for at once. A block keeps its group's weights and goes over tiles, the next one
-// under way. Its warpgroups have 64 results each and round them when the products have ended; they are stored under the next ones.
+// there are pairs of packs in all taps, asked for at once. A block keeps its group's weights and goes over tiles. Its warpgroups
+// have 64 results each and round them when the products have ended; they are stored under the next ones.
 //
-// With 48 channels a product reads 3.5 KB of shared memory, 28 cycles, and takes the tensor cores 24: four warpgroups keep
-// both busy.
+// With 48 channels a product reads 3.5 KB of shared memory, 28 cycles, and takes the tensor cores 24. Warpgroups that do the same
+// thing at the same time leave both idle when they store: so two blocks share a multiprocessor where there is room.
 #include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/conv_tape.cuh"
 
-#include <stdlib.h>
+#define UNIT 64                                // results of a warpgroup
+#define SHARED_MOST_OF_TWO ((size_t)112 << 10) // of two blocks that share a multiprocessor
+#define MOST_OF_PAIR 48                        // channels of a group, for which two blocks have registers enough
 
-#define UNIT 64 // results of a warpgroup
+// Warpgroups of a block. Two blocks of three have 80 registers a thread.
+static constexpr int most_groups(bool pair) {
+	return pair ? 3 : MOST_GROUPS;
+}
 
 // ---- weights
 
@@ -43,78 +48,58 @@ static __device__ __forceinline__ void fetch_weights(bf16 *to, const bf16 *w, in
 	}
 }
 
-// sums = the products of 64 places from a's and of all taps' weights, under way. SIDE: of a square kernel, so that no branch divides
-// the products; 0: any kernel.
-template <int PACKS, int SIDE>
+// sums = the products of 64 places from a's and of all taps' weights, under way. H, W: of a kernel for which no branch is to divide
+// the products, since at a branch the compiler closes their group; 0: any kernel.
+template <int PACKS, int H, int W>
 static __device__ __forceinline__ void start_products(
 	float (&sums)[PACKS][4], loose_matrix a, loose_matrix b, const conv_tape &s) {
 	constexpr int N = 8 * PACKS;
-	int kernel_h = SIDE ? SIDE : s.shape.kernel_h, kernel_w = SIDE ? SIDE : s.shape.kernel_w, taps = kernel_h * kernel_w;
+	constexpr bool WHOLE = H > 0;
+	int kernel_h = WHOLE ? H : s.shape.kernel_h, kernel_w = WHOLE ? W : s.shape.kernel_w, taps = kernel_h * kernel_w;
 	products_fence();
-#pragma unroll(SIDE ? SIDE : 1)
+#pragma unroll(WHOLE ? H : 1)
 	for (int u = 0; u < kernel_h; u++)
-#pragma unroll(SIDE ? SIDE : 1)
+#pragma unroll(WHOLE ? W : 1)
 		for (int v = 0; v < kernel_w; v++) {
-			if (!SIDE)
-				products_fence(); // where the products are divided
+			if (!WHOLE)
+				products_fence(); // where they are divided
 #pragma unroll
 			for (int pack = 0; pack + 1 < PACKS; pack += 2) {
-				loose_matrix from = from_pack(a, u * s.row_width + v + pack * s.places);
+				loose_matrix from = from_pack(a, u * s.row_width + v + pack * s.place_pitch);
 				multiply<N, ROWS, ROWS>(sums, from, b, u || v || pack);
 				b = from_pack(b, 2 * N);
 			}
 		}
 	if (PACKS % 2) {
-		a = from_pack(a, (PACKS - 1) * s.places);
-#pragma unroll(SIDE ? SIDE *SIDE : 1)
+		a = from_pack(a, (PACKS - 1) * s.place_pitch);
+#pragma unroll(WHOLE ? H *W : 1)
 		for (int tap = 0; tap < taps; tap += 2) {
 			int first = tap / kernel_w * s.row_width + tap % kernel_w, after = tap + 1;
 			int second = after < taps ? after / kernel_w * s.row_width + after % kernel_w : first; // there by zeros
-			if (!SIDE)
+			if (!WHOLE)
 				products_fence();
 			multiply<N, ROWS, ROWS>(sums, going_on_after(from_pack(a, first), second - first), b, true);
 			b = from_pack(b, 2 * N);
 		}
 	}
-	if (!SIDE)
+	if (!WHOLE)
 		products_fence();
 	products_commit();
 }
 
-// The same with a's fragments loaded to registers, a tap at a time, the next one under the products of the last. tape: at the warp's
-// first place. For groups with an even number of packs.
-template <int PACKS, int SIDE>
-static __device__ __forceinline__ void multiply_registers(
-	float (&sums)[PACKS][4], const bf16 *tape, loose_matrix b, const conv_tape &s) {
-	constexpr int N = 8 * PACKS;
-	int kernel_w = SIDE ? SIDE : s.shape.kernel_w, taps = SIDE ? SIDE * SIDE : s.shape.kernel_h * kernel_w;
-	int matrix = (int)threadIdx.x % 32 / 8;
-	const bf16 *row = tape + (matrix / 2 * s.places + matrix % 2 * 8 + (int)threadIdx.x % 8) * 8;
-	uint32_t a[2][PACKS / 2][4];
-	auto load = [&](uint32_t(&to)[PACKS / 2][4], int tap) {
-#pragma unroll
-		for (int i = 0; i < PACKS / 2; i++)
-			load_matrices(to[i], row + (2 * i * s.places + tap / kernel_w * s.row_width + tap % kernel_w) * 8);
-	};
-	auto advance = [&](const uint32_t(&now)[PACKS / 2][4], uint32_t(&next)[PACKS / 2][4], int tap) {
-		products_fence();
-#pragma unroll
-		for (int i = 0; i < PACKS / 2; i++) {
-			multiply<N, ROWS>(sums, now[i], b, tap || i);
-			b = from_pack(b, 2 * N);
-		}
-		products_commit();
-		products_wait<1>(); // those of `next` have ended
-		if (tap + 1 < taps)
-			load(next, tap + 1);
-	};
-	load(a[0], 0);
-#pragma unroll(SIDE ? SIDE *SIDE : 1)
-	for (int tap = 0; tap < taps; tap += 2) {
-		advance(a[0], a[1], tap);
-		if (tap + 1 < taps)
-			advance(a[1], a[0], tap + 1);
-	}
+// The same for the kernel at hand: those of the recipes are whole.
+template <int PACKS>
+static __device__ __forceinline__ void start_all_products(
+	float (&sums)[PACKS][4], loose_matrix a, loose_matrix b, const conv_tape &s) {
+	int kernel_h = s.shape.kernel_h, kernel_w = s.shape.kernel_w;
+	if (kernel_h == 3 && kernel_w == 3)
+		start_products<PACKS, 3, 3>(sums, a, b, s);
+	else if (kernel_h == 1 && kernel_w == 7)
+		start_products<PACKS, 1, 7>(sums, a, b, s);
+	else if (kernel_h == 1 && kernel_w == 19)
+		start_products<PACKS, 1, 19>(sums, a, b, s);
+	else
+		start_products<PACKS, 0, 0>(sums, a, b, s);
 }
 
 // ---- results
@@ -201,15 +186,16 @@ template <int PACKS> struct lane_results {
 
 // ---- the kernel
 
-// Block (number, group): tiles number, number + gridDim.x, ...
-template <int PACKS, bool REGISTERS>
-static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
-	convolve_tapes(conv_tape s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool flipped, bool accumulate) {
+// Block (number, group): tiles number, number + gridDim.x, ... PAIR: two blocks share a multiprocessor. With one stage a tape is fetched
+// when the last one is done with, under the products of the other block.
+template <int PACKS, bool PAIR>
+static __global__ void __launch_bounds__(GROUP_THREADS *most_groups(PAIR), PAIR ? 2 : 1) convolve_tapes(
+	conv_tape s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool flipped, bool accumulate, int stages) {
 	constexpr int N = 8 * PACKS;
 	D2V_SHARED_MATRICES(bytes);
-	int taps = s.shape.kernel_h * s.shape.kernel_w, tape_size = s.places * N, stage = 0;
+	int taps = s.shape.kernel_h * s.shape.kernel_w, tape_size = s.place_pitch * N, stage = 0;
 	bf16 *weights = (bf16 *)bytes, *tapes = weights + count_packs(taps, PACKS) * N * 8;
-	int *places = (int *)(tapes + 2 * tape_size), *results = places + s.places;
+	int *places = (int *)(tapes + stages * tape_size), *results = places + s.places;
 	int warp = warp_number(), groups = (int)blockDim.x / GROUP_THREADS, lane = (int)threadIdx.x % 32;
 	x += blockIdx.y * N, y += blockIdx.y * N;
 	number_places(places, s);
@@ -224,33 +210,22 @@ static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 	__syncthreads();
 	auto fetch = [&](int tile, int to) {
 		if (tile < s.tiles)
-			fetch_places<PACKS>(tapes + to * tape_size, places, s.places, x, s.shape.in, find_sources(s, tile));
+			fetch_places<PACKS>(
+				tapes + to * tape_size, s.place_pitch, places, s.places, x, s.shape.in, find_sources(s, tile));
 		copy_commit();
 	};
 	fetch(blockIdx.x, 0);
 	loose_matrix b = find_loose_matrix(weights, N, 8);
 	float sums[PACKS][4];
 	lane_results<PACKS> last = {}, now;
-	for (int tile = blockIdx.x; tile < s.tiles; tile += gridDim.x, stage ^= 1) {
+	for (int tile = blockIdx.x; tile < s.tiles; tile += gridDim.x, stage ^= stages - 1) {
 		copy_wait<0>();
 		shared_fence();
 		__syncthreads(); // this tape is there, the other is done with
-		loose_matrix a = find_loose_matrix(tapes + stage * tape_size, s.places, 8);
+		loose_matrix a = find_loose_matrix(tapes + stage * tape_size, s.place_pitch, 8);
 		for (int first = warp / 4 * UNIT; first < s.results; first += groups * UNIT) {
-			bool square = s.shape.kernel_h == 3 && s.shape.kernel_w == 3;
-			if constexpr (REGISTERS && PACKS % 2 == 0) {
-				const bf16 *row = tapes + stage * tape_size + (first + warp % 4 * 16) * 8;
-				if (square)
-					multiply_registers<PACKS, 3>(sums, row, b, s);
-				else
-					multiply_registers<PACKS, 0>(sums, row, b, s);
-			} else {
-				if (square)
-					start_products<PACKS, 3>(sums, from_pack(a, first), b, s);
-				else
-					start_products<PACKS, 0>(sums, from_pack(a, first), b, s);
-			}
-			if (first < groups * UNIT)
+			start_all_products<PACKS>(sums, from_pack(a, first), b, s);
+			if (stages > 1 && first < groups * UNIT)
 				fetch(tile + gridDim.x, stage ^ 1);
 			last.store();
 			now.find(results, first + warp % 4 * 16 + lane / 4, find_results(s, tile), y, s.shape.out);
@@ -261,6 +236,12 @@ static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 			now.round(sums, add, accumulate);
 			last = now;
 		}
+		if (stages == 1) {
+			__syncthreads(); // the tape is done with
+			fetch(tile + gridDim.x, 0);
+			last.store();
+			last.to[0] = last.to[1] = NULL;
+		}
 	}
 	last.store();
 	copy_wait<0>();
@@ -268,22 +249,37 @@ static __global__ void __launch_bounds__(GROUP_THREADS *MOST_GROUPS, 1)
 
 // ---- choosing
 
-static tape_room find_room(const conv_shape &c) {
-	size_t channels = (size_t)(c.in / c.groups);
-	tape_room room = {};
-	room.fixed = (size_t)count_packs(c.kernel_h * c.kernel_w, (int)channels / 8) * channels * 16;
-	room.of_place = 2 * channels * sizeof(bf16) + sizeof(int), room.of_result = sizeof(int);
-	room.unit = UNIT;
-	return room;
-}
-
-static int64_t blocks_of_group(const conv_shape &c) {
-	return max((int64_t)gpu_property(cudaDevAttrMultiProcessorCount, 1) / c.groups, (int64_t)1);
-}
+// How the work is divided.
+struct planes_plan {
+	conv_tape tape;
+	tape_room room;
+	int64_t blocks; // of a group
+	int stages;
+	bool pair;
+};
 
 // As many pictures a tile as leave a tile for every block.
-static conv_tape choose_tape(const conv_shape &c) {
-	return cut_tape(c, find_room(c), max(c.rows / blocks_of_group(c), (int64_t)1));
+static planes_plan make_plan(const conv_shape &c, bool pair, int stages) {
+	size_t channels = (size_t)(c.in / c.groups);
+	int64_t at_once = gpu_property(cudaDevAttrMultiProcessorCount, 1) * (pair ? 2 : 1);
+	planes_plan plan = {};
+	plan.pair = pair, plan.stages = stages, plan.blocks = max(at_once / c.groups, (int64_t)1);
+	plan.room.most = pair ? SHARED_MOST_OF_TWO : SHARED_MOST, plan.room.unit = UNIT;
+	plan.room.fixed = (size_t)count_packs(c.kernel_h * c.kernel_w, (int)channels / 8) * channels * 16;
+	plan.room.of_place = (size_t)stages * channels * sizeof(bf16);
+	plan.tape = cut_tape(c, plan.room, max(c.rows / plan.blocks, (int64_t)1));
+	return plan;
+}
+
+// Two blocks a multiprocessor, so that one computes while the other stores and waits, unless that costs too much of the tiles.
+static planes_plan choose_plan(const conv_shape &c) {
+	planes_plan alone = make_plan(c, false, 2);
+	for (int stages = 2; stages > 0 && c.in / c.groups <= MOST_OF_PAIR; stages--) {
+		planes_plan pair = make_plan(c, true, stages);
+		if (pair.tape.tiles && (!alone.tape.tiles || useful_share(pair.tape) > 0.95 * useful_share(alone.tape)))
+			return pair;
+	}
+	return alone;
 }
 
 static conv_shape turn_back(const conv_shape &c) {
@@ -294,7 +290,7 @@ static conv_shape turn_back(const conv_shape &c) {
 }
 
 static bool fits(const conv_shape &c) {
-	conv_tape s = choose_tape(c);
+	conv_tape s = choose_plan(c).tape;
 	// The distance of two taps' packs cannot be negative.
 	return s.tiles && (c.in / c.groups % 16 == 0 || c.kernel_h == 1 || s.row_width >= c.kernel_w);
 }
@@ -307,17 +303,21 @@ bool d2v_cuda_conv_fits_groups(d2v_device *dev, const conv_shape &c) {
 
 static void convolve(d2v_device *dev, const conv_shape &c, d2v_real *y, const d2v_real *x, const void *turned,
 	const d2v_real *bias, bool flipped, bool accumulate) {
-	conv_tape s = choose_tape(c);
-	size_t shared = tape_bytes(s, find_room(c));
-	dim3 grid((unsigned)min((int64_t)s.tiles, blocks_of_group(c)), (unsigned)c.groups);
-	unsigned threads = (unsigned)(min(s.results / UNIT, MOST_GROUPS) * GROUP_THREADS);
-	const char *way = getenv("D2V_CONV");
-	if (way && strcmp(way, "wgmma-registers") == 0)
-		BY_BLOCKS(s.channels, D2V_LAUNCH(dev, (convolve_tapes<BLOCKS, true>), grid, threads, shared, s, (bf16 *)y,
-			(const bf16 *)x, (const bf16 *)turned, (const bf16 *)bias, flipped, accumulate));
-	else
-		BY_BLOCKS(s.channels, D2V_LAUNCH(dev, (convolve_tapes<BLOCKS, false>), grid, threads, shared, s, (bf16 *)y,
-			(const bf16 *)x, (const bf16 *)turned, (const bf16 *)bias, flipped, accumulate));
+	planes_plan plan = choose_plan(c);
+	const conv_tape &s = plan.tape;
+	dim3 grid((unsigned)min((int64_t)s.tiles, plan.blocks), (unsigned)c.groups);
+	unsigned threads = (unsigned)(min(s.results / UNIT, most_groups(plan.pair)) * GROUP_THREADS);
+	auto launch = [&](auto kernel) {
+		D2V_LAUNCH(dev, kernel, grid, threads, tape_bytes(s, plan.room), s, (bf16 *)y, (const bf16 *)x, (const bf16 *)turned,
+			(const bf16 *)bias, flipped, accumulate, plan.stages);
+	};
+	BY_BLOCKS(s.channels, {
+		constexpr bool MAY_PAIR = 8 * BLOCKS <= MOST_OF_PAIR;
+		if (plan.pair)
+			launch(convolve_tapes<BLOCKS, MAY_PAIR>);
+		else
+			launch(convolve_tapes<BLOCKS, false>);
+	});
 }
 
 void d2v_cuda_conv_groups_forward(

@@ -24,12 +24,12 @@ static constexpr int most_groups(int packs) {
 // CHUNK results from `first` on, of the warp's 16 channels; a second pack that does not exist is the first once more. (Its
 // rows of the product are not looked at.)
 template <int PACKS>
-static __device__ __forceinline__ void load_turned(uint32_t (&a)[STEPS][4], const bf16 *tape, int results, int first) {
+static __device__ __forceinline__ void load_turned(uint32_t (&a)[STEPS][4], const bf16 *tape, int pitch, int first) {
 	int lane = (int)threadIdx.x % 32, matrix = lane / 8, warp = (int)threadIdx.x % GROUP_THREADS / 32;
 	int pack = min(2 * warp + matrix % 2, PACKS - 1), place = first + matrix / 2 * 8 + lane % 8;
 #pragma unroll
 	for (int i = 0; i < STEPS; i++)
-		load_transposed(a[i], tape + (pack * results + place + 16 * i) * 8);
+		load_transposed(a[i], tape + (pack * pitch + place + 16 * i) * 8);
 }
 
 // ---- the kernel
@@ -48,14 +48,16 @@ template <int PACKS, int TAPS>
 static __device__ __forceinline__ void sum_taps(
 	float (&sums)[TAPS][PACKS][4], const int (&shifts)[TAPS], const conv_tape &s, const weights_work &work) {
 	constexpr int N = 8 * PACKS;
-	int x_size = s.places * N, stage_size = x_size + s.results * N, tile = work.tile, stage = 0, first = 0;
+	int x_size = s.place_pitch * N, stage_size = x_size + s.result_pitch * N, tile = work.tile, stage = 0, first = 0;
 	bool has_channels = warp_number() % 4 * 16 < N;
 	uint32_t a[2][STEPS][4] = {};
 	auto fetch = [&](int number, int to) {
 		if (number < work.end) {
 			bf16 *tapes = work.stages + to * stage_size;
-			fetch_places<PACKS>(tapes, work.places, s.places, work.x, s.shape.in, find_sources(s, number));
-			fetch_places<PACKS>(tapes + x_size, work.results, s.results, work.d_y, s.shape.out, find_results(s, number));
+			fetch_places<PACKS>(
+				tapes, s.place_pitch, work.places, s.places, work.x, s.shape.in, find_sources(s, number));
+			fetch_places<PACKS>(
+				tapes + x_size, s.result_pitch, work.results, s.results, work.d_y, s.shape.out, find_results(s, number));
 		}
 		copy_commit();
 	};
@@ -66,11 +68,11 @@ static __device__ __forceinline__ void sum_taps(
 	};
 	auto load = [&](uint32_t(&to)[STEPS][4]) {
 		if (has_channels)
-			load_turned<PACKS>(to, work.stages + stage * stage_size + x_size, s.results, first);
+			load_turned<PACKS>(to, work.stages + stage * stage_size + x_size, s.result_pitch, first);
 	};
 	// The products of the chunk whose d_y is `now`; then `next` is the next chunk's.
 	auto advance = [&](const uint32_t(&now)[STEPS][4], uint32_t(&next)[STEPS][4]) {
-		loose_matrix b = find_loose_matrix(work.stages + stage * stage_size + first * 8, 8, s.places);
+		loose_matrix b = find_loose_matrix(work.stages + stage * stage_size + first * 8, 8, s.place_pitch);
 		products_fence();
 #pragma unroll
 		for (int n = 0; n < TAPS; n++)
@@ -148,7 +150,7 @@ static __global__ void __launch_bounds__(GROUP_THREADS *most_groups(PACKS), 1)
 	weights_work work;
 	work.x = x + blockIdx.y * N, work.d_y = d_y + blockIdx.y * N;
 	work.stages = (bf16 *)bytes;
-	work.places = (int *)(work.stages + 2 * (s.places + s.results) * N), work.results = work.places + s.places;
+	work.places = (int *)(work.stages + 2 * (s.place_pitch + s.result_pitch) * N), work.results = work.places + s.places;
 	work.tile = (int)blockIdx.x * tiles_of_piece, work.end = min(work.tile + tiles_of_piece, s.tiles);
 	number_places(work.places, s);
 	number_results(work.results, s);
@@ -167,7 +169,8 @@ static __global__ void __launch_bounds__(GROUP_THREADS *most_groups(PACKS), 1)
 
 static tape_room find_room(const conv_shape &c) {
 	tape_room room = {};
-	room.of_place = room.of_result = 2 * (size_t)(c.in / c.groups) * sizeof(bf16) + sizeof(int);
+	room.most = SHARED_MOST;
+	room.of_place = room.of_result = 2 * (size_t)(c.in / c.groups) * sizeof(bf16);
 	room.unit = CHUNK;
 	return room;
 }

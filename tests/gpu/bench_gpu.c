@@ -313,8 +313,8 @@ static void norm(bench *b, const char *name, int64_t rows, int64_t channels, boo
 // Forward and either gradient by both ways there are for groups (kernels/cuda/cuda_conv_grouped.cu).
 static void convolution_by_ways(bench *b, const char *name, double flops, body *forward, body *backward, const void *op,
 	const void *of_input, const void *of_weights) {
-	static const char *const ways[] = { "mma", "wgmma", "wgmma-registers" };
-	for (int i = 0; i < 3; i++) {
+	static const char *const ways[] = { "mma", "wgmma" };
+	for (int i = 0; i < 2; i++) {
 		char text[64], of_x[96], of_w[96];
 		snprintf(text, sizeof text, "%s, %s", name, ways[i]);
 		snprintf(of_x, sizeof of_x, "%s, input's gradient", text);

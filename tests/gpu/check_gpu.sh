@@ -62,7 +62,7 @@ for way in apart wgmma; do
 	queue "test_linear bf16 $way" env D2V_TEST_DEVICE="$device" D2V_GELU=$way "$OBJ/tests/kernels/test_linear"
 done
 for test in conv1d conv2d; do
-	for way in mma wgmma wgmma-registers; do
+	for way in mma wgmma; do
 		queue "test_$test bf16 $way" env D2V_TEST_DEVICE="$device" D2V_CONV=$way "$OBJ/tests/kernels/test_$test"
 	done
 done

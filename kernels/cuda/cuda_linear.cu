@@ -158,12 +158,14 @@ static d2v_cuda_product product(int64_t m, int64_t n, int64_t k) {
 
 // Whether the product and GELU are one kernel. D2V_GELU=auto, or nothing: where it is the better way, which it is forward (on an
 // H200 0.88 of the time where GELU's input is kept, 0.78 where it is not) and was not backward (1.3); =wgmma: whenever the GPU
-// can; =apart: never.
-static bool is_for_groups(d2v_device *dev, const d2v_gelu_product *op) {
+// can; =pairs: then too, with blocks that share what they read; =apart: never.
+static bool is_for_groups(d2v_device *dev, d2v_gelu_product *op) {
 	const char *way = getenv("D2V_GELU");
-	bool always = way && strcmp(way, "wgmma") == 0, never = way && strcmp(way, "apart") == 0;
+	bool pairs = way && strcmp(way, "pairs") == 0, always = pairs || (way && strcmp(way, "wgmma") == 0);
+	bool never = way && strcmp(way, "apart") == 0;
 	if (way && !always && !never && strcmp(way, "auto") != 0)
-		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of auto, apart and wgmma", way);
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of auto, apart, wgmma and pairs", way);
+	op->cluster = pairs ? 2 : 1;
 	bool better = !op->backward && op->m * op->n >= MANY_RESULTS;
 	return !never && (always || better) && d2v_cuda_fits_gelu_product(dev, op);
 }

@@ -18,7 +18,7 @@ typedef struct d2v_gelu_product {
 	d2v_real *pre;        // (m, n); forward: a b' + bias, or NULL: not wanted; backward: read
 	d2v_real *y;          // (m, n) gelu(pre); backward: a b times gelu'(pre)
 	float *sum;           // (n) += the column sums of y, as they were before y was rounded; backward, NULL: not wanted
-	int cluster;          // for benchmarks: blocks that share what they read, 1 or 2; 0: as the backend chooses
+	int cluster;          // blocks that share what they read, 1 or 2
 } d2v_gelu_product;
 
 bool d2v_cuda_fits_gelu_product(d2v_device *dev, const d2v_gelu_product *op);

@@ -198,9 +198,9 @@ static void linear(bench *b, const char *name, int64_t rows, int64_t in, int64_t
 }
 
 // What a block does with GELU beside its products: fc1 with GELU, its input kept, and on the way back fc2's gradient through it
-// with the gradient of fc1's bias. By both ways there are (kernels/cuda/cuda_linear.cu).
+// with the gradient of fc1's bias. By the ways there are (kernels/cuda/cuda_linear.cu).
 static void gelu_between(bench *b, const char *name, int64_t rows, int64_t width, int64_t hidden) {
-	static const char *const ways[] = { "apart", "wgmma" };
+	static const char *const ways[] = { "apart", "wgmma", "pairs" };
 	if (!wanted(b, name))
 		return;
 	d2v_linear fc1 = { .rows = rows, .in = width, .out = hidden, .gelu = true };
@@ -209,7 +209,7 @@ static void gelu_between(bench *b, const char *name, int64_t rows, int64_t width
 	d2v_linear fc2 = { .rows = rows, .in = hidden, .out = width, .x = fc1.y, .x_pre = fc1.pre, .w = fc1.w };
 	fc2.d_y = reals(b, rows * width), fc2.d_x = reals(b, rows * hidden), fc2.x_sum = floats(b, hidden);
 	double flops = 2.0 * (double)(rows * width * hidden);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < 3; i++) {
 		char text[64], back[80];
 		snprintf(text, sizeof text, "%s, %s", name, ways[i]);
 		snprintf(back, sizeof back, "%s, backward", text);

@@ -31,13 +31,6 @@ template <int N> static __device__ __forceinline__ void load_floats(float (&v)[N
 			v[i + j] = part[j];
 	}
 }
-template <int N> static __device__ __forceinline__ void store_floats(float *to, const float (&v)[N]) {
-#pragma unroll
-	for (int i = 0; i < N; i += 4) {
-		float part[4] = { v[i], v[i + 1], v[i + 2], v[i + 3] };
-		store_pack(to + i, part);
-	}
-}
 
 // A block of STRIPS strips with WARPS warps each. Row j of lanes (warp, l) of a strip is token (j * WARPS + warp) * LANES + l.
 template <class T, int WARPS, int STRIPS, int ROWS> struct strips_shape {
@@ -47,6 +40,11 @@ template <class T, int WARPS, int STRIPS, int ROWS> struct strips_shape {
 	// Where a token's pack is in a layer's place: turned, so that lanes that read or write together meet in no bank.
 	__device__ __forceinline__ static int at(int token, int pack) {
 		return token * packs + (pack ^ (2 * (token / (4 / STRIPS) % STRIPS)));
+	}
+	// And where a token's sum is, four channels together, when the places are not needed any more.
+	static constexpr int fours = channels / 4;
+	__device__ __forceinline__ static int sum_at(int token, int four) {
+		return token * channels + 4 * (four ^ (((token & 1) | (token & 2) << 1) & (fours - 1)));
 	}
 	__device__ __forceinline__ static int of_warp(int warp, int tokens) { // tokens that a warp of a strip has
 		int rest = tokens % together - warp * LANES;
@@ -194,7 +192,7 @@ static __global__ void __launch_bounds__(32 * WARPS * STRIPS, BLOCKS)
 	};
 
 	// What it works on: rows of its strip.
-	int pack = lane % PACKS, first = warp * LANES + lane / PACKS, channel = left + (strip * PACKS + pack) * N;
+	int pack = lane % PACKS, first = warp * LANES + lane / PACKS;
 	int count = (tokens - first + shape::together - 1) / shape::together;
 	int place = pack * N + lane % 16 / (16 / N); // of the channel of which the lane has the sums
 	bool first_half = lane < 16;
@@ -243,18 +241,29 @@ static __global__ void __launch_bounds__(32 * WARPS * STRIPS, BLOCKS)
 		}
 	}
 	float each = 1.0f / (float)op.count, lifts[N], *to = op.y + b * tokens * width;
-	__syncwarp();
+	__syncthreads(); // all have read the last layer
 	notes->statistics[place] = lift; // the same of both halves of the lanes
 	__syncwarp();
 	load_floats(lifts, notes->statistics + pack * N);
 #pragma unroll
-	for (int j = 0; j < ROWS; j++)
-		if (channel < width && j < count) {
+	for (int j = 0; j < ROWS; j++) {
+		int token = first + j * shape::together;
 #pragma unroll
-			for (int i = 0; i < N; i++)
-				y[j][i] = (y[j][i] - lifts[i]) * each;
-			store_floats(to + (int64_t)(first + j * shape::together) * width + channel, y[j]);
+		for (int i = 0; i < N; i += 4) {
+			float four[4];
+#pragma unroll
+			for (int k = 0; k < 4; k++)
+				four[k] = (y[j][i + k] - lifts[i + k]) * each;
+			store_pack((float *)places + shape::sum_at(token, ((strip * PACKS + pack) * N + i) / 4), four);
 		}
+	}
+	__syncthreads();
+	for (int i = number * 32 + lane; i < tokens * shape::fours; i += 32 * shape::warps) { // whole rows again
+		int token = i / shape::fours, four = i % shape::fours;
+		if (left + 4 * four < width)
+			write_pack(to + (int64_t)token * width + left + 4 * four,
+				read_pack<float, 4>((const float *)places + shape::sum_at(token, four)));
+	}
 	if (op.layer_norm_mean && comes_last(&arrived[b], gridDim.x))
 		normalise_tokens<WARPS == 1 ? 4 : 2>(to, (float *)places, tokens, width);
 }

@@ -201,10 +201,10 @@ static __device__ __forceinline__ void attend_ring(
 	int warp = warp_number(), group = warp / 4, row = warp % 4 * 16, turn = 0, all = plan.rows * plan.batches;
 	bf16 *q = m.own + group * TILE_ELEMENTS;
 	ring_place ring = { 0, 0 };
-	ring_turn<1> at, next;
+	ring_turn<1> at, next = {};
 	at.start(plan, group);
 	fetch_own(q, plan, op, at);
-	forward_step step;
+	forward_step step = {};
 	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = plan.tokens;
 	group_queries own;
 	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn))

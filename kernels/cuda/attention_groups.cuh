@@ -25,6 +25,7 @@
 #define PACKS (GROUP_SIZE / 8) // of a token's vector, 16 bytes each
 #define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
 #define MOST_STAGES 8
+#define MOST_GROUPS 4 // beside the filler
 #define BATCH_ROWS 128 // of a head that does not fit
 
 // How many of a batch of `most` tokens are gone over where `left` remain; their vectors must be there, be it as zeros.
@@ -52,13 +53,14 @@ struct ring_memory {
 	float2 *facts;              // of the queries, backward: lse in units of log2, d_out . out
 	float *key_places, *places; // of tokens as keys, and as queries
 	uint64_t *full, *empty;     // one a stage
+	uint64_t *own_full;         // one a warpgroup
 };
 
 static inline __host__ __device__ size_t lay_out(ring_memory &m, unsigned char *bytes, const ring_plan &plan) {
 	int all = plan.places * plan.rows * plan.batches;
 	m.stages = (bf16 *)bytes, m.own = m.stages + plan.stages * 2 * plan.rows * SWIZZLED_ROW;
-	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES;
-	m.facts = (float2 *)(m.empty + MOST_STAGES);
+	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES, m.own_full = m.empty + MOST_STAGES;
+	m.facts = (float2 *)(m.own_full + MOST_GROUPS);
 	m.key_places = (float *)(m.facts + (plan.passes > 1 ? all : 0)), m.places = m.key_places + all;
 	return (size_t)((unsigned char *)(m.places + all) - bytes);
 }
@@ -97,9 +99,11 @@ static inline unsigned ring_blocks(const ring_plan &plan) {
 static __device__ __forceinline__ void start_ring(const ring_memory &m, const ring_plan &plan) {
 	if (threadIdx.x == 0) {
 		for (int stage = 0; stage < plan.stages; stage++) {
-			barrier_init(m.full + stage, GROUP_THREADS);
+			barrier_init(m.full + stage, GROUP_THREADS + 1);
 			barrier_init(m.empty + stage, (unsigned)plan.groups * 4);
 		}
+		for (int group = 0; group < plan.groups; group++)
+			barrier_init(m.own_full + group, 1);
 		barriers_are_made();
 	}
 	__syncthreads();
@@ -131,31 +135,32 @@ static __device__ __forceinline__ void leave_stage(const ring_memory &m, const r
 		barrier_arrive(m.empty + ring.stage);
 }
 
-// ---- heads
+// ---- vectors
 
-struct ring_head {
-	const bf16 *qkv, *d_out;
-	int r, h;
+// What is fetched from: for the copy engine, a sample's tokens are a matrix. d_out: backward only.
+struct ring_maps {
+	matrix_map qkv, d_out;
 };
-static __device__ __forceinline__ ring_head find_head(const d2v_attention &op, unsigned n) {
-	ring_head at;
-	at.h = (int)(n % (unsigned)op.heads), at.r = (int)(n / (unsigned)op.heads);
-	int64_t token = at.r * op.tokens, channel = at.h * GROUP_SIZE;
-	at.qkv = (const bf16 *)op.qkv + token * 3 * op.width + channel;
-	at.d_out = (const bf16 *)op.d_out + token * op.width + channel;
-	return at;
+static inline bool make_maps(d2v_device *dev, ring_maps &maps, const d2v_attention *op, bool backward) {
+	bool known = make_stack_map(&maps.qkv, op->qkv, op->rows, op->tokens, 3 * op->width, GROUP_TOKENS) &&
+				 (!backward || make_stack_map(&maps.d_out, op->d_out, op->rows, op->tokens, op->width, GROUP_TOKENS));
+	if (!known)
+		d2v_device_set_error(
+			dev, D2V_IO, "the driver does not know how to describe a matrix; is it older than CUDA 12?");
+	return known;
 }
 
-// Starts the copies of `count` tokens from token `first`, by a warpgroup; zeros for those beyond `tokens`.
-static __device__ __forceinline__ void fetch_tokens(
-	bf16 *to, const bf16 *from, int64_t pitch, int first, int count, int tokens) {
-	int pack = (int)threadIdx.x % PACKS;
-	from += pack * 8;
-#pragma unroll 4
-	for (int row = (int)threadIdx.x % GROUP_THREADS / PACKS; row < count; row += GROUP_THREADS / PACKS) {
-		bool inside = first + row < tokens;
-		copy_async(swizzled_pack(to, row, pack), from + (inside ? first + row : 0) * pitch, inside);
-	}
+// A head's vectors.
+enum ring_vectors { QUERIES, KEYS, VALUES, OUTPUT_GRADIENTS };
+
+// Starts the copy of tile `tile` of head n's vectors, by one thread; zeros for tokens that do not exist.
+static __device__ __forceinline__ void fetch_tile(bf16 *to, const ring_maps &maps, const d2v_attention &op, unsigned n,
+	ring_vectors which, int tile, uint64_t *barrier) {
+	int r = (int)(n / (unsigned)op.heads), column = (int)(n % (unsigned)op.heads) * GROUP_SIZE;
+	if (which == OUTPUT_GRADIENTS)
+		fetch_stack_box(to, &maps.d_out, column, tile * GROUP_TOKENS, r, barrier);
+	else
+		fetch_stack_box(to, &maps.qkv, (int)which * (int)op.width + column, tile * GROUP_TOKENS, r, barrier);
 }
 
 // ---- the filler
@@ -196,9 +201,9 @@ static __device__ __forceinline__ float inner_product(
 // lse and d_out . out of a head's queries; one that had no key, or is none, gets probabilities of 0. 4 lanes a query.
 static __device__ __forceinline__ void fill_facts(
 	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, unsigned n, int turn, float kept) {
-	ring_head head = find_head(op, n);
 	int all = plan.rows * plan.batches;
-	const bf16 *out = (const bf16 *)op.out + (head.d_out - (const bf16 *)op.d_out);
+	int64_t head = (n / (unsigned)op.heads) * op.tokens * op.width + (n % (unsigned)op.heads) * GROUP_SIZE;
+	const bf16 *d_out = (const bf16 *)op.d_out + head, *out = (const bf16 *)op.out + head;
 	float unkept = kept > 0 ? 1.0f / kept : 0.0f;
 	for (int query = (int)threadIdx.x % GROUP_THREADS / 4; query < all; query += GROUP_THREADS / 4) {
 		int from = (query < plan.tokens ? query : 0) * (int)op.width + (int)threadIdx.x % 4 * 8;
@@ -206,7 +211,7 @@ static __device__ __forceinline__ void fill_facts(
 		d2v_bits<bf16, 8> a[2], b[2];
 #pragma unroll
 		for (int pack = 0; pack < 2; pack++) {
-			a[pack] = read_pack<bf16, 8>(head.d_out + from + pack * 32);
+			a[pack] = read_pack<bf16, 8>(d_out + from + pack * 32);
 			b[pack] = read_pack<bf16, 8>(out + from + pack * 32);
 		}
 		float sum = row_sum(inner_product(a, b));
@@ -216,36 +221,39 @@ static __device__ __forceinline__ void fill_facts(
 	}
 }
 
+// Starts the copies of a stage's two matrices, those of the tokens from tile `tile` on. One thread.
+static __device__ __forceinline__ void fill_stage(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
+	const d2v_attention &op, int stage, unsigned n, int pass, int tile) {
+	int count = min(plan.rows / GROUP_TOKENS, plan.tiles - tile);
+	barrier_expect(m.full + stage, (unsigned)(2 * count * TILE_ELEMENTS) * sizeof(bf16));
+	for (int i = 0; i < 2 * count; i++) {
+		ring_vectors which = pass ? (i % 2 ? OUTPUT_GRADIENTS : QUERIES) : (i % 2 ? VALUES : KEYS);
+		fetch_tile(stage_matrix(m, plan, stage, i % 2) + i / 2 * TILE_ELEMENTS, maps, op, n, which, tile + i / 2,
+			m.full + stage);
+	}
+}
+
 // The filler's whole work: for each head PASSES passes over its tokens, the first with keys and values, the second with
 // queries and d_out. Places and facts come with a head's first fill.
 template <int PASSES, bool BIAS>
 static __device__ __forceinline__ void fill_ring(
-	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, float kept) {
+	const ring_memory &m, const ring_plan &plan, const ring_maps &maps, const d2v_attention &op, float kept) {
 	ring_place ring = { 0, 1 };
 	int turn = 0;
-	int64_t pitch = 3 * op.width;
-	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn)) {
-		ring_head head = find_head(op, n);
+	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn))
 		for (int pass = 0; pass < PASSES; pass++)
 			for (int slot = 0; slot < plan.slots; slot += plan.visit)
 				for (int batch = 0; batch < plan.batches; batch++, ring.advance(plan)) {
-					int first = batch * plan.rows, count = covered_tokens(plan.tokens - first, plan.rows);
-					const bf16 *a = pass ? head.qkv : head.qkv + op.width;
-					const bf16 *b = pass ? head.d_out : head.qkv + 2 * op.width;
 					barrier_wait(m.empty + ring.stage, ring.parity);
-					fetch_tokens(stage_matrix(m, plan, ring.stage, 0), a, pitch, first, count, plan.tokens);
-					fetch_tokens(stage_matrix(m, plan, ring.stage, 1), b, pass ? op.width : pitch, first, count, plan.tokens);
-					copy_commit();
+					if (threadIdx.x % GROUP_THREADS == 0)
+						fill_stage(m, plan, maps, op, ring.stage, n, pass, batch * plan.rows / GROUP_TOKENS);
 					if (pass == 0 && slot == 0 && batch == 0) {
-						fill_places<BIAS>(m, plan, op, head.r, turn);
+						fill_places<BIAS>(m, plan, op, (int)(n / (unsigned)op.heads), turn);
 						if (PASSES > 1)
 							fill_facts(m, plan, op, n, turn, kept);
 					}
-					copy_wait<0>();
-					shared_fence();
 					barrier_arrive(m.full + ring.stage);
 				}
-	}
 }
 
 // ---- tiles
@@ -269,31 +277,22 @@ template <int PASSES> struct ring_turn {
 	}
 };
 
-// Starts the copies of a tile's own vectors: in the first pass a query's, in the second a key's. A warpgroup.
-template <int PASSES>
-static __device__ __forceinline__ void fetch_own(
-	bf16 *own, const ring_plan &plan, const d2v_attention &op, const ring_turn<PASSES> &at) {
-	int first = at.slot * GROUP_TOKENS;
-	int64_t pitch = 3 * op.width;
-	if (at.n < plan.heads) {
-		ring_head head = find_head(op, at.n);
-		const bf16 *a = at.pass ? head.qkv + op.width : head.qkv;
-		const bf16 *b = at.pass ? head.qkv + 2 * op.width : head.d_out;
-		fetch_tokens(own, a, pitch, first, GROUP_TOKENS, plan.tokens);
-		if (PASSES > 1)
-			fetch_tokens(own + TILE_ELEMENTS, b, at.pass ? pitch : op.width, first, GROUP_TOKENS, plan.tokens);
-	}
-	copy_commit();
-}
-
 // The warpgroup's barrier.
 static __device__ __forceinline__ void meet_group(int group) {
 	meet(1 + group, GROUP_THREADS);
 }
-static __device__ __forceinline__ void wait_for_own(int group) {
-	copy_wait<0>();
-	shared_fence();
-	meet_group(group);
+
+// Starts the copies of a tile's own vectors: in the first pass a query's, in the second a key's.
+template <int PASSES>
+static __device__ __forceinline__ void fetch_own(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
+	const d2v_attention &op, const ring_turn<PASSES> &at, int group) {
+	if (threadIdx.x % GROUP_THREADS != 0 || at.n >= plan.heads)
+		return;
+	bf16 *own = m.own + group * PASSES * TILE_ELEMENTS;
+	barrier_expect(m.own_full + group, (unsigned)(PASSES * TILE_ELEMENTS) * sizeof(bf16));
+	fetch_tile(own, maps, op, at.n, at.pass ? KEYS : QUERIES, at.slot, m.own_full + group);
+	if (PASSES > 1)
+		fetch_tile(own + TILE_ELEMENTS, maps, op, at.n, at.pass ? VALUES : OUTPUT_GRADIENTS, at.slot, m.own_full + group);
 }
 
 // Which of 64 keys each of a warp's 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and lane i + 16

@@ -139,43 +139,26 @@ static __device__ __forceinline__ float row_sum(float x) {
 
 // ---- the way out
 
-// Word m of lane t of a row's four becomes word t of lane m.
-static __device__ __forceinline__ void turn_words(uint32_t (&words)[4]) {
-	bool odd = threadIdx.x % 2, upper = threadIdx.x / 2 % 2;
-#pragma unroll
-	for (int i = 0; i < 4; i += 2) {
-		uint32_t got = __shfl_xor_sync(0xffffffffu, odd ? words[i] : words[i + 1], 1);
-		words[i] = odd ? got : words[i];
-		words[i + 1] = odd ? words[i + 1] : got;
-	}
-#pragma unroll
-	for (int i = 0; i < 2; i++) {
-		uint32_t got = __shfl_xor_sync(0xffffffffu, upper ? words[i] : words[i + 2], 2);
-		words[i] = upper ? got : words[i];
-		words[i + 2] = upper ? words[i + 2] : got;
-	}
-}
-
-// Stores 16 x COLUMNS results, COLUMNS a multiple of 32, times factor[half] (rows g, g + 8), 16 bytes a lane; rows that
-// are beyond `tokens` are left out. to: column 0 of token 0. The whole warp.
+// Stores 16 x COLUMNS results, COLUMNS a multiple of 16, times factor[half] (rows g, g + 8); rows that are beyond `tokens`
+// are left out. Of each 16 columns a lane gets four that follow each other, so that a row's four lanes fill a sector of
+// memory. to: column 0 of token 0. The whole warp.
 template <int COLUMNS, class T>
 static __device__ __forceinline__ void store_rows(T *to, int64_t pitch, int64_t first, int64_t tokens,
 	const float (&out)[COLUMNS / 8][4], float upper, float lower) {
 	int lane = threadIdx.x % 32;
+	bool odd = lane % 2;
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
 		int64_t token = first + lane / 4 + 8 * half;
 		float factor = half ? lower : upper;
+		T *row = to + token * pitch + lane % 2 * 8 + lane / 2 % 2 * 4;
 #pragma unroll
-		for (int c = 0; c < COLUMNS / 32; c++) {
-			uint32_t words[4];
-#pragma unroll
-			for (int n = 0; n < 4; n++)
-				words[n] = round_pair<T>(out[4 * c + n][2 * half] * factor, out[4 * c + n][2 * half + 1] * factor);
-			turn_words(words);
+		for (int n = 0; n < COLUMNS / 8; n += 2) {
+			uint32_t left = round_pair<T>(out[n][2 * half] * factor, out[n][2 * half + 1] * factor);
+			uint32_t right = round_pair<T>(out[n + 1][2 * half] * factor, out[n + 1][2 * half + 1] * factor);
+			uint32_t got = __shfl_xor_sync(0xffffffffu, odd ? left : right, 1);
 			if (token < tokens)
-				*(uint4 *)(to + token * pitch + c * 32 + lane % 4 * 8) =
-					make_uint4(words[0], words[1], words[2], words[3]);
+				*(uint2 *)(row + n * 8) = make_uint2(odd ? got : left, odd ? right : got);
 		}
 	}
 }

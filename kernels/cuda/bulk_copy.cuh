@@ -30,11 +30,14 @@ typedef CUtensorMap matrix_map;
 	D2V_LAUNCH(dev, kernel, grid, block, shared, __VA_ARGS__)
 #endif
 
-// A matrix of bf16, rows of `columns` that lie together, columns a multiple of 8, its place of 16 bytes; boxes of
-// `box_rows`, at most 256. False: the driver does not know how.
-static inline bool make_map(matrix_map *map, const void *matrix, int64_t rows, int64_t columns, int box_rows) {
+// A stack of `count` matrices of bf16, of `rows` rows of `columns`, that lie one behind the other, columns a multiple of 8,
+// its place of 16 bytes; boxes of `box_rows`, at most 256, of one of them. rank: 2 is for a matrix by itself, as fetch_box
+// takes it. False: the driver does not know how.
+static inline bool make_stack_map(
+	matrix_map *map, const void *matrices, int64_t count, int64_t rows, int64_t columns, int box_rows, int rank = 3) {
 #ifdef D2V_EMULATION
-	*map = d2v_emulated_map{ matrix, rows, columns, box_rows };
+	(void)rank;
+	*map = d2v_emulated_map{ matrices, rows, columns, box_rows, count };
 	return true;
 #else
 	typedef decltype(&cuTensorMapEncodeTiled) encode_function;
@@ -48,12 +51,17 @@ static inline bool make_map(matrix_map *map, const void *matrix, int64_t rows, i
 			return false;
 		encode = (encode_function)found;
 	}
-	cuuint64_t sizes[] = { (cuuint64_t)columns, (cuuint64_t)rows }, strides[] = { (cuuint64_t)columns * sizeof(bf16) };
-	cuuint32_t box[] = { SWIZZLED_ROW, (cuuint32_t)box_rows }, steps[] = { 1, 1 };
-	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, (void *)(uintptr_t)matrix, sizes, strides, box, steps,
-			   CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_128B,
-			   CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
+	cuuint64_t row = (cuuint64_t)columns * sizeof(bf16), strides[] = { row, row * (cuuint64_t)rows };
+	cuuint64_t sizes[] = { (cuuint64_t)columns, (cuuint64_t)rows, (cuuint64_t)count };
+	cuuint32_t box[] = { SWIZZLED_ROW, (cuuint32_t)box_rows, 1 }, steps[] = { 1, 1, 1 };
+	return encode(map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, (cuuint32_t)rank, (void *)(uintptr_t)matrices, sizes, strides,
+			   box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+			   CU_TENSOR_MAP_L2_PROMOTION_L2_128B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE) == CUDA_SUCCESS;
 #endif
+}
+// The same of one matrix.
+static inline bool make_map(matrix_map *map, const void *matrix, int64_t rows, int64_t columns, int box_rows) {
+	return make_stack_map(map, matrix, 1, rows, columns, box_rows, 2);
 }
 
 #ifdef D2V_EMULATION
@@ -71,7 +79,10 @@ static inline void barrier_wait(uint64_t *barrier, unsigned parity) {
 	d2v_emulate_barrier_wait(barrier, parity);
 }
 static inline void fetch_box(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
-	d2v_emulate_fetch_box(to, map, column, row, barrier);
+	d2v_emulate_fetch_box(to, map, column, row, 0, barrier);
+}
+static inline void fetch_stack_box(bf16 *to, const matrix_map *map, int column, int row, int which, uint64_t *barrier) {
+	d2v_emulate_fetch_box(to, map, column, row, which, barrier);
 }
 static inline void fetch_box_for_all(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
 	d2v_emulate_fetch_box_for_all(to, map, column, row, barrier);
@@ -126,7 +137,15 @@ __device__ __forceinline__ void fetch_box(bf16 *to, const matrix_map *map, int c
 		"l"(map), "r"(column), "r"(row), "r"(barrier_address(barrier))
 		: "memory");
 }
-// The same in both blocks of a cluster: the box, and what is told to the barrier.
+// The same of matrix `which` of a stack.
+__device__ __forceinline__ void fetch_stack_box(
+	bf16 *to, const matrix_map *map, int column, int row, int which, uint64_t *barrier) {
+	asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];" ::"r"(
+					 (unsigned)__cvta_generic_to_shared(to)),
+		"l"(map), "r"(column), "r"(row), "r"(which), "r"(barrier_address(barrier))
+		: "memory");
+}
+// The same as fetch_box in both blocks of a cluster: the box, and what is told to the barrier.
 __device__ __forceinline__ void fetch_box_for_all(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
 	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
 				 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"((unsigned)__cvta_generic_to_shared(to)),

@@ -35,23 +35,19 @@ struct group_stage {
 template <int N>
 static __device__ __forceinline__ void start_products(
 	float (&s)[N / 8][4], float (&d_p)[N / 8][4], const group_step &step, const group_stage &stage, int at) {
+	multiply_anew<N, ROWS, ROWS>(s, step.own, from_row(stage.first, at));
 #pragma unroll
-	for (int e = 0; e < GROUP_SIZE; e += 16)
-		multiply<N, ROWS, ROWS>(s, from_element(step.own, e), from_element(from_row(stage.first, at), e), e > 0);
+	for (int e = 16; e < GROUP_SIZE; e += 16)
+		multiply<N, ROWS, ROWS>(s, from_element(step.own, e), from_element(from_row(stage.first, at), e), true);
+	multiply_anew<N, ROWS, ROWS>(d_p, step.second, from_row(stage.second, at));
 #pragma unroll
-	for (int e = 0; e < GROUP_SIZE; e += 16)
-		multiply<N, ROWS, ROWS>(d_p, from_element(step.second, e), from_element(from_row(stage.second, at), e), e > 0);
+	for (int e = 16; e < GROUP_SIZE; e += 16)
+		multiply<N, ROWS, ROWS>(d_p, from_element(step.second, e), from_element(from_row(stage.second, at), e), true);
 }
 
-template <int N> static __device__ __forceinline__ void clear(uint32_t (&words)[N / 16][4]) {
+template <int N> static __device__ __forceinline__ void clear(float (&sums)[N][4]) {
 #pragma unroll
-	for (int n = 0; n < N / 16; n++)
-		words[n][0] = words[n][1] = words[n][2] = words[n][3] = 0;
-}
-
-static __device__ __forceinline__ void clear(float (&sums)[GROUP_SIZE / 8][4]) {
-#pragma unroll
-	for (int n = 0; n < GROUP_SIZE / 8; n++)
+	for (int n = 0; n < N; n++)
 		sums[n][0] = sums[n][1] = sums[n][2] = sums[n][3] = 0;
 }
 
@@ -65,11 +61,10 @@ struct group_queries {
 	scale_sums sums[2]; // of this lane's columns
 };
 
-// dS in pairs, as a's fragments, from S and dP of the warp's queries and N keys.
+// dS in d_p's place, from S and dP of the warp's queries and N keys.
 template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void find_rows(uint32_t (&d)[N / 16][4], const float (&s)[8][4],
-	const float (&d_p)[8][4], group_queries &own, const group_step &step, const float *places, bool masked,
-	uint32_t draws) {
+static __device__ __forceinline__ void find_rows(const float (&s)[8][4], float (&d_p)[8][4], group_queries &own,
+	const group_step &step, const float *places, bool masked, uint32_t draws) {
 	int row = (int)threadIdx.x % 32 / 4, shift = (int)threadIdx.x % 4 * 2;
 	uint32_t bits[2][2] = { { 0, 0 }, { 0, 0 } };
 	if (DROP)
@@ -82,64 +77,105 @@ static __device__ __forceinline__ void find_rows(uint32_t (&d)[N / 16][4], const
 	for (int n = 0; n < N / 8; n++) {
 		float2 two = BIAS || masked ? *(const float2 *)&places[n * 8 + shift] : make_float2(0, 0);
 #pragma unroll
-		for (int half = 0; half < 2; half++) {
-			float gradient[2];
+		for (int half = 0; half < 2; half++)
 #pragma unroll
 			for (int i = 0; i < 2; i++) {
 				float place = i ? two.y : two.x, distance = BIAS ? distance_between(own.place[half], place) : 0.0f;
-				float exponent = s[n][2 * half + i] * step.scale - own.facts[half].x;
+				float exponent = s[n][2 * half + i] * step.scale - own.facts[half].x, &gradient = d_p[n][2 * half + i];
 				float probability = power_of_2(BIAS ? exponent - step.slope * distance : exponent);
 				if (BIAS || masked)
 					probability = place == OUTSIDE ? 0.0f : probability;
 				bool kept = !DROP || bits[half][n / 4] & 1u << (n % 4 * 8 + i);
-				gradient[i] = probability * ((kept ? d_p[n][2 * half + i] : 0.0f) - own.facts[half].y);
+				gradient = probability * ((kept ? gradient : 0.0f) - own.facts[half].y);
 				if (BIAS && step.sums)
-					own.sums[half].add(probability, gradient[i], place == OUTSIDE ? 0.0f : distance);
+					own.sums[half].add(probability, gradient, place == OUTSIDE ? 0.0f : distance);
 			}
-			d[n / 2][n % 2 * 2 + half] = round_pair<bf16>(gradient[0], gradient[1]);
-		}
 	}
 }
 
-// N keys from key `at` of the stage, whose s and d_p are there; with NEXT they become those of the 64 after them.
-template <int N, bool NEXT, bool BIAS, bool DROP>
-static __device__ __forceinline__ void go_over_keys(float (&s)[8][4], float (&d_p)[8][4], uint32_t &draws,
-	group_queries &own, const group_step &step, const group_stage &stage, int at, bool masked) {
-	uint32_t d[N / 16][4];
-	if (step.idle)
-		clear<N>(d);
-	else
-		find_rows<N, BIAS, DROP>(d, s, d_p, own, step, stage.places + at, masked, draws);
-	products_fence();
+// d_q += the products of N keys' dS and the keys, under way.
+template <int N>
+static __device__ __forceinline__ void start_sums(
+	group_queries &own, const uint32_t (&d)[GROUP_TOKENS / 16][4], const group_stage &stage, int at) {
 #pragma unroll
 	for (int n = 0; n < N / 16; n++)
 		multiply<GROUP_SIZE, COLUMNS>(own.d_q, d[n], from_row(stage.first, at + n * 16), true);
-	if (NEXT)
-		start_products<GROUP_TOKENS>(s, d_p, step, stage, at + N);
+}
+
+// N keys from key `at` of the stage, whose s and d_p are there, become d.
+template <int N, bool BIAS, bool DROP>
+static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16][4], const float (&s)[8][4],
+	float (&d_p)[8][4], uint32_t draws, group_queries &own, const group_step &step, const group_stage &stage, int at,
+	bool masked) {
+	if (step.idle)
+		clear(d_p);
+	else
+		find_rows<N, BIAS, DROP>(s, d_p, own, step, stage.places + at, masked, draws);
+#pragma unroll
+	for (int n = 0; n < N / 16; n++)
+		pack_fragment<bf16>(d[n], d_p[2 * n], d_p[2 * n + 1]);
+}
+
+// The same from their products on, beside which d's 64 keys, those before them, are summed up. done: called when the
+// products are there. (Sums that went on under the exponentials took more registers than there are: measured, a fifth
+// slower.)
+template <int N, bool BIAS, bool DROP, class F>
+static __device__ __forceinline__ void go_on(uint32_t (&d)[GROUP_TOKENS / 16][4], group_queries &own,
+	const group_step &step, const group_stage &stage, int at, bool masked, F done) {
+	float s[8][4], d_p[8][4];
+	products_fence();
+	start_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
+	start_products<GROUP_TOKENS>(s, d_p, step, stage, at);
 	products_commit();
-	if (NEXT && DROP && !step.idle)
-		draws = read_draws(step.draws, stage.token + at + N, step.tokens);
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at, step.tokens) : 0;
+	products_wait<0>();
+	done();
+	take_keys<N, BIAS, DROP>(d, s, d_p, draws, own, step, stage, at, masked);
+}
+
+template <int N>
+static __device__ __forceinline__ void end_sums(
+	group_queries &own, const uint32_t (&d)[GROUP_TOKENS / 16][4], const group_stage &stage, int at) {
+	products_fence();
+	start_sums<N>(own, d, stage, at);
+	products_commit();
 	products_wait<0>();
 }
 
 // A stage's keys, of which there is room for `most`. done: called when q and d_out have been read for the last time.
 template <bool BIAS, bool DROP, class F>
-static __device__ __forceinline__ void go_over_keys(group_queries &own, const group_step &step,
-	const group_stage &stage, int most, bool padded, F done) {
-	int left = step.tokens - stage.token, count = covered_tokens(left, most), at = 0;
+static __device__ __forceinline__ void go_over_keys(
+	group_queries &own, const group_step &step, const group_stage &stage, int most, bool padded, F done) {
+	int left = step.tokens - stage.token, count = covered_tokens(left, most), at = GROUP_TOKENS;
+	bool ends = left < count;
+	uint32_t d[GROUP_TOKENS / 16][4];
 	float s[8][4], d_p[8][4];
 	products_fence();
 	start_products<GROUP_TOKENS>(s, d_p, step, stage, 0);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token, step.tokens) : 0;
 	products_wait<0>();
-	for (; at + GROUP_TOKENS < count; at += GROUP_TOKENS)
-		go_over_keys<GROUP_TOKENS, true, BIAS, DROP>(s, d_p, draws, own, step, stage, at, padded);
-	done();
-	if (at + GROUP_TOKENS == count)
-		go_over_keys<GROUP_TOKENS, false, BIAS, DROP>(s, d_p, draws, own, step, stage, at, padded || left < count);
-	else
-		go_over_keys<16, false, BIAS, DROP>(s, d_p, draws, own, step, stage, at, padded || left < count);
+	if (count <= at)
+		done();
+	if (count < at) {
+		take_keys<16, BIAS, DROP>(d, s, d_p, draws, own, step, stage, 0, padded || ends);
+		end_sums<16>(own, d, stage, 0);
+		return;
+	}
+	take_keys<GROUP_TOKENS, BIAS, DROP>(d, s, d_p, draws, own, step, stage, 0, padded || (ends && count == at));
+	for (; at + GROUP_TOKENS <= count; at += GROUP_TOKENS) {
+		bool last = at + GROUP_TOKENS == count;
+		go_on<GROUP_TOKENS, BIAS, DROP>(d, own, step, stage, at, padded || (ends && last), [&] {
+			if (last)
+				done();
+		});
+	}
+	if (at < count) {
+		go_on<16, BIAS, DROP>(d, own, step, stage, at, padded || ends, done);
+		end_sums<16>(own, d, stage, at);
+	} else {
+		end_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
+	}
 }
 
 // The part of the scale's gradient of a warp's queries. Distances are negative there (alibi_distance).
@@ -163,11 +199,10 @@ struct group_keys {
 	float place[2];
 };
 
-// P and dS in pairs, as a's fragments, from S and dP of the warp's keys and N queries from `at` of the stage.
+// P without what is dropped and dS in the places of S and dP of the warp's keys and N queries from `at` of the stage.
 template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void find_columns(uint32_t (&p)[N / 16][4], uint32_t (&d)[N / 16][4],
-	float (&s)[STEP / 8][4], float (&d_p)[STEP / 8][4], const group_keys &own, const group_step &step,
-	const group_stage &stage, int at, uint32_t draws) {
+static __device__ __forceinline__ void find_columns(float (&s)[STEP / 8][4], float (&d_p)[STEP / 8][4],
+	const group_keys &own, const group_step &step, const group_stage &stage, int at, uint32_t draws) {
 	int t = (int)threadIdx.x % 4;
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
@@ -189,34 +224,63 @@ static __device__ __forceinline__ void find_columns(uint32_t (&p)[N / 16][4], ui
 			}
 		}
 	}
+}
+
+// P and dS in pairs, as a's fragments.
+struct group_pairs {
+	uint32_t p[STEP / 16][4], d[STEP / 16][4];
+};
+
+// d_v and d_k += the products of N queries' P and dS with their d_out and q, under way.
+template <int N>
+static __device__ __forceinline__ void start_sums(
+	group_keys &own, const group_pairs &pairs, const group_stage &stage, int at) {
+#pragma unroll
+	for (int n = 0; n < N / 16; n++)
+		multiply<GROUP_SIZE, COLUMNS>(own.d_v, pairs.p[n], from_row(stage.second, at + n * 16), true);
+#pragma unroll
+	for (int n = 0; n < N / 16; n++)
+		multiply<GROUP_SIZE, COLUMNS>(own.d_k, pairs.d[n], from_row(stage.first, at + n * 16), true);
+}
+
+// N queries from query `at` of the stage, whose s and d_p are there, become pairs.
+template <int N, bool BIAS, bool DROP>
+static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&s)[STEP / 8][4],
+	float (&d_p)[STEP / 8][4], uint32_t draws, const group_keys &own, const group_step &step, const group_stage &stage,
+	int at) {
+	if (step.idle)
+		clear(s), clear(d_p);
+	else
+		find_columns<N, BIAS, DROP>(s, d_p, own, step, stage, at, draws);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
-		pack_fragment<bf16>(p[n], s[2 * n], s[2 * n + 1]);
-		pack_fragment<bf16>(d[n], d_p[2 * n], d_p[2 * n + 1]);
+		pack_fragment<bf16>(pairs.p[n], s[2 * n], s[2 * n + 1]);
+		pack_fragment<bf16>(pairs.d[n], d_p[2 * n], d_p[2 * n + 1]);
 	}
 }
 
-// N queries from query `at` of the stage, whose s and d_p are there; with NEXT they become those of the STEP after them.
-template <int N, bool NEXT, bool BIAS, bool DROP>
-static __device__ __forceinline__ void go_over_queries(float (&s)[STEP / 8][4], float (&d_p)[STEP / 8][4],
-	uint32_t &draws, group_keys &own, const group_step &step, const group_stage &stage, int at) {
-	uint32_t p[N / 16][4], d[N / 16][4];
-	if (step.idle)
-		clear<N>(p), clear<N>(d);
-	else
-		find_columns<N, BIAS, DROP>(p, d, s, d_p, own, step, stage, at, draws);
+// The same from their products on, beside which the STEP queries before them, whose pairs there are, are summed up.
+// done: called when the products are there.
+template <int N, bool BIAS, bool DROP, class F>
+static __device__ __forceinline__ void go_on(
+	group_pairs &pairs, group_keys &own, const group_step &step, const group_stage &stage, int at, F done) {
+	float s[STEP / 8][4], d_p[STEP / 8][4];
 	products_fence();
-#pragma unroll
-	for (int n = 0; n < N / 16; n++)
-		multiply<GROUP_SIZE, COLUMNS>(own.d_v, p[n], from_row(stage.second, at + n * 16), true);
-#pragma unroll
-	for (int n = 0; n < N / 16; n++)
-		multiply<GROUP_SIZE, COLUMNS>(own.d_k, d[n], from_row(stage.first, at + n * 16), true);
-	if (NEXT)
-		start_products<STEP>(s, d_p, step, stage, at + N);
+	start_sums<STEP>(own, pairs, stage, at - STEP);
+	start_products<STEP>(s, d_p, step, stage, at);
 	products_commit();
-	if (NEXT && DROP && !step.idle)
-		draws = step.draws[stage.token + at + N]; // lane n has query n's
+	uint32_t draws = DROP && !step.idle ? step.draws[stage.token + at] : 0; // lane n has query n's
+	products_wait<0>();
+	done();
+	take_queries<N, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, at);
+}
+
+template <int N>
+static __device__ __forceinline__ void end_sums(
+	group_keys &own, const group_pairs &pairs, const group_stage &stage, int at) {
+	products_fence();
+	start_sums<N>(own, pairs, stage, at);
+	products_commit();
 	products_wait<0>();
 }
 
@@ -224,22 +288,36 @@ static __device__ __forceinline__ void go_over_queries(float (&s)[STEP / 8][4], 
 template <bool BIAS, bool DROP, class F>
 static __device__ __forceinline__ void go_over_queries(
 	group_keys &own, const group_step &step, const group_stage &stage, int most, F done) {
-	int left = step.tokens - stage.token, at = 0;
-	int count = min((left + 15) / 16 * 16, most);
+	int count = min((step.tokens - stage.token + 15) / 16 * 16, most), at = STEP;
+	group_pairs pairs;
 	float s[STEP / 8][4], d_p[STEP / 8][4];
 	products_fence();
 	start_products<STEP>(s, d_p, step, stage, 0);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? step.draws[stage.token] : 0;
 	products_wait<0>();
+	if (count <= at)
+		done();
+	if (count < at) {
+		take_queries<16, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, 0);
+		end_sums<16>(own, pairs, stage, 0);
+		return;
+	}
+	take_queries<STEP, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, 0);
 #pragma unroll 1 // the code once: the registers are for the sums
-	for (; at + STEP < count; at += STEP)
-		go_over_queries<STEP, true, BIAS, DROP>(s, d_p, draws, own, step, stage, at);
-	done();
-	if (at + STEP == count)
-		go_over_queries<STEP, false, BIAS, DROP>(s, d_p, draws, own, step, stage, at);
-	else
-		go_over_queries<16, false, BIAS, DROP>(s, d_p, draws, own, step, stage, at);
+	for (; at + STEP <= count; at += STEP) {
+		bool last = at + STEP == count;
+		go_on<STEP, BIAS, DROP>(pairs, own, step, stage, at, [&] {
+			if (last)
+				done();
+		});
+	}
+	if (at < count) {
+		go_on<16, BIAS, DROP>(pairs, own, step, stage, at, done);
+		end_sums<16>(own, pairs, stage, at);
+	} else {
+		end_sums<STEP>(own, pairs, stage, at - STEP);
+	}
 }
 
 // ---- the passes
@@ -268,25 +346,26 @@ static __device__ __forceinline__ void go_through(const ring_memory &m, const ri
 }
 
 template <bool BIAS, bool DROP>
-static __device__ __forceinline__ void go_back_ring(
-	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, const score_draws &drawn, float *scales) {
+static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
+	const d2v_attention &op, const score_draws &drawn, float *scales) {
 	int warp = warp_number(), group = warp / 4, row = warp % 4 * 16, g = (int)threadIdx.x % 32 / 4, turn = 0;
 	int all = plan.rows * plan.batches;
 	int64_t pitch = 3 * op.width;
 	float root = 1.0f / sqrtf((float)GROUP_SIZE), kept = DROP ? drawn.kept : 1.0f;
-	bf16 *own_matrices = m.own + group * 2 * TILE_ELEMENTS;
+	unsigned own_parity = 0;
 	ring_place ring = { 0, 0 };
 	ring_turn<2> at;
 	at.start(plan, group);
-	fetch_own(own_matrices, plan, op, at);
-	group_step step;
+	fetch_own(m, plan, maps, op, at, group);
+	group_step step = {};
 	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = plan.tokens, step.sums = scales != NULL;
-	step.own = find_matrix(own_matrices), step.second = find_matrix(own_matrices + TILE_ELEMENTS);
+	step.own = find_matrix(m.own + 2 * group * TILE_ELEMENTS);
+	step.second = from_row(step.own, GROUP_TOKENS);
 	// The tile's own vectors are done with: the next one's may come.
 	auto turn_over = [&] {
 		at.advance(plan);
 		meet_group(group);
-		fetch_own(own_matrices, plan, op, at);
+		fetch_own(m, plan, maps, op, at, group);
 	};
 	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn)) {
 		alibi bias = make_alibi(op, n % (unsigned)op.heads);
@@ -308,7 +387,7 @@ static __device__ __forceinline__ void go_back_ring(
 						own.facts[half] = m.facts[query], own.place[half] = BIAS ? m.places[query] : 0.0f;
 						own.sums[half] = { 0, 0, 0 };
 					}
-					wait_for_own(group);
+					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				}
 				go_over_keys<BIAS, DROP>(own, step, stage, plan.rows, op.key_padding, [&] {
 					if (last)
@@ -336,7 +415,7 @@ static __device__ __forceinline__ void go_back_ring(
 #pragma unroll
 					for (int half = 0; half < 2; half++)
 						own.place[half] = first + g + 8 * half < plan.tokens ? m.key_places[turn * all + first + g + 8 * half] : OUTSIDE;
-					wait_for_own(group);
+					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				}
 				go_over_queries<BIAS, DROP>(own, step, stage, plan.rows, [&] {
 					if (last)
@@ -349,23 +428,22 @@ static __device__ __forceinline__ void go_back_ring(
 			});
 		}
 	}
-	copy_wait<0>();
 }
 
 // scales (heads of all rows, tiles, 4): a warp's part of the gradient of the bias's scale; NULL: not wanted.
 template <bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(THREADS, 1)
-	go_back(d2v_attention op, score_draws drawn, ring_plan plan, float *scales) {
+	go_back(const __grid_constant__ ring_maps maps, d2v_attention op, score_draws drawn, ring_plan plan, float *scales) {
 	D2V_SHARED_MATRICES(bytes);
 	ring_memory m;
 	lay_out(m, bytes, plan);
 	start_ring(m, plan);
 	if (warp_number() / 4 == GROUPS) {
 		give_registers<FILLER_REGISTERS>();
-		fill_ring<2, BIAS>(m, plan, op, DROP ? drawn.kept : 1.0f);
+		fill_ring<2, BIAS>(m, plan, maps, op, DROP ? drawn.kept : 1.0f);
 	} else {
 		take_registers<REGISTERS>();
-		go_back_ring<BIAS, DROP>(m, plan, op, drawn, scales);
+		go_back_ring<BIAS, DROP>(m, plan, maps, op, drawn, scales);
 	}
 }
 
@@ -374,13 +452,14 @@ void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op
 	ring_plan plan;
 	ring_memory m;
 	score_draws drawn;
+	ring_maps maps = {};
 	void *scales;
 	plan_ring(plan, op, GROUPS, 2);
 	size_t sums = op->slope && op->d_scale ? (size_t)plan.heads * (size_t)plan.tiles * 4 * sizeof(float) : 0;
-	if (!d2v_cuda_attention_draw(dev, op, &drawn, sums, &scales))
+	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_draw(dev, op, &drawn, sums, &scales))
 		return;
 	BY_RULES(op, D2V_LAUNCH(dev, (go_back<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan),
-		*op, drawn, plan, sums ? (float *)scales : NULL));
+		maps, *op, drawn, plan, sums ? (float *)scales : NULL));
 	if (sums)
 		d2v_cuda_add_attention_scales(dev, op, (const float *)scales, plan.tiles * 4);
 }

@@ -43,56 +43,26 @@ static __device__ __forceinline__ void add_bias(
 	}
 }
 
-// Moves the bases of the rows to their newest maxima when one has grown by much.
-static __device__ __forceinline__ void raise_tops(group_queries &own, const float (&best)[2], float unit) {
+// Moves the bases of the rows to their newest maxima when one has grown by much; what they shrink what was summed up by.
+static __device__ __forceinline__ bool raise_tops(
+	float (&shrink)[2], group_queries &own, const float (&best)[2], float unit) {
 	bool grown = best[0] * unit > own.top[0] * unit + SLACK || best[1] * unit > own.top[1] * unit + SLACK;
 	if (!__any_sync(0xffffffffu, grown))
-		return;
+		return false;
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
 		float top = fmaxf(own.top[half], best[half]);
-		float shrink = top == -INFINITY ? 0.0f : power_of_2((own.top[half] - top) * unit);
-		own.top[half] = top, own.sum[half] *= shrink;
-#pragma unroll
-		for (int c = 0; c < GROUP_SIZE / 8; c++)
-			own.out[c][2 * half] *= shrink, own.out[c][2 * half + 1] *= shrink;
+		shrink[half] = top == -INFINITY ? 0.0f : power_of_2((own.top[half] - top) * unit);
+		own.top[half] = top, own.sum[half] *= shrink[half];
 	}
+	return true;
 }
 
-// Scores of N keys become weights, in pairs: a's fragments for the products with the values.
-template <int N, bool DROP>
-static __device__ __forceinline__ void weigh(
-	uint32_t (&p)[N / 16][4], const float (&s)[8][4], group_queries &own, float unit, uint32_t draws) {
-#pragma unroll
-	for (int half = 0; half < 2; half++) {
-		float base = own.top[half] == -INFINITY ? 0.0f : own.top[half] * unit, sum = 0;
-		int row = half * 8 + (int)threadIdx.x % 32 / 4;
-		uint32_t kept[2] = { 0, 0 }; // of 32 keys each: byte n is of the 8 from key 8 n, its sign of the lane's second
-		if (DROP) {
-			kept[0] = __shfl_sync(0xffffffffu, draws, row) << (6 - threadIdx.x % 4 * 2);
-			kept[1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 16) << (6 - threadIdx.x % 4 * 2) : 0;
-		}
-#pragma unroll
-		for (int n = 0; n < N / 8; n++) {
-			float weight[2];
-#pragma unroll
-			for (int i = 0; i < 2; i++) {
-				weight[i] = power_of_2(s[n][2 * half + i] * unit - base);
-				sum += weight[i];
-			}
-			uint32_t &pair = p[n / 2][n % 2 * 2 + half];
-			pair = round_pair<bf16>(weight[0], weight[1]);
-			if (DROP)
-				pair &= spread_signs(kept[n / 4] << 1, kept[n / 4], n % 4);
-		}
-		own.sum[half] += sum;
-	}
-}
-
-// The weights of N keys, and the sums beside them, from their scores.
-template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void weigh_keys(uint32_t (&p)[N / 16][4], float (&s)[8][4], group_queries &own,
-	const forward_step &step, const float *places, bool masked, uint32_t draws) {
+// Scores of N keys become weights, which are summed up beside. Whether, and by what, what was summed up of the values
+// shrinks.
+template <int N, bool BIAS>
+static __device__ __forceinline__ bool weigh_keys(float (&s)[8][4], float (&shrink)[2], group_queries &own,
+	const forward_step &step, const float *places, bool masked) {
 	if (BIAS || masked)
 		add_bias<N, BIAS>(s, own, step, places);
 	float unit = BIAS ? 1.0f : step.scale, best[2]; // unit: of s
@@ -104,8 +74,42 @@ static __device__ __forceinline__ void weigh_keys(uint32_t (&p)[N / 16][4], floa
 			best[half] = fmaxf(best[half], fmaxf(s[n][2 * half], s[n][2 * half + 1]));
 		best[half] = row_max(best[half]);
 	}
-	raise_tops(own, best, unit);
-	weigh<N, DROP>(p, s, own, unit, draws);
+	bool raised = raise_tops(shrink, own, best, unit);
+#pragma unroll
+	for (int half = 0; half < 2; half++) {
+		float base = own.top[half] == -INFINITY ? 0.0f : own.top[half] * unit, sum = 0;
+#pragma unroll
+		for (int n = 0; n < N / 8; n++)
+#pragma unroll
+			for (int i = 0; i < 2; i++) {
+				float &weight = s[n][2 * half + i];
+				weight = power_of_2(weight * unit - base);
+				sum += weight;
+			}
+		own.sum[half] += sum;
+	}
+	return raised;
+}
+
+// The weights in pairs, without those that are dropped: a's fragments for the products with the values.
+template <int N, bool DROP>
+static __device__ __forceinline__ void pack_weights(uint32_t (&p)[GROUP_TOKENS / 16][4], const float (&s)[8][4], uint32_t draws) {
+#pragma unroll
+	for (int half = 0; half < 2; half++) {
+		int row = half * 8 + (int)threadIdx.x % 32 / 4;
+		uint32_t kept[2] = { 0, 0 }; // of 32 keys each: byte n is of the 8 from key 8 n, its sign of the lane's second
+		if (DROP) {
+			kept[0] = __shfl_sync(0xffffffffu, draws, row) << (6 - threadIdx.x % 4 * 2);
+			kept[1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 16) << (6 - threadIdx.x % 4 * 2) : 0;
+		}
+#pragma unroll
+		for (int n = 0; n < N / 8; n++) {
+			uint32_t &pair = p[n / 2][n % 2 * 2 + half];
+			pair = round_pair<bf16>(s[n][2 * half], s[n][2 * half + 1]);
+			if (DROP)
+				pair &= spread_signs(kept[n / 4] << 1, kept[n / 4], n % 4);
+		}
+	}
 }
 
 // A batch's matrices, the queries being the warpgroup's, and what else its steps have in common.
@@ -117,55 +121,105 @@ struct forward_work {
 
 // s = the scores of 64 keys, as products that are under way.
 static __device__ __forceinline__ void start_scores(float (&s)[8][4], const forward_work &work, int at) {
+	multiply_anew<GROUP_TOKENS, ROWS, ROWS>(s, work.q, from_row(work.k, at));
 #pragma unroll
-	for (int e = 0; e < GROUP_SIZE / 16; e++)
-		multiply<GROUP_TOKENS, ROWS, ROWS>(
-			s, from_element(work.q, e * 16), from_element(from_row(work.k, at), e * 16), e > 0);
+	for (int e = 16; e < GROUP_SIZE; e += 16)
+		multiply<GROUP_TOKENS, ROWS, ROWS>(s, from_element(work.q, e), from_element(from_row(work.k, at), e), true);
 }
 
-// N keys from key `at` of the batch, whose scores s are there; with NEXT s becomes the scores of the 64 after them, and
-// draws theirs.
-template <int N, bool NEXT, bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_keys(float (&s)[8][4], uint32_t &draws, group_queries &own,
-	const forward_step &step, const forward_work &work, int at, bool masked) {
-	uint32_t p[N / 16][4];
+// out += the products of N keys' weights and values, under way.
+template <int N>
+static __device__ __forceinline__ void start_sums(
+	group_queries &own, const uint32_t (&p)[GROUP_TOKENS / 16][4], const forward_work &work, int at) {
+#pragma unroll
+	for (int n = 0; n < N / 16; n++)
+		multiply<GROUP_SIZE, COLUMNS>(own.out, p[n], from_row(work.v, at + n * 16), true);
+}
+
+// N keys from key `at` of the batch, whose scores s are there, become weights. Sums that are under way go on meanwhile;
+// they have ended afterwards.
+template <int N, bool BIAS, bool DROP>
+static __device__ __forceinline__ void attend_keys(uint32_t (&p)[GROUP_TOKENS / 16][4], float (&s)[8][4], uint32_t draws,
+	group_queries &own, const forward_step &step, const forward_work &work, int at, bool masked) {
+	float shrink[2];
+	bool raised = !step.idle && weigh_keys<N, BIAS>(s, shrink, own, step, work.places + at, masked);
+	products_wait<0>();
+	hold(s);
+	if (raised)
+#pragma unroll
+		for (int c = 0; c < GROUP_SIZE / 8; c++)
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				own.out[c][i] *= shrink[i / 2];
 	if (step.idle) {
 #pragma unroll
 		for (int n = 0; n < N / 16; n++)
 			p[n][0] = p[n][1] = p[n][2] = p[n][3] = 0;
 	} else {
-		weigh_keys<N, BIAS, DROP>(p, s, own, step, work.places + at, masked, draws);
+		pack_weights<N, DROP>(p, s, draws);
 	}
+}
+
+// The same from their scores on, while the 64 keys before them, whose weights p has, are summed up. done: called when the
+// scores are there.
+template <int N, bool BIAS, bool DROP, class F>
+static __device__ __forceinline__ void go_on(uint32_t (&p)[GROUP_TOKENS / 16][4], group_queries &own,
+	const forward_step &step, const forward_work &work, int at, bool masked, F done) {
+	float s[8][4];
 	products_fence();
-#pragma unroll
-	for (int n = 0; n < N / 16; n++)
-		multiply<GROUP_SIZE, COLUMNS>(own.out, p[n], from_row(work.v, at + n * 16), true);
-	if (NEXT)
-		start_scores(s, work, at + N);
+	start_scores(s, work, at);
 	products_commit();
-	if (NEXT && DROP && !step.idle)
-		draws = read_draws(step.draws, work.first + at + N, step.tokens);
+	start_sums<GROUP_TOKENS>(own, p, work, at - GROUP_TOKENS);
+	products_commit();
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first + at, step.tokens) : 0;
+	products_wait<1>();
+	done();
+	attend_keys<N, BIAS, DROP>(p, s, draws, own, step, work, at, masked);
+}
+
+template <int N>
+static __device__ __forceinline__ void end_sums(
+	group_queries &own, const uint32_t (&p)[GROUP_TOKENS / 16][4], const forward_work &work, int at) {
+	products_fence();
+	start_sums<N>(own, p, work, at);
+	products_commit();
 	products_wait<0>();
 }
 
 // A batch's keys, of which there is room for `most`. done: called when q has been read for the last time.
 template <bool BIAS, bool DROP, class F>
-static __device__ __forceinline__ void attend_batch(group_queries &own, const forward_step &step, 
-	const forward_work &work, int most, bool padded, F done) {
-	int left = step.tokens - work.first, count = covered_tokens(left, most), at = 0;
+static __device__ __forceinline__ void attend_batch(
+	group_queries &own, const forward_step &step, const forward_work &work, int most, bool padded, F done) {
+	int left = step.tokens - work.first, count = covered_tokens(left, most), at = GROUP_TOKENS;
+	bool ends = left < count;
+	uint32_t p[GROUP_TOKENS / 16][4];
 	float s[8][4];
 	products_fence();
 	start_scores(s, work, 0);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first, step.tokens) : 0;
 	products_wait<0>();
-	for (; at + GROUP_TOKENS < count; at += GROUP_TOKENS)
-		attend_keys<GROUP_TOKENS, true, BIAS, DROP>(s, draws, own, step, work, at, padded);
-	done();
-	if (at + GROUP_TOKENS == count)
-		attend_keys<GROUP_TOKENS, false, BIAS, DROP>(s, draws, own, step, work, at, padded || left < count);
-	else
-		attend_keys<16, false, BIAS, DROP>(s, draws, own, step, work, at, padded || left < count);
+	if (count <= at)
+		done();
+	if (count < at) {
+		attend_keys<16, BIAS, DROP>(p, s, draws, own, step, work, 0, padded || ends);
+		end_sums<16>(own, p, work, 0);
+		return;
+	}
+	attend_keys<GROUP_TOKENS, BIAS, DROP>(p, s, draws, own, step, work, 0, padded || (ends && count == at));
+	for (; at + GROUP_TOKENS <= count; at += GROUP_TOKENS) {
+		bool last = at + GROUP_TOKENS == count;
+		go_on<GROUP_TOKENS, BIAS, DROP>(p, own, step, work, at, padded || (ends && last), [&] {
+			if (last)
+				done();
+		});
+	}
+	if (at < count) {
+		go_on<16, BIAS, DROP>(p, own, step, work, at, padded || ends, done);
+		end_sums<16>(own, p, work, at);
+	} else {
+		end_sums<GROUP_TOKENS>(own, p, work, at - GROUP_TOKENS);
+	}
 }
 
 static __device__ __forceinline__ void start_queries(group_queries &own) {
@@ -196,14 +250,15 @@ static __device__ __forceinline__ void finish_queries(
 }
 
 template <bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_ring(
-	const ring_memory &m, const ring_plan &plan, const d2v_attention &op, const score_draws &drawn) {
+static __device__ __forceinline__ void attend_ring(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
+	const d2v_attention &op, const score_draws &drawn) {
 	int warp = warp_number(), group = warp / 4, row = warp % 4 * 16, turn = 0, all = plan.rows * plan.batches;
-	bf16 *q = m.own + group * TILE_ELEMENTS;
+	unsigned own_parity = 0;
+	shared_matrix q = find_matrix(m.own + group * TILE_ELEMENTS);
 	ring_place ring = { 0, 0 };
 	ring_turn<1> at, next = {};
 	at.start(plan, group);
-	fetch_own(q, plan, op, at);
+	fetch_own(m, plan, maps, op, at, group);
 	forward_step step = {};
 	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = plan.tokens;
 	group_queries own;
@@ -215,7 +270,7 @@ static __device__ __forceinline__ void attend_ring(
 				while (at.n == n && at.slot < visit + plan.visit) {
 					int first = at.slot * GROUP_TOKENS + row;
 					if (batch == 0) {
-						wait_for_own(group);
+						barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 						start_queries(own);
 						step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
 						step.draws = DROP ? find_draws(drawn, n, first, plan.tokens) : NULL;
@@ -223,7 +278,7 @@ static __device__ __forceinline__ void attend_ring(
 						own.place[0] = BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4, all - 1)] : 0;
 						own.place[1] = BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4 + 8, all - 1)] : 0;
 					}
-					forward_work work = { find_matrix(q), find_matrix(stage_matrix(m, plan, ring.stage, 0)),
+					forward_work work = { q, find_matrix(stage_matrix(m, plan, ring.stage, 0)),
 						find_matrix(stage_matrix(m, plan, ring.stage, 1)),
 						m.key_places + turn * all + batch * plan.rows, batch * plan.rows };
 					attend_batch<BIAS, DROP>(own, step, work, plan.rows, op.key_padding, [&] {
@@ -232,7 +287,7 @@ static __device__ __forceinline__ void attend_ring(
 						next = at;
 						next.advance(plan);
 						meet_group(group);
-						fetch_own(q, plan, op, next);
+						fetch_own(m, plan, maps, op, next, group);
 					});
 					if (!last)
 						break;
@@ -242,22 +297,21 @@ static __device__ __forceinline__ void attend_ring(
 				}
 				leave_stage(m, ring);
 			}
-	copy_wait<0>();
 }
 
 template <bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(THREADS, 1)
-	attend_groups(d2v_attention op, score_draws drawn, ring_plan plan) {
+	attend_groups(const __grid_constant__ ring_maps maps, d2v_attention op, score_draws drawn, ring_plan plan) {
 	D2V_SHARED_MATRICES(bytes);
 	ring_memory m;
 	lay_out(m, bytes, plan);
 	start_ring(m, plan);
 	if (warp_number() / 4 == GROUPS) {
 		give_registers<FILLER_REGISTERS>();
-		fill_ring<1, BIAS>(m, plan, op, 1.0f);
+		fill_ring<1, BIAS>(m, plan, maps, op, 1.0f);
 	} else {
 		take_registers<REGISTERS>();
-		attend_ring<BIAS, DROP>(m, plan, op, drawn);
+		attend_ring<BIAS, DROP>(m, plan, maps, op, drawn);
 	}
 }
 
@@ -266,11 +320,12 @@ void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op)
 	ring_plan plan;
 	ring_memory m;
 	score_draws drawn;
+	ring_maps maps = {};
 	plan_ring(plan, op, GROUPS, 1);
-	if (!d2v_cuda_attention_draw(dev, op, &drawn, 0, NULL))
+	if (!make_maps(dev, maps, op, false) || !d2v_cuda_attention_draw(dev, op, &drawn, 0, NULL))
 		return;
 	BY_RULES(op, D2V_LAUNCH(dev, (attend_groups<BIAS, DROP>), ring_blocks(plan), THREADS,
-		lay_out(m, NULL, plan), *op, drawn, plan));
+		lay_out(m, NULL, plan), maps, *op, drawn, plan));
 }
 
 bool d2v_cuda_attention_groups_forward_fits(const d2v_attention *op) {

@@ -149,6 +149,9 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 #define SUMS_96(d) \
 	SUMS_64(d), SUMS_4((d)[16]), SUMS_4((d)[17]), SUMS_4((d)[18]), SUMS_4((d)[19]), SUMS_4((d)[20]), SUMS_4((d)[21]), \
 		SUMS_4((d)[22]), SUMS_4((d)[23])
+#define NEW_4(d) "=f"((d)[0]), "=f"((d)[1]), "=f"((d)[2]), "=f"((d)[3])
+#define NEW_16(d) NEW_4((d)[0]), NEW_4((d)[1]), NEW_4((d)[2]), NEW_4((d)[3])
+#define NEW_32(d) NEW_16(d), NEW_4((d)[4]), NEW_4((d)[5]), NEW_4((d)[6]), NEW_4((d)[7])
 #define NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define NAMES_12 NAMES_8 ",%8,%9,%10,%11"
 #define NAMES_16 NAMES_12 ",%12,%13,%14,%15"
@@ -209,5 +212,38 @@ __device__ __forceinline__ void multiply(float (&d)[N / 8][4], Matrix a, Matrix 
 		PRODUCTS_OF_MATRICES(16, 8, 8, 9, 10, 11, 12);
 }
 #endif
+
+// What is computed from x afterwards is not computed before: the compiler would move it before a wait, in among products
+// that are under way, and make those wait instead.
+template <int N> static __device__ __forceinline__ void hold(float (&x)[N][4]) {
+#ifndef D2V_EMULATION
+#pragma unroll
+	for (int n = 0; n < N; n++)
+		asm volatile("" : "+f"(x[n][0]), "+f"(x[n][1]), "+f"(x[n][2]), "+f"(x[n][3]));
+#else
+	(void)x;
+#endif
+}
+
+// d = a b, and nothing of what d was before is looked at: its registers may be others, which somebody may have written to
+// while products before these were under way.
+template <int N, matrix_order A, matrix_order B, class Matrix>
+static __device__ __forceinline__ void multiply_anew(float (&d)[N / 8][4], Matrix a, Matrix b) {
+	static_assert(N == 32 || N == 64, "write it down");
+#ifdef D2V_EMULATION
+	multiply<N, A, B>(d, a, b, false);
+#else
+	if constexpr (N == 64)
+		asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
+					 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_32 "}, %32, %33, add, 1, 1, %34, %35; }"
+					 : NEW_32(d)
+					 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "n"((int)A), "n"((int)B));
+	else
+		asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
+					 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" NAMES_16 "}, %16, %17, add, 1, 1, %18, %19; }"
+					 : NEW_16(d)
+					 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "n"((int)A), "n"((int)B));
+#endif
+}
 
 #endif

@@ -24,7 +24,7 @@ constexpr uint8_t MADE = 0xb7;
 struct Box {
 	uint16_t *to;
 	d2v_emulated_map map;
-	int column, row;
+	int column, row, which;
 	uint64_t *barrier;
 };
 std::deque<Box> under_way;
@@ -75,14 +75,14 @@ bool d2v_emulate_barrier_is_open(const uint64_t *at, unsigned parity) {
 	return read(at).phase != parity;
 }
 
-void d2v_emulate_fetch_box(void *to, const d2v_emulated_map *map, int column, int row, uint64_t *barrier) {
+void d2v_emulate_fetch_box(void *to, const d2v_emulated_map *map, int column, int row, int which, uint64_t *barrier) {
 	unsigned address = d2v_emulate_shared_address(to);
 	if (address % 1024 || address + bytes_of(*map) > d2v_emulate_shared_size())
 		fail("a box that is not aligned, or reaches beyond the shared memory of the block");
 	if (map->columns % 8 || (uintptr_t)map->matrix % 16 || map->box_rows > 256)
 		fail("a matrix that the copy engine does not take");
 	memset(to, 0xff, bytes_of(*map));
-	under_way.push_back(Box{ (uint16_t *)to, *map, column, row, barrier });
+	under_way.push_back(Box{ (uint16_t *)to, *map, column, row, which, barrier });
 }
 
 void d2v_emulate_fetch_box_for_all(void *to, const d2v_emulated_map *map, int column, int row, uint64_t *barrier) {
@@ -90,7 +90,7 @@ void d2v_emulate_fetch_box_for_all(void *to, const d2v_emulated_map *map, int co
 		uint64_t *there = (uint64_t *)d2v_emulate_shared_of(barrier, rank);
 		read(there);
 		memset(d2v_emulate_shared_of(to, rank), 0xff, bytes_of(*map));
-		under_way.push_back(Box{ (uint16_t *)d2v_emulate_shared_of(to, rank), *map, column, row, there });
+		under_way.push_back(Box{ (uint16_t *)d2v_emulate_shared_of(to, rank), *map, column, row, 0, there });
 	}
 }
 
@@ -99,11 +99,11 @@ bool d2v_emulate_land_box(void) {
 		return false;
 	Box box = under_way.front();
 	under_way.pop_front();
-	const uint16_t *from = (const uint16_t *)box.map.matrix;
+	const uint16_t *from = (const uint16_t *)box.map.matrix + box.which * box.map.rows * box.map.columns;
 	for (int i = 0; i < box.map.box_rows; i++)
 		for (int j = 0; j < 64; j++) {
 			int64_t row = (int64_t)box.row + i, column = (int64_t)box.column + j;
-			bool inside = row >= 0 && row < box.map.rows && column >= 0 && column < box.map.columns;
+			bool inside = box.which < box.map.count && row >= 0 && row < box.map.rows && column >= 0 && column < box.map.columns;
 			box.to[i * 64 + ((j / 8) ^ i % 8) * 8 + j % 8] =
 				inside ? from[row * box.map.columns + column] : (uint16_t)0;
 		}

@@ -8,19 +8,19 @@
 
 #define __cluster_dims__(...)
 
-// A matrix of 2-byte elements.
+// A stack of matrices of 2-byte elements.
 struct d2v_emulated_map {
 	const void *matrix;
 	int64_t rows, columns;
 	int box_rows; // of 64 elements
+	int64_t count;
 };
 
 void d2v_emulate_barrier_init(uint64_t *barrier, unsigned count);
 // One arrival, which first announces bytes.
 void d2v_emulate_barrier_arrive(uint64_t *barrier, unsigned bytes);
 void d2v_emulate_barrier_wait(const uint64_t *barrier, unsigned parity);
-void d2v_emulate_fetch_box(void *to, const d2v_emulated_map *map, int column, int row, uint64_t *barrier);
-
+void d2v_emulate_fetch_box(void *to, const d2v_emulated_map *map, int column, int row, int which, uint64_t *barrier);
 void d2v_emulate_fetch_box_for_all(void *to, const d2v_emulated_map *map, int column, int row, uint64_t *barrier);
 
 // Of the running block within its cluster, and what lies in the same place in another block of it.

@@ -78,10 +78,6 @@ void d2v_embedding_backward(d2v_device *dev, const d2v_embedding *op);
 // y = x w^T + bias, and with gelu: pre = that, y = gelu(pre), gelu(v) = v/2 (1 + erf(v/sqrt 2)).
 // Backward: d_pre = gelu ? d_y * gelu'(pre) : d_y; d_x = d_pre w; d_w += d_pre^T x; d_bias += column sums of d_pre.
 // With gelu, d_y is overwritten with d_pre.
-//
-// Of two layers on each other, x of the upper one being y of a lower one with gelu, the upper one can give the gradient of the
-// lower one's pre at once, on the way from its product to memory: with x_pre d_x = (d_pre w) * gelu'(x_pre), which is not
-// accumulated, and x_sum += its column sums. The lower one's backward then has pre_done.
 typedef struct d2v_linear {
 	const d2v_real *x;    // (rows, in)
 	const d2v_real *w;    // (out, in)
@@ -95,9 +91,6 @@ typedef struct d2v_linear {
 	bool accumulate_d_x; // d_x += instead of d_x =
 	float *d_w;          // (out, in) or NULL
 	float *d_bias;       // (out) or NULL
-	const d2v_real *x_pre; // (rows, in) or NULL: x is gelu(x_pre); read by backward, with d_x
-	float *x_sum;          // (in) or NULL: the gradient of the bias that is in x_pre
-	bool pre_done;         // with gelu: d_y is d_pre already, and d_bias has been given its sums
 } d2v_linear;
 void d2v_linear_forward(d2v_device *dev, const d2v_linear *op);
 void d2v_linear_backward(d2v_device *dev, const d2v_linear *op);

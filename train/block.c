@@ -161,12 +161,7 @@ static void attend(const block_run *run, const d2v_real *x, d2v_real *d_x, bool 
 	d2v_pass_run(pass, &d2v_op_linear, &proj);
 }
 
-static bool is_activation_dropped(const block_run *run) {
-	return run->pass->training && run->config->activation_dropout > 0;
-}
-
-// x to fc2(drop(GELU(fc1 x))), dropped again, in m. Where nothing is dropped between the two, fc2's gradient goes through
-// GELU on its way to memory.
+// x to fc2(drop(GELU(fc1 x))), dropped again, in m.
 static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool accumulate, d2v_real *m, d2v_real *d_m) {
 	d2v_pass *pass = run->pass;
 	d2v_real *pre = d2v_pass_gradient_reals(pass, run->rows * run->hidden);
@@ -175,15 +170,12 @@ static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool acc
 	d2v_linear fc1 = linear(run, run->block->fc1, run->block->fc1_bias, run->width, run->hidden);
 	fc1.x = x, fc1.y = hidden, fc1.gelu = true, fc1.pre = pre;
 	fc1.d_y = run->tokens->wide, fc1.d_x = d_x, fc1.accumulate_d_x = accumulate;
-	fc1.pre_done = !is_activation_dropped(run);
 	d2v_pass_run(pass, &d2v_op_linear, &fc1);
 	d2v_dropout drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1, run->tokens->count * run->hidden);
 	drop_in_place(run, hidden, run->tokens->wide, drop, run->rows * run->hidden);
 
 	d2v_linear fc2 = linear(run, run->block->fc2, run->block->fc2_bias, run->hidden, run->width);
 	fc2.x = hidden, fc2.y = m, fc2.d_y = d_m, fc2.d_x = run->tokens->wide;
-	if (fc1.pre_done)
-		fc2.x_pre = pre, fc2.x_sum = fc1.d_bias;
 	d2v_pass_run(pass, &d2v_op_linear, &fc2);
 	drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1, run->tokens->count * run->width);
 	drop_in_place(run, m, d_m, drop, run->rows * run->width);

@@ -65,7 +65,7 @@ static void gelu_backward(float *d_y, const float *pre, int64_t count) {
 		d_y[i] *= d2v_gelu_derivative(pre[i]);
 }
 
-// d_y becomes d_pre, and while it is in the cache: d_x. With x_pre that goes on through the GELU before, likewise.
+// d_y becomes d_pre, and while it is in the cache: d_x.
 static bool backward_data(const d2v_linear *op) {
 	float *d_y = d2v_cpu_out(op->d_y);
 	int64_t size = piece_rows(op->rows);
@@ -73,7 +73,7 @@ static bool backward_data(const d2v_linear *op) {
 #pragma omp parallel for schedule(dynamic) reduction(&& : ok)
 	for (int64_t first = 0; first < op->rows; first += size) {
 		int64_t rows = d2v_cpu_min(size, op->rows - first);
-		if (op->gelu && !op->pre_done)
+		if (op->gelu)
 			gelu_backward(d_y + first * op->out, d2v_cpu_in(op->pre) + first * op->out, rows * op->out);
 		if (op->d_x)
 			ok = d2v_cpu_gemm(&(d2v_gemm){ .m = rows,
@@ -87,25 +87,20 @@ static bool backward_data(const d2v_linear *op) {
 					 .ldc = op->in,
 					 .accumulate = op->accumulate_d_x }) &&
 				 ok;
-		if (op->d_x && op->x_pre)
-			gelu_backward(d2v_cpu_out(op->d_x) + first * op->in, d2v_cpu_in(op->x_pre) + first * op->in, rows * op->in);
 	}
 	return ok;
 }
 
 void d2v_cpu_linear_backward(d2v_device *dev, const d2v_linear *op) {
-	bool below = op->d_x && op->x_pre && op->x_sum, own = op->d_bias && !op->pre_done;
 	int64_t room = d2v_cpu_max(op->d_w ? d2v_cpu_outer_room(op->out, op->in, op->rows) : 0,
-		d2v_cpu_max(own ? d2v_cpu_column_sums_room(op->rows, op->out) : 0, below ? d2v_cpu_column_sums_room(op->rows, op->in) : 0));
+		op->d_bias ? d2v_cpu_column_sums_room(op->rows, op->out) : 0);
 	float *scratch = d2v_cpu_scratch(dev, room);
 	if (!scratch)
 		return;
 	bool ok = !(op->gelu || op->d_x) || backward_data(op);
 	const float *d_pre = d2v_cpu_in(op->d_y);
-	if (own)
+	if (op->d_bias)
 		d2v_cpu_column_sums(op->d_bias, d_pre, op->rows, op->out, scratch);
-	if (below)
-		d2v_cpu_column_sums(op->x_sum, d2v_cpu_out(op->d_x), op->rows, op->in, scratch);
 	if (op->d_w)
 		ok = d2v_cpu_outer(op->d_w, d_pre, d2v_cpu_in(op->x), op->out, op->in, op->rows, scratch) && ok;
 	if (!ok)

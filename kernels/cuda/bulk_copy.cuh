@@ -6,9 +6,6 @@
 //     fetch_box(to, &map, column, row, &full);   // any number of them, `bytes` together
 //     barrier_wait(&full, 0);                    // whoever reads: the first time the barrier opens, then 1, 0, 1, ...
 //
-// Two blocks that run beside each other, a cluster, may share what they read: fetch_box_for_all copies to the same place in
-// both, and opens both their barriers. Who waits for a place to be free counts the readers in both.
-//
 // A box is 64 columns wide, its rows are swizzled as wgmma.cuh has them; it begins at a multiple of 1024 bytes. What of
 // it lies outside of the matrix is zeros. Copies write through the asynchronous proxy: products need no fence after
 // them.
@@ -20,14 +17,9 @@
 #ifdef D2V_EMULATION
 #include <emulated_bulk_copy.h>
 typedef d2v_emulated_map matrix_map;
-#define D2V_LAUNCH_CLUSTERS(dev, cluster, kernel, grid, block, shared, ...) \
-	d2v_emulate_launch_clusters(d2v_cuda_of(dev)->stream, cluster, grid, block, shared, kernel, __VA_ARGS__)
 #else
 #include <cuda.h>
 typedef CUtensorMap matrix_map;
-// As D2V_LAUNCH, of a kernel whose __cluster_dims__ say the same.
-#define D2V_LAUNCH_CLUSTERS(dev, cluster, kernel, grid, block, shared, ...) \
-	D2V_LAUNCH(dev, kernel, grid, block, shared, __VA_ARGS__)
 #endif
 
 // A stack of `count` matrices of bf16, of `rows` rows of `columns`, that lie one behind the other, columns a multiple of 8,
@@ -84,18 +76,6 @@ static inline void fetch_box(bf16 *to, const matrix_map *map, int column, int ro
 static inline void fetch_stack_box(bf16 *to, const matrix_map *map, int column, int row, int which, uint64_t *barrier) {
 	d2v_emulate_fetch_box(to, map, column, row, which, barrier);
 }
-static inline void fetch_box_for_all(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
-	d2v_emulate_fetch_box_for_all(to, map, column, row, barrier);
-}
-static inline void barrier_arrive_at(uint64_t *barrier, unsigned rank) {
-	d2v_emulate_barrier_arrive((uint64_t *)d2v_emulate_shared_of(barrier, rank), 0);
-}
-static inline unsigned cluster_rank() {
-	return d2v_emulate_cluster_rank();
-}
-static inline void cluster_barrier() {
-	d2v_emulate_cluster_barrier();
-}
 static inline void meet(int number, int threads) {
 	d2v_emulate_group_barrier(number, (size_t)threads);
 }
@@ -144,29 +124,6 @@ __device__ __forceinline__ void fetch_stack_box(
 					 (unsigned)__cvta_generic_to_shared(to)),
 		"l"(map), "r"(column), "r"(row), "r"(which), "r"(barrier_address(barrier))
 		: "memory");
-}
-// The same as fetch_box in both blocks of a cluster: the box, and what is told to the barrier.
-__device__ __forceinline__ void fetch_box_for_all(bf16 *to, const matrix_map *map, int column, int row, uint64_t *barrier) {
-	asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster"
-				 " [%0], [%1, {%2, %3}], [%4], %5;" ::"r"((unsigned)__cvta_generic_to_shared(to)),
-		"l"(map), "r"(column), "r"(row), "r"(barrier_address(barrier)), "h"((uint16_t)3)
-		: "memory");
-}
-// At the barrier that is in the same place in block `rank` of the cluster.
-__device__ __forceinline__ void barrier_arrive_at(uint64_t *barrier, unsigned rank) {
-	asm volatile("{ .reg .b32 there; mapa.shared::cluster.u32 there, %0, %1; mbarrier.arrive.shared::cluster.b64 _, [there]; }" ::"r"(
-					 barrier_address(barrier)),
-		"r"(rank)
-		: "memory");
-}
-__device__ __forceinline__ unsigned cluster_rank() {
-	unsigned rank;
-	asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
-	return rank;
-}
-// For all threads of all its blocks.
-__device__ __forceinline__ void cluster_barrier() {
-	asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
 }
 // Waits for `threads` threads of the block, whole warps, to come to its barrier `number`, 1 to 15.
 __device__ __forceinline__ void meet(int number, int threads) {

@@ -1,5 +1,5 @@
 // Linear layers: products by cuBLASLt, what stands around them by kernels of our own (its GELU is not the exact one). Where
-// GELU is part of it, Hopper's warpgroups can do the product as well (cuda_linear_groups_gelu.cu).
+// GELU is part of it, Hopper's warpgroups can do the product as well (cuda_linear_groups_forward.cu).
 #include "kernels/cuda/cuda_product.h"
 #include "kernels/cuda/gelu.cuh"
 #include "kernels/cuda/linear_groups.h"
@@ -156,28 +156,21 @@ static d2v_cuda_product product(int64_t m, int64_t n, int64_t k) {
 
 #define MANY_RESULTS (1 << 24) // some rounds of tiles on any GPU
 
-// Whether the product and GELU are one kernel. D2V_GELU=auto, or nothing: where it is the better way, which it is forward (on an
-// H200 0.88 of the time where GELU's input is kept, 0.78 where it is not) and was not backward (1.3); =wgmma: whenever the GPU
-// can; =pairs: then too, with blocks that share what they read; =apart: never.
-static bool is_for_groups(d2v_device *dev, d2v_gelu_product *op) {
+// Whether product and GELU are one kernel. D2V_GELU=auto, or nothing: where that is the better way; =wgmma: whenever the GPU can;
+// =apart: never.
+static bool is_for_groups(d2v_device *dev, const d2v_linear *op) {
 	const char *way = getenv("D2V_GELU");
-	bool pairs = way && strcmp(way, "pairs") == 0, always = pairs || (way && strcmp(way, "wgmma") == 0);
-	bool never = way && strcmp(way, "apart") == 0;
+	bool always = way && strcmp(way, "wgmma") == 0, never = way && strcmp(way, "apart") == 0;
 	if (way && !always && !never && strcmp(way, "auto") != 0)
-		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of auto, apart, wgmma and pairs", way);
-	op->cluster = pairs ? 2 : 1;
-	bool better = !op->backward && op->m * op->n >= MANY_RESULTS;
-	return !never && (always || better) && d2v_cuda_fits_gelu_product(dev, op);
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_GELU=%s is none of auto, apart and wgmma", way);
+	return op->gelu && !never && (always || op->rows * op->out >= MANY_RESULTS) && d2v_cuda_linear_fits_groups(dev, op);
 }
 
 void d2v_cuda_linear_forward(d2v_device *dev, const d2v_linear *op) {
 	if (op->rows == 0 || op->out == 0)
 		return;
-	d2v_gelu_product whole = {};
-	whole.m = op->rows, whole.n = op->out, whole.k = op->in;
-	whole.a = op->x, whole.b = op->w, whole.bias = op->bias, whole.pre = op->pre, whole.y = op->y;
-	if (op->gelu && is_for_groups(dev, &whole)) {
-		d2v_cuda_multiply_gelu(dev, &whole);
+	if (is_for_groups(dev, op)) {
+		d2v_cuda_linear_groups_forward(dev, op);
 		return;
 	}
 	d2v_real *to = op->gelu && op->pre ? op->pre : op->y;
@@ -188,29 +181,12 @@ void d2v_cuda_linear_forward(d2v_device *dev, const d2v_linear *op) {
 		D2V_BY_TYPE(dev, run_gelu<T>(dev, op->y, to, op->rows * op->out));
 }
 
-// d_x of a layer whose x is GELU's.
-static void multiply_back_through_gelu(d2v_device *dev, const d2v_linear *op) {
-	d2v_gelu_product whole = {};
-	whole.m = op->rows, whole.n = op->in, whole.k = op->out, whole.backward = true;
-	whole.a = op->d_y, whole.b = op->w, whole.pre = (d2v_real *)(uintptr_t)op->x_pre, whole.y = op->d_x, whole.sum = op->x_sum;
-	if (is_for_groups(dev, &whole)) {
-		d2v_cuda_multiply_gelu(dev, &whole);
-		return;
-	}
-	d2v_cuda_product p = product(op->rows, op->in, op->out);
-	p.a = op->d_y, p.b = op->w, p.c = op->d_x;
-	d2v_cuda_multiply(dev, &p);
-	pass_columns(dev, op->x_sum, op->d_x, op->x_pre, op->rows, op->in);
-}
-
 void d2v_cuda_linear_backward(d2v_device *dev, const d2v_linear *op) {
 	if (op->rows == 0 || op->out == 0)
 		return;
-	if ((op->gelu || op->d_bias) && !op->pre_done) // first: the products read what the pass leaves
+	if (op->gelu || op->d_bias) // first: the products read what the pass leaves
 		pass_columns(dev, op->d_bias, op->d_y, op->gelu ? op->pre : NULL, op->rows, op->out);
-	if (op->d_x && op->x_pre) {
-		multiply_back_through_gelu(dev, op);
-	} else if (op->d_x) {
+	if (op->d_x) {
 		d2v_cuda_product p = product(op->rows, op->in, op->out);
 		p.a = op->d_y, p.b = op->w, p.c = op->d_x, p.accumulate = op->accumulate_d_x;
 		d2v_cuda_multiply(dev, &p);

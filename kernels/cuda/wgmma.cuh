@@ -39,21 +39,19 @@ static __device__ __forceinline__ bf16 *swizzled_pack(bf16 *matrix, int row, int
 	return matrix + row * SWIZZLED_ROW + (pack ^ row % 8) * 8;
 }
 
-// A matrix's descriptor, the lower half of which says where. Bits 0 to 13: address / 16; 16 to 29: the leading offset, from
-// 64 elements of a row to the next 64, / 16; 32 to 45: from 8 rows to the next 8, / 16; 62 to 63: 1 for the swizzle of 128
-// bytes.
+// A matrix's descriptor, the lower half of which says where. Bits 0 to 13: address / 16; 16 to 29: the leading offset, of
+// no concern to 64 elements; 32 to 45: from 8 rows to the next 8, / 16; 62 to 63: 1 for the swizzle of 128 bytes.
 typedef uint32_t shared_matrix;
 static __device__ __forceinline__ uint64_t descriptor_of(shared_matrix matrix) {
 	return (uint64_t)(1u << 30 | 1024 >> 4) << 32 | matrix;
 }
-// next: bytes from here to the next 64 elements of the rows, where they have more.
-static __device__ __forceinline__ shared_matrix find_matrix(const bf16 *elements, unsigned next = 16) {
+static __device__ __forceinline__ shared_matrix find_matrix(const bf16 *elements) {
 #ifdef D2V_EMULATION
 	unsigned address = d2v_emulate_shared_address(elements);
 #else
 	unsigned address = (unsigned)__cvta_generic_to_shared(elements);
 #endif
-	return next >> 4 << 16 | (address >> 4 & 0x3fff);
+	return 1u << 16 | (address >> 4 & 0x3fff);
 }
 // The same matrix from a row on, a multiple of 8, or from an element of its rows on, a multiple of 16.
 static __device__ __forceinline__ shared_matrix from_row(shared_matrix matrix, int row) {
@@ -146,9 +144,6 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 #define SUMS_64(d) \
 	SUMS_32(d), SUMS_4((d)[8]), SUMS_4((d)[9]), SUMS_4((d)[10]), SUMS_4((d)[11]), SUMS_4((d)[12]), SUMS_4((d)[13]), \
 		SUMS_4((d)[14]), SUMS_4((d)[15])
-#define SUMS_96(d) \
-	SUMS_64(d), SUMS_4((d)[16]), SUMS_4((d)[17]), SUMS_4((d)[18]), SUMS_4((d)[19]), SUMS_4((d)[20]), SUMS_4((d)[21]), \
-		SUMS_4((d)[22]), SUMS_4((d)[23])
 #define NEW_4(d) "=f"((d)[0]), "=f"((d)[1]), "=f"((d)[2]), "=f"((d)[3])
 #define NEW_16(d) NEW_4((d)[0]), NEW_4((d)[1]), NEW_4((d)[2]), NEW_4((d)[3])
 #define NEW_32(d) NEW_16(d), NEW_4((d)[4]), NEW_4((d)[5]), NEW_4((d)[6]), NEW_4((d)[7])
@@ -160,9 +155,6 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 #define NAMES_64 \
 	NAMES_32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47" \
 			 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-#define NAMES_96 \
-	NAMES_64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79" \
-			 ",%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 
 // For a number of columns and of a lane's sums: a in registers, whose numbers among the operands are given, and a in
 // shared memory.
@@ -195,10 +187,8 @@ __device__ __forceinline__ void multiply(float (&d)[N / 8][4], const uint32_t (&
 }
 template <int N, matrix_order A, matrix_order B, class Matrix>
 __device__ __forceinline__ void multiply(float (&d)[N / 8][4], Matrix a, Matrix b, bool add) {
-	static_assert(N == 16 || N == 24 || N == 32 || N == 48 || N == 64 || N == 128 || N == 192, "write it down");
-	if constexpr (N == 192)
-		PRODUCTS_OF_MATRICES(192, 96, 96, 97, 98, 99, 100);
-	else if constexpr (N == 128)
+	static_assert(N == 16 || N == 24 || N == 32 || N == 48 || N == 64 || N == 128, "write it down");
+	if constexpr (N == 128)
 		PRODUCTS_OF_MATRICES(128, 64, 64, 65, 66, 67, 68);
 	else if constexpr (N == 64)
 		PRODUCTS_OF_MATRICES(64, 32, 32, 33, 34, 35, 36);

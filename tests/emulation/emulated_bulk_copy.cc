@@ -85,15 +85,6 @@ void d2v_emulate_fetch_box(void *to, const d2v_emulated_map *map, int column, in
 	under_way.push_back(Box{ (uint16_t *)to, *map, column, row, which, barrier });
 }
 
-void d2v_emulate_fetch_box_for_all(void *to, const d2v_emulated_map *map, int column, int row, uint64_t *barrier) {
-	for (unsigned rank = 0; rank < d2v_emulate_cluster_size(); rank++) {
-		uint64_t *there = (uint64_t *)d2v_emulate_shared_of(barrier, rank);
-		read(there);
-		memset(d2v_emulate_shared_of(to, rank), 0xff, bytes_of(*map));
-		under_way.push_back(Box{ (uint16_t *)d2v_emulate_shared_of(to, rank), *map, column, row, 0, there });
-	}
-}
-
 bool d2v_emulate_land_box(void) {
 	if (under_way.empty())
 		return false;

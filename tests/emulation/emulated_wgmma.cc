@@ -5,7 +5,6 @@
 // read must not have changed: so a missing wait, on either side, fails. So do products without the fence before them,
 // shared memory that was written without a fence of its proxies, and warps of a warpgroup that do not do the same.
 #include <cuda_runtime.h>
-#include <emulated_bulk_copy.h>
 #include <emulated_wgmma.h>
 
 #include <stdio.h>
@@ -46,11 +45,6 @@ struct Thread {
 std::vector<Thread> threads;
 std::vector<uint32_t> unfenced_words; // of shared memory, 4 bytes each: how often written and not fenced yet
 
-// The block's first of them.
-size_t first_word() {
-	return d2v_emulate_cluster_rank() * (d2v_emulate_shared_size() / 4 + 1);
-}
-
 [[noreturn]] void fail(const char *what) {
 	fprintf(stderr, "emulation: block %u, thread %u: %s\n", blockIdx.x, threadIdx.x, what);
 	abort();
@@ -61,8 +55,7 @@ uint64_t mix(uint64_t digest, uint64_t word) {
 }
 
 Thread &self() {
-	size_t own = threadIdx.x + blockDim.x * (threadIdx.y + (size_t)blockDim.y * threadIdx.z);
-	return threads[own + d2v_emulate_cluster_rank() * (size_t)(blockDim.x * blockDim.y * blockDim.z)];
+	return threads[threadIdx.x + blockDim.x * (threadIdx.y + (size_t)blockDim.y * threadIdx.z)];
 }
 
 // Where element (i, k) of a or b is, i the row of a or the column of b. The canonical layouts of "Shared Memory Matrix
@@ -91,7 +84,7 @@ float read_element(const Matrix &m, int i, int k, uint64_t &digest) {
 	if (at + 2 > d2v_emulate_shared_size())
 		fail("a matrix reaches beyond the shared memory of the block");
 	const unsigned char *from = d2v_emulate_shared() + at;
-	if (unfenced_words[first_word() + at / 4])
+	if (unfenced_words[at / 4])
 		fail("products read what was written without shared_fence()");
 	uint16_t bits;
 	memcpy(&bits, from, sizeof bits);
@@ -190,10 +183,9 @@ void d2v_emulate_shared_store(const void *to, size_t bytes) {
 	const unsigned char *at = (const unsigned char *)to, *first = d2v_emulate_shared();
 	if (at < first || at >= first + d2v_emulate_shared_size())
 		return;
-	size_t word = first_word();
-	Range range = { word + (size_t)(at - first) / 4, word + ((size_t)(at - first) + bytes + 3) / 4 };
+	Range range = { (size_t)(at - first) / 4, ((size_t)(at - first) + bytes + 3) / 4 };
 	self().unfenced.push_back(range);
-	for (word = range.first; word < range.end; word++)
+	for (size_t word = range.first; word < range.end; word++)
 		unfenced_words[word]++;
 }
 
@@ -214,7 +206,7 @@ void d2v_emulate_products_begin(size_t count) {
 		thread.fenced = false;
 		thread.history = 0;
 	}
-	unfenced_words.assign((d2v_emulate_shared_size() / 4 + 1) * d2v_emulate_cluster_size(), 0);
+	unfenced_words.assign(d2v_emulate_shared_size() / 4 + 1, 0);
 }
 
 void d2v_emulate_products_end(size_t count) {

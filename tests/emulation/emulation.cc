@@ -17,7 +17,7 @@ thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
-enum State { READY, AT_BLOCK, AT_WARP, AT_GROUP, AT_BARRIER, AT_CLUSTER, DONE };
+enum State { READY, AT_BLOCK, AT_WARP, AT_GROUP, AT_BARRIER, DONE };
 
 struct Copy {
 	void *to;
@@ -34,7 +34,6 @@ struct Fiber {
 	int group = 0; // AT_GROUP: the barrier's number, and how many meet there
 	size_t group_size = 0;
 	dim3 index;
-	unsigned rank; // of its block in the cluster
 	int parity = 0; // of the exchange: a lane may be one ahead of another
 	bool started = false;
 	const uint64_t *barrier; // in shared memory, of one AT_BARRIER
@@ -48,9 +47,7 @@ struct Warp {
 std::vector<Fiber *> fibers;
 std::vector<Warp> warps;
 std::vector<unsigned char> shared_bytes;
-size_t shared_size;    // of a block
-unsigned cluster_size; // blocks that run together
-dim3 first_block;      // of the cluster
+size_t shared_size;
 ucontext_t scheduler_start;
 jmp_buf scheduler;
 Fiber *running;
@@ -72,7 +69,6 @@ void begin() {
 void resume(Fiber *fiber) {
 	running = fiber;
 	threadIdx = fiber->index;
-	blockIdx = dim3(first_block.x + fiber->rank, first_block.y, first_block.z);
 	if (_setjmp(scheduler) == 0) {
 		if (fiber->started)
 			_longjmp(fiber->where, 1);
@@ -121,7 +117,7 @@ bool release_groups(size_t first, size_t end) {
 	return any;
 }
 
-// Lets those go on whose barrier everybody of theirs has reached; count: of a cluster. False: nobody could.
+// Lets those go on whose barrier everybody of theirs has reached. False: nobody could.
 bool release(size_t count) {
 	bool any = false;
 	for (size_t first = 0; first < count; first += WARP)
@@ -131,17 +127,11 @@ bool release(size_t count) {
 			fibers[i]->state = READY;
 			any = true;
 		}
-	size_t block = count / cluster_size;
-	for (size_t first = 0; first < count; first += block) {
-		any = release_together(first, first + block, AT_BLOCK) || any;
-		any = release_groups(first, first + block) || any;
-	}
-	return release_together(0, count, AT_CLUSTER) || any;
+	any = release_together(0, count, AT_BLOCK) || any;
+	return release_groups(0, count) || any;
 }
 
-// A cluster's blocks, of `threads` each.
-void run_cluster(size_t threads) {
-	size_t count = threads * cluster_size;
+void run_block(size_t count) {
 	d2v_emulate_products_begin(count);
 	d2v_emulate_boxes_begin();
 	for (size_t i = 0; i < count; i++) {
@@ -150,10 +140,8 @@ void run_cluster(size_t threads) {
 		fiber->started = false;
 		fiber->parity = 0;
 		fiber->copies.assign(1, {});
-		size_t own = i % threads;
-		fiber->rank = (unsigned)(i / threads);
-		fiber->index = dim3((unsigned)(own % blockDim.x), (unsigned)(own / blockDim.x % blockDim.y),
-			(unsigned)(own / blockDim.x / blockDim.y));
+		fiber->index = dim3((unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x % blockDim.y),
+			(unsigned)(i / blockDim.x / blockDim.y));
 		getcontext(&fiber->start);
 		fiber->start.uc_stack.ss_sp = fiber->stack;
 		fiber->start.uc_stack.ss_size = STACK_BYTES;
@@ -183,18 +171,6 @@ void d2v_emulate_block_barrier(void) {
 	give_way(AT_BLOCK);
 }
 
-void d2v_emulate_cluster_barrier(void) {
-	give_way(AT_CLUSTER);
-}
-
-unsigned d2v_emulate_cluster_rank(void) {
-	return running ? running->rank : 0;
-}
-
-unsigned d2v_emulate_cluster_size(void) {
-	return cluster_size;
-}
-
 void d2v_emulate_group_barrier(int number, size_t threads) {
 	running->group = number, running->group_size = threads;
 	give_way(AT_GROUP);
@@ -209,7 +185,6 @@ void d2v_emulate_barrier_wait(const uint64_t *barrier, unsigned parity) {
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8] {
 	Fiber *self = running;
 	size_t linear = self->index.x + blockDim.x * (self->index.y + (size_t)blockDim.y * self->index.z);
-	linear += self->rank * (size_t)(blockDim.x * blockDim.y * blockDim.z);
 	Warp *warp = &warps[linear / WARP];
 	int parity = self->parity;
 	self->parity ^= 1;
@@ -239,18 +214,8 @@ void d2v_emulate_copy_wait(size_t pending) {
 	}
 }
 
-// From one block's shared memory to the next one's.
-static size_t shared_stride(void) {
-	return (shared_size + 1023) / 1024 * 1024;
-}
-
 unsigned char *d2v_emulate_shared(void) {
-	unsigned char *first = (unsigned char *)(((uintptr_t)shared_bytes.data() + 1023) / 1024 * 1024);
-	return first + d2v_emulate_cluster_rank() * shared_stride();
-}
-
-void *d2v_emulate_shared_of(void *at, unsigned rank) {
-	return (unsigned char *)at + ((ptrdiff_t)rank - (ptrdiff_t)d2v_emulate_cluster_rank()) * (ptrdiff_t)shared_stride();
+	return (unsigned char *)(((uintptr_t)shared_bytes.data() + 1023) / 1024 * 1024);
 }
 
 size_t d2v_emulate_shared_size(void) {
@@ -262,33 +227,24 @@ unsigned d2v_emulate_shared_address(const void *at) {
 }
 
 void d2v_emulate_grid(d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared) {
-	d2v_emulate_clusters(thread, context, grid, block, shared, 1);
-}
-
-void d2v_emulate_clusters(
-	d2v_emulated_thread thread, void *context, dim3 grid, dim3 block, size_t shared, unsigned cluster) {
 	size_t count = (size_t)block.x * block.y * block.z;
 	if (count == 0 || count > 1024 || shared > MOST_SHARED) {
 		fprintf(stderr, "emulation: %zu threads with %zu bytes of shared memory: no GPU takes that\n", count, shared);
 		abort();
 	}
 	d2v_emulated_access access;
-	if (grid.x % cluster || (cluster > 1 && count % WARP)) {
-		fprintf(stderr, "emulation: %u blocks of %zu threads are no whole clusters\n", grid.x, count);
-		abort();
-	}
-	prepare(count * cluster);
-	shared_size = shared, cluster_size = cluster, running = nullptr;
-	shared_bytes.assign(shared_stride() * cluster + 1024, 0xA5); // what nobody wrote is no number
+	prepare(count);
+	shared_size = shared;
+	shared_bytes.assign(shared + 1024, 0xA5); // what nobody wrote is no number
 	entry = thread;
 	entry_context = context;
 	gridDim = grid;
 	blockDim = block;
 	for (unsigned z = 0; z < grid.z; z++)
 		for (unsigned y = 0; y < grid.y; y++)
-			for (unsigned x = 0; x < grid.x; x += cluster) {
-				first_block = dim3(x, y, z);
-				run_cluster(count);
+			for (unsigned x = 0; x < grid.x; x++) {
+				blockIdx = dim3(x, y, z);
+				run_block(count);
 			}
 }
 

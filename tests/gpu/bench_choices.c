@@ -7,14 +7,10 @@
 // Then what cuBLASLt's epilogues would give that the backend does not use: its GELU is the tanh form, up to 4.7e-4 from the
 // exact one, and sums of gradients could differ between runs. The product with its epilogue against the product and our
 // kernel, in the same words; of epilogues the fastest proposal, and whether what it summed had the same bytes twice.
-//
-// Last (words: GELU in the product) our own kernel for product and GELU together, on warpgroups, against the same. (What cuDNN
-// 9 writes for such a graph took 1.2 to 1.5 times as long as cuBLASLt's product and the pass, on an H200.)
 #include "base/memory.h"
 #include "base/progress.h"
 #include "kernels/cuda/cuda_dnn.h"
 #include "kernels/cuda/cuda_product.h"
-#include "kernels/cuda/linear_groups.h"
 #include "kernels/device.h"
 #include "kernels/ops.h"
 
@@ -295,163 +291,6 @@ static void epilogues(bench *b, int64_t rows, int64_t width, int64_t wide) {
 	}
 }
 
-// ---- GELU in the product
-
-#define SAMPLES 64     // places where results are compared, spread over all rows
-#define SAMPLE_ROWS 40 // at each
-
-typedef enum contest_way {
-	KEPT,  // forward, GELU's input is kept
-	ALONE, // it is not
-	BACK,  // backward, with the gradient of the bias
-} contest_way;
-
-typedef struct samples {
-	int64_t count; // of each
-	uint16_t *pre, *y;
-} samples;
-
-// A product that GELU rides on against the product and a pass: arrays 0 and 1 to 2, pre is array 3.
-typedef struct contest {
-	contest_way way;
-	int64_t rows, width, wide;
-	samples apart, whole, again;
-} contest;
-
-static d2v_real *array(const bench *b, int i) {
-	return (d2v_real *)b->arrays[i];
-}
-
-static void init_samples(samples *s, int64_t count) {
-	d2v_error err = { 0 };
-	s->count = count;
-	must(d2v_alloc(&s->pre, (size_t)count, sizeof *s->pre, &err), &err);
-	must(d2v_alloc(&s->y, (size_t)count, sizeof *s->y, &err), &err);
-}
-
-static void release_samples(samples *s) {
-	d2v_free(s->pre);
-	d2v_free(s->y);
-}
-
-static void take_samples(bench *b, const contest *c, samples *s) {
-	d2v_error err = { 0 };
-	for (int i = 0; i < SAMPLES; i++) {
-		int64_t row = (c->rows - SAMPLE_ROWS) * i / (SAMPLES - 1);
-		size_t bytes = (size_t)(SAMPLE_ROWS * c->wide) * sizeof *s->y, from = (size_t)(row * c->wide) * sizeof *s->y;
-		d2v_device_download(b->dev, (char *)s->y + (size_t)i * bytes, b->arrays[2] + from, bytes);
-		d2v_device_download(b->dev, (char *)s->pre + (size_t)i * bytes, b->arrays[3] + from, bytes);
-	}
-	must(d2v_device_sync(b->dev, &err), &err);
-}
-
-static double value(uint16_t bf16) {
-	uint32_t bits = (uint32_t)bf16 << 16;
-	float f;
-	memcpy(&f, &bits, sizeof f);
-	return (double)f;
-}
-
-// The largest difference, as a share of the largest value of the first; infinite where something is no number.
-static double difference(const uint16_t *a, const uint16_t *b, int64_t count) {
-	double scale = 0, most = 0;
-	for (int64_t i = 0; i < count; i++) {
-		double d = fabs(value(a[i]) - value(b[i]));
-		scale = fmax(scale, fabs(value(a[i])));
-		most = d <= most ? most : d;
-		if (!(d < INFINITY))
-			return INFINITY;
-	}
-	return most / scale;
-}
-
-static void run_apart(bench *b, const contest *c) {
-	d2v_linear op = { .rows = c->rows, .in = c->width, .out = c->wide, .gelu = true };
-	setenv("D2V_GELU", "apart", 1);
-	if (c->way == BACK) {
-		d2v_linear back = { .rows = c->rows, .in = c->wide, .out = c->width, .w = array(b, 1), .x_pre = array(b, 3) };
-		back.d_y = array(b, 0), back.d_x = array(b, 2), back.x_sum = (float *)(void *)sums_of(b);
-		d2v_linear_backward(b->dev, &back);
-	} else {
-		op.x = array(b, 0), op.w = array(b, 1), op.bias = (const d2v_real *)(void *)sums_of(b), op.y = array(b, 2);
-		op.pre = c->way == KEPT ? array(b, 3) : NULL;
-		d2v_linear_forward(b->dev, &op);
-	}
-	unsetenv("D2V_GELU");
-}
-
-static d2v_gelu_product whole_of(bench *b, const contest *c, int cluster) {
-	d2v_gelu_product op = { .m = c->rows, .n = c->wide, .k = c->width, .a = array(b, 0), .b = array(b, 1), .y = array(b, 2) };
-	op.backward = c->way == BACK, op.bias = (const d2v_real *)(void *)sums_of(b);
-	op.pre = c->way == ALONE ? NULL : array(b, 3), op.cluster = cluster;
-	return op;
-}
-
-// The same as apart, but that d_y need not be rounded on the way: two roundings of half a unit each, and the results' own.
-// Nothing of an earlier run is left to be taken for its results.
-static bool is_right(bench *b, contest *c, const d2v_gelu_product *op, char *text, size_t size) {
-	size_t bytes = (size_t)(c->rows * c->wide) * sizeof(uint16_t);
-	for (int i = 0; i < 2; i++) {
-		d2v_device_zero(b->dev, b->arrays[2], bytes);
-		if (c->way == KEPT)
-			d2v_device_zero(b->dev, b->arrays[3], bytes);
-		d2v_cuda_multiply_gelu(b->dev, op);
-		take_samples(b, c, i ? &c->again : &c->whole);
-	}
-	double y = difference(c->apart.y, c->whole.y, c->apart.count), limit = 1.0 / 128;
-	double pre = c->way == KEPT ? difference(c->apart.pre, c->whole.pre, c->apart.count) : 0;
-	bool same = memcmp(c->whole.y, c->again.y, (size_t)c->again.count * sizeof *c->again.y) == 0;
-	snprintf(text, size, "off by %.5f (its input by %.5f) of the largest%s%s", y, pre,
-		y <= limit && pre <= limit ? "" : ": WRONG", same ? "" : ", DIFFERS between two calls");
-	return y <= limit && pre <= limit && same;
-}
-
-static void try_whole(bench *b, contest *c, int cluster, double apart) {
-	char text[160];
-	double seconds = INFINITY;
-	d2v_gelu_product op = whole_of(b, c, cluster);
-	if (!d2v_cuda_fits_gelu_product(b->dev, &op)) {
-		printf("  not for warpgroups\n");
-		return;
-	}
-	bool fine = is_right(b, c, &op, text, sizeof text);
-	op.sum = c->way == BACK ? (float *)(void *)sums_of(b) : NULL;
-	if (fine)
-		TIME(b, seconds, d2v_cuda_multiply_gelu(b->dev, &op));
-	printf("  one kernel, blocks by %d %8.3f ms, %.2f of that; %s\n", cluster, seconds * 1e3, seconds / apart, text);
-	fflush(stdout);
-}
-
-static void gelu_contest(bench *b, const char *name, contest c) {
-	double apart;
-	char title[160];
-	snprintf(title, sizeof title, "GELU in the product: %s, %ldx%ldx%ld", name, (long)c.rows, (long)c.width, (long)c.wide);
-	if (!wanted(b, title))
-		return;
-	fill(b, b->arrays[1]); // where another row left sums in the bias
-	contest first = c;     // on the way back GELU's input is the product of the way there
-	first.way = KEPT;
-	run_apart(b, &first);
-	TIME(b, apart, run_apart(b, &c));
-	init_samples(&c.apart, SAMPLES * SAMPLE_ROWS * c.wide);
-	init_samples(&c.whole, SAMPLES * SAMPLE_ROWS * c.wide);
-	init_samples(&c.again, SAMPLES * SAMPLE_ROWS * c.wide);
-	take_samples(b, &c, &c.apart);
-	printf("%s\n  product and pass        %8.3f ms, %.1f TFLOP/s of the product\n", title, apart * 1e3,
-		2e-12 * (double)(c.rows * c.width * c.wide) / apart);
-	try_whole(b, &c, 1, apart);
-	try_whole(b, &c, 2, apart);
-	release_samples(&c.apart);
-	release_samples(&c.whole);
-	release_samples(&c.again);
-}
-
-static void gelu_contests(bench *b, int64_t rows) {
-	gelu_contest(b, "forward, its input kept", (contest){ .way = KEPT, .rows = rows, .width = 768, .wide = 3072 });
-	gelu_contest(b, "forward", (contest){ .way = ALONE, .rows = rows, .width = 768, .wide = 3072 });
-	gelu_contest(b, "backward, bias's gradient", (contest){ .way = BACK, .rows = rows, .width = 768, .wide = 3072 });
-}
-
 static void all(bench *b) {
 	linear(b, "image qkv", 163840, 768, 2304);
 	linear(b, "image out", 163840, 768, 768);
@@ -469,9 +308,6 @@ static void all(bench *b) {
 	extractor_layer(b, "extractor 5", 2479, 2);
 	extractor_layer(b, "extractor 6", 1239, 2);
 	epilogues(b, 163840, 768, 3072);
-	gelu_contests(b, 163840);
-	gelu_contests(b, 80000);
-	gelu_contests(b, 50432);
 }
 
 int main(int argc, char **argv) {

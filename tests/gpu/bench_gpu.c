@@ -197,25 +197,20 @@ static void linear(bench *b, const char *name, int64_t rows, int64_t in, int64_t
 	pair(b, name, flops, 2 * flops, 0, 0, run_linear_forward, run_linear_backward, &op);
 }
 
-// What a block does with GELU beside its products: fc1 with GELU, its input kept, and on the way back fc2's gradient through it
-// with the gradient of fc1's bias. By the ways there are (kernels/cuda/cuda_linear.cu).
-static void gelu_between(bench *b, const char *name, int64_t rows, int64_t width, int64_t hidden) {
-	static const char *const ways[] = { "apart", "wgmma", "pairs" };
+// fc1 with GELU, its input kept as a student does or not as a teacher, by both ways there are (kernels/cuda/cuda_linear.cu).
+static void gelu_layer(bench *b, const char *name, int64_t rows, int64_t in, int64_t out) {
+	static const char *const ways[] = { "apart", "wgmma" };
+	d2v_linear op = { .rows = rows, .in = in, .out = out, .gelu = true };
 	if (!wanted(b, name))
 		return;
-	d2v_linear fc1 = { .rows = rows, .in = width, .out = hidden, .gelu = true };
-	fc1.x = reals(b, rows * width), fc1.w = reals(b, hidden * width), fc1.bias = reals(b, hidden);
-	fc1.y = reals(b, rows * hidden), fc1.pre = reals(b, rows * hidden);
-	d2v_linear fc2 = { .rows = rows, .in = hidden, .out = width, .x = fc1.y, .x_pre = fc1.pre, .w = fc1.w };
-	fc2.d_y = reals(b, rows * width), fc2.d_x = reals(b, rows * hidden), fc2.x_sum = floats(b, hidden);
-	double flops = 2.0 * (double)(rows * width * hidden);
-	for (int i = 0; i < 3; i++) {
-		char text[64], back[80];
-		snprintf(text, sizeof text, "%s, %s", name, ways[i]);
-		snprintf(back, sizeof back, "%s, backward", text);
-		setenv("D2V_GELU", ways[i], 1);
-		row(b, text, flops, 0, run_linear_forward, &fc1);
-		row(b, back, flops, 0, run_linear_backward, &fc2);
+	op.x = reals(b, rows * in), op.w = reals(b, out * in), op.bias = reals(b, out), op.y = reals(b, rows * out);
+	d2v_real *pre = reals(b, rows * out);
+	for (int i = 0; i < 4; i++) {
+		char text[80];
+		snprintf(text, sizeof text, "%s%s, %s", name, i / 2 ? "" : " kept", ways[i % 2]);
+		setenv("D2V_GELU", ways[i % 2], 1);
+		op.pre = i / 2 ? NULL : pre;
+		row(b, text, 2.0 * (double)(rows * in * out), 0, run_linear_forward, &op);
 		unsetenv("D2V_GELU");
 	}
 	give_all(b);
@@ -443,7 +438,7 @@ static void operations(bench *b) {
 	conv1d(b, "extractor 1: 512, k3, s2", (d2v_conv1d){ .rows = 20, .steps_in = 39679, .in = 512, .out = 512, .kernel = 3,
 		.stride = 2, .groups = 1 });
 	gelu_passes(b, "gelu 163840x3072", 163840, 3072);
-	gelu_between(b, "mlp's gelu 163840x768x3072", 163840, 768, 3072);
+	gelu_layer(b, "fc1, gelu 163840x768x3072", 163840, 768, 3072);
 	bias_gradient(b, "bias gradient 163840x2304", 163840, 2304);
 	norm(b, "layer norm 163840x768", 163840, 768, false, false, false);
 	norm(b, "layer norm+residual 163840x768", 163840, 768, true, false, false);

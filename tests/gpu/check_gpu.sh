@@ -58,7 +58,7 @@ done
 for way in tiles wgmma; do
 	queue "test_attention bf16 $way" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=$way "$OBJ/tests/kernels/test_attention"
 done
-for way in apart wgmma pairs; do
+for way in apart wgmma; do
 	queue "test_linear bf16 $way" env D2V_TEST_DEVICE="$device" D2V_GELU=$way "$OBJ/tests/kernels/test_linear"
 done
 for test in conv1d conv2d; do

@@ -16,7 +16,7 @@ void ref_linear_forward(d2v_device *dev, const d2v_linear *op) {
 void ref_linear_backward(d2v_device *dev, const d2v_linear *op) {
 	(void)dev;
 	double *d_pre = ref_out(op->d_y);
-	for (int64_t i = 0; i < op->rows * op->out && op->gelu && !op->pre_done; i++)
+	for (int64_t i = 0; i < op->rows * op->out && op->gelu; i++)
 		d_pre[i] *= ref_gelu_derivative(ref_in(op->pre)[i]);
 	for (int64_t r = 0; r < op->rows && op->d_x; r++)
 		for (int64_t i = 0; i < op->in; i++) {
@@ -24,14 +24,8 @@ void ref_linear_backward(d2v_device *dev, const d2v_linear *op) {
 			double sum = op->accumulate_d_x ? *d_x : 0;
 			for (int64_t o = 0; o < op->out; o++)
 				sum += d_pre[r * op->out + o] * ref_in(op->w)[o * op->in + i];
-			*d_x = op->x_pre ? sum * ref_gelu_derivative(ref_in(op->x_pre)[r * op->in + i]) : sum;
+			*d_x = sum;
 		}
-	for (int64_t i = 0; i < op->in && op->x_pre && op->x_sum; i++) {
-		double sum = 0;
-		for (int64_t r = 0; r < op->rows; r++)
-			sum += ref_out(op->d_x)[r * op->in + i];
-		op->x_sum[i] += (float)sum;
-	}
 	for (int64_t o = 0; o < op->out; o++) {
 		for (int64_t i = 0; i < op->in && op->d_w; i++) {
 			double sum = 0;
@@ -42,7 +36,7 @@ void ref_linear_backward(d2v_device *dev, const d2v_linear *op) {
 		double sum = 0;
 		for (int64_t r = 0; r < op->rows; r++)
 			sum += d_pre[r * op->out + o];
-		if (op->d_bias && !op->pre_done)
+		if (op->d_bias)
 			op->d_bias[o] += (float)sum;
 	}
 }

@@ -3,9 +3,9 @@
 //
 // A block takes one head after another. A warpgroup of its own, the filler, keeps a ring of stages full, each with two
 // matrices of the head; the warpgroups take the head's tiles of 64 tokens in turns, each against all of the stage, and
-// have their tile's vectors to themselves. Nobody waits for a barrier of the whole block: the ring tells when a stage is
-// there (full) and when it is done with (empty), so warpgroups drift apart, and one's exponentials run under another's
-// products.
+// have their tile's vectors to themselves. Nobody waits for a barrier of the whole block: the ring tells when a stage
+// is there (full) and when it is done with (empty), so warpgroups drift apart, and one's exponentials run under
+// another's products.
 //
 // A head that fits is one fill, and the turns go on from head to head: five tiles leave none of four warpgroups idle. A
 // longer one goes by in batches, once for as many tiles as there are warpgroups (a visit).
@@ -25,7 +25,7 @@
 #define PACKS (GROUP_SIZE / 8) // of a token's vector, 16 bytes each
 #define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
 #define MOST_STAGES 8
-#define MOST_GROUPS 4 // beside the filler
+#define MOST_GROUPS 4  // beside the filler
 #define BATCH_ROWS 128 // of a head that does not fit
 
 // How many of a batch of `most` tokens are gone over where `left` remain; their vectors must be there, be it as zeros.
@@ -40,7 +40,7 @@ static inline __host__ __device__ int covered_tokens(int left, int most) {
 struct ring_plan {
 	unsigned heads; // of all rows
 	int tokens, tiles;
-	int rows, batches; // of a stage's matrices; fills that have all tokens
+	int rows, batches;  // of a stage's matrices; fills that have all tokens
 	int stages, places; // heads whose places and facts are kept
 	int slots, visit;   // turns of a head: its tiles, in whole visits
 	int groups;         // warpgroups
@@ -59,14 +59,15 @@ struct ring_memory {
 static inline __host__ __device__ size_t lay_out(ring_memory &m, unsigned char *bytes, const ring_plan &plan) {
 	int all = plan.places * plan.rows * plan.batches;
 	m.stages = (bf16 *)bytes, m.own = m.stages + plan.stages * 2 * plan.rows * SWIZZLED_ROW;
-	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES, m.own_full = m.empty + MOST_STAGES;
+	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES,
+	m.own_full = m.empty + MOST_STAGES;
 	m.facts = (float2 *)(m.own_full + MOST_GROUPS);
 	m.key_places = (float *)(m.facts + (plan.passes > 1 ? all : 0)), m.places = m.key_places + all;
 	return (size_t)((unsigned char *)(m.places + all) - bytes);
 }
 
-// With that many stages, does it fit? When the filler comes to a head, the slowest warpgroup may be `stages` fills behind,
-// and must be done with the head whose places are overwritten.
+// With that many stages, does it fit? When the filler comes to a head, the slowest warpgroup may be `stages` fills
+// behind, and must be done with the head whose places are overwritten.
 static inline bool give_stages(ring_plan &plan, int stages) {
 	ring_memory m;
 	int fills = plan.passes * plan.batches * (plan.slots / plan.visit); // of a head
@@ -124,7 +125,8 @@ static __device__ __forceinline__ int next_turn(const ring_plan &plan, int turn)
 	return turn + 1 == plan.places ? 0 : turn + 1;
 }
 
-static __device__ __forceinline__ bf16 *stage_matrix(const ring_memory &m, const ring_plan &plan, int stage, int which) {
+static __device__ __forceinline__ bf16 *stage_matrix(
+	const ring_memory &m, const ring_plan &plan, int stage, int which) {
 	return m.stages + (2 * stage + which) * plan.rows * SWIZZLED_ROW;
 }
 
@@ -292,11 +294,12 @@ static __device__ __forceinline__ void fetch_own(const ring_memory &m, const rin
 	barrier_expect(m.own_full + group, (unsigned)(PASSES * TILE_ELEMENTS) * sizeof(bf16));
 	fetch_tile(own, maps, op, at.n, at.pass ? KEYS : QUERIES, at.slot, m.own_full + group);
 	if (PASSES > 1)
-		fetch_tile(own + TILE_ELEMENTS, maps, op, at.n, at.pass ? VALUES : OUTPUT_GRADIENTS, at.slot, m.own_full + group);
+		fetch_tile(
+			own + TILE_ELEMENTS, maps, op, at.n, at.pass ? VALUES : OUTPUT_GRADIENTS, at.slot, m.own_full + group);
 }
 
-// Which of 64 keys each of a warp's 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and lane i + 16
-// the others. The lane's words at key 0, and at `key`.
+// Which of 64 keys each of a warp's 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and lane i +
+// 16 the others. The lane's words at key 0, and at `key`.
 static __device__ __forceinline__ const uint32_t *find_draws(
 	const score_draws &draws, int64_t head, int query, int tokens) {
 	int lane = (int)threadIdx.x % 32;

@@ -2,16 +2,17 @@
 //
 // Two passes over a head, in tiles of 64: queries against all keys for d_q, then keys against all queries for d_k and
 // d_v. That is seven products a score and two exponentials, where five and one would do; but what they leave stays in
-// registers: nothing is exchanged between warpgroups, no sum is added to by more than one of them, and each goes its own
-// way through the ring (attention_groups.cuh). (With five products every tile of queries ends at a barrier of the block:
-// measured on an H200, a third of the time went there.)
+// registers: nothing is exchanged between warpgroups, no sum is added to by more than one of them, and each goes its
+// own way through the ring (attention_groups.cuh). (With five products every tile of queries ends at a barrier of the
+// block: measured on an H200, a third of the time went there.)
 #include "kernels/cuda/attention_groups.cuh"
 
-#define GROUPS 3 // of a block, beside the filler
+#define GROUPS \
+	2 // of a block, beside the filler. (Three, which leave each no registers for going on: 5 to 10 % slower.)
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
-#define REGISTERS 152 // of 128 a thread the filler leaves these to the others
+#define REGISTERS 216 // of 168 a thread the filler leaves these to the others
 #define FILLER_REGISTERS 56
-#define STEP 32  // queries whose scores a warpgroup of keys has in registers
+#define STEP 32 // queries whose scores a warpgroup of keys has in registers
 
 // What all steps of a warp's tile have in common.
 struct group_step {
@@ -102,7 +103,8 @@ static __device__ __forceinline__ void start_sums(
 		multiply<GROUP_SIZE, COLUMNS>(own.d_q, d[n], from_row(stage.first, at + n * 16), true);
 }
 
-// N keys from key `at` of the stage, whose s and d_p are there, become d.
+// N keys from key `at` of the stage, whose s and d_p are there, become d. Sums that are under way go on meanwhile; they
+// have ended afterwards.
 template <int N, bool BIAS, bool DROP>
 static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16][4], const float (&s)[8][4],
 	float (&d_p)[8][4], uint32_t draws, group_queries &own, const group_step &step, const group_stage &stage, int at,
@@ -111,24 +113,26 @@ static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16
 		clear(d_p);
 	else
 		find_rows<N, BIAS, DROP>(s, d_p, own, step, stage.places + at, masked, draws);
+	products_wait<0>();
+	hold(d_p);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++)
 		pack_fragment<bf16>(d[n], d_p[2 * n], d_p[2 * n + 1]);
 }
 
-// The same from their products on, beside which d's 64 keys, those before them, are summed up. done: called when the
-// products are there. (Sums that went on under the exponentials took more registers than there are: measured, a fifth
-// slower.)
+// The same from their products on, while d's 64 keys, those before them, are summed up. done: called when the products
+// are there.
 template <int N, bool BIAS, bool DROP, class F>
 static __device__ __forceinline__ void go_on(uint32_t (&d)[GROUP_TOKENS / 16][4], group_queries &own,
 	const group_step &step, const group_stage &stage, int at, bool masked, F done) {
 	float s[8][4], d_p[8][4];
 	products_fence();
-	start_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
 	start_products<GROUP_TOKENS>(s, d_p, step, stage, at);
 	products_commit();
+	start_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
+	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at, step.tokens) : 0;
-	products_wait<0>();
+	products_wait<1>();
 	done();
 	take_keys<N, BIAS, DROP>(d, s, d_p, draws, own, step, stage, at, masked);
 }
@@ -243,7 +247,8 @@ static __device__ __forceinline__ void start_sums(
 		multiply<GROUP_SIZE, COLUMNS>(own.d_k, pairs.d[n], from_row(stage.first, at + n * 16), true);
 }
 
-// N queries from query `at` of the stage, whose s and d_p are there, become pairs.
+// N queries from query `at` of the stage, whose s and d_p are there, become pairs. Sums that are under way go on
+// meanwhile; they have ended afterwards.
 template <int N, bool BIAS, bool DROP>
 static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&s)[STEP / 8][4],
 	float (&d_p)[STEP / 8][4], uint32_t draws, const group_keys &own, const group_step &step, const group_stage &stage,
@@ -252,6 +257,8 @@ static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&
 		clear(s), clear(d_p);
 	else
 		find_columns<N, BIAS, DROP>(s, d_p, own, step, stage, at, draws);
+	products_wait<0>();
+	hold(s), hold(d_p);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
 		pack_fragment<bf16>(pairs.p[n], s[2 * n], s[2 * n + 1]);
@@ -259,18 +266,19 @@ static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&
 	}
 }
 
-// The same from their products on, beside which the STEP queries before them, whose pairs there are, are summed up.
-// done: called when the products are there.
+// The same from their products on, while the STEP queries before them, whose pairs there are, are summed up. done:
+// called when the products are there.
 template <int N, bool BIAS, bool DROP, class F>
 static __device__ __forceinline__ void go_on(
 	group_pairs &pairs, group_keys &own, const group_step &step, const group_stage &stage, int at, F done) {
 	float s[STEP / 8][4], d_p[STEP / 8][4];
 	products_fence();
-	start_sums<STEP>(own, pairs, stage, at - STEP);
 	start_products<STEP>(s, d_p, step, stage, at);
 	products_commit();
+	start_sums<STEP>(own, pairs, stage, at - STEP);
+	products_commit();
 	uint32_t draws = DROP && !step.idle ? step.draws[stage.token + at] : 0; // lane n has query n's
-	products_wait<0>();
+	products_wait<1>();
 	done();
 	take_queries<N, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, at);
 }
@@ -414,7 +422,9 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 					clear(own.d_k), clear(own.d_v);
 #pragma unroll
 					for (int half = 0; half < 2; half++)
-						own.place[half] = first + g + 8 * half < plan.tokens ? m.key_places[turn * all + first + g + 8 * half] : OUTSIDE;
+						own.place[half] = first + g + 8 * half < plan.tokens
+											  ? m.key_places[turn * all + first + g + 8 * half]
+											  : OUTSIDE;
 					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				}
 				go_over_queries<BIAS, DROP>(own, step, stage, plan.rows, [&] {
@@ -432,8 +442,8 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 
 // scales (heads of all rows, tiles, 4): a warp's part of the gradient of the bias's scale; NULL: not wanted.
 template <bool BIAS, bool DROP>
-static __global__ void __launch_bounds__(THREADS, 1)
-	go_back(const __grid_constant__ ring_maps maps, d2v_attention op, score_draws drawn, ring_plan plan, float *scales) {
+static __global__ void __launch_bounds__(THREADS, 1) go_back(
+	const __grid_constant__ ring_maps maps, d2v_attention op, score_draws drawn, ring_plan plan, float *scales) {
 	D2V_SHARED_MATRICES(bytes);
 	ring_memory m;
 	lay_out(m, bytes, plan);
@@ -458,8 +468,8 @@ void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op
 	size_t sums = op->slope && op->d_scale ? (size_t)plan.heads * (size_t)plan.tiles * 4 * sizeof(float) : 0;
 	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_draw(dev, op, &drawn, sums, &scales))
 		return;
-	BY_RULES(op, D2V_LAUNCH(dev, (go_back<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan),
-		maps, *op, drawn, plan, sums ? (float *)scales : NULL));
+	BY_RULES(op, D2V_LAUNCH(dev, (go_back<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan), maps, *op,
+					 drawn, plan, sums ? (float *)scales : NULL));
 	if (sums)
 		d2v_cuda_add_attention_scales(dev, op, (const float *)scales, plan.tiles * 4);
 }

@@ -6,7 +6,7 @@
 // 197 tokens cost 256 x 208 scores of products and 208 x 208 of exponentials.
 #include "kernels/cuda/attention_groups.cuh"
 
-#define GROUPS 4   // of a block, beside the filler
+#define GROUPS 4 // of a block, beside the filler
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
 #define REGISTERS 112 // of 96 a thread the filler leaves these to the others
 #define FILLER_REGISTERS 32
@@ -20,7 +20,7 @@ struct group_queries {
 };
 
 struct forward_step {
-	float scale, slope; // of q . k, of the distance; in units of log2
+	float scale, slope;    // of q . k, of the distance; in units of log2
 	const uint32_t *draws; // of dropout: the lane's at key 0 (find_draws)
 	int tokens;
 	bool idle; // no query is this warp's
@@ -43,7 +43,8 @@ static __device__ __forceinline__ void add_bias(
 	}
 }
 
-// Moves the bases of the rows to their newest maxima when one has grown by much; what they shrink what was summed up by.
+// Moves the bases of the rows to their newest maxima when one has grown by much; what they shrink what was summed up
+// by.
 static __device__ __forceinline__ bool raise_tops(
 	float (&shrink)[2], group_queries &own, const float (&best)[2], float unit) {
 	bool grown = best[0] * unit > own.top[0] * unit + SLACK || best[1] * unit > own.top[1] * unit + SLACK;
@@ -93,7 +94,8 @@ static __device__ __forceinline__ bool weigh_keys(float (&s)[8][4], float (&shri
 
 // The weights in pairs, without those that are dropped: a's fragments for the products with the values.
 template <int N, bool DROP>
-static __device__ __forceinline__ void pack_weights(uint32_t (&p)[GROUP_TOKENS / 16][4], const float (&s)[8][4], uint32_t draws) {
+static __device__ __forceinline__ void pack_weights(
+	uint32_t (&p)[GROUP_TOKENS / 16][4], const float (&s)[8][4], uint32_t draws) {
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
 		int row = half * 8 + (int)threadIdx.x % 32 / 4;
@@ -139,8 +141,8 @@ static __device__ __forceinline__ void start_sums(
 // N keys from key `at` of the batch, whose scores s are there, become weights. Sums that are under way go on meanwhile;
 // they have ended afterwards.
 template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void attend_keys(uint32_t (&p)[GROUP_TOKENS / 16][4], float (&s)[8][4], uint32_t draws,
-	group_queries &own, const forward_step &step, const forward_work &work, int at, bool masked) {
+static __device__ __forceinline__ void attend_keys(uint32_t (&p)[GROUP_TOKENS / 16][4], float (&s)[8][4],
+	uint32_t draws, group_queries &own, const forward_step &step, const forward_work &work, int at, bool masked) {
 	float shrink[2];
 	bool raised = !step.idle && weigh_keys<N, BIAS>(s, shrink, own, step, work.places + at, masked);
 	products_wait<0>();
@@ -160,8 +162,8 @@ static __device__ __forceinline__ void attend_keys(uint32_t (&p)[GROUP_TOKENS / 
 	}
 }
 
-// The same from their scores on, while the 64 keys before them, whose weights p has, are summed up. done: called when the
-// scores are there.
+// The same from their scores on, while the 64 keys before them, whose weights p has, are summed up. done: called when
+// the scores are there.
 template <int N, bool BIAS, bool DROP, class F>
 static __device__ __forceinline__ void go_on(uint32_t (&p)[GROUP_TOKENS / 16][4], group_queries &own,
 	const forward_step &step, const forward_work &work, int at, bool masked, F done) {
@@ -275,8 +277,10 @@ static __device__ __forceinline__ void attend_ring(const ring_memory &m, const r
 						step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
 						step.draws = DROP ? find_draws(drawn, n, first, plan.tokens) : NULL;
 						step.idle = first >= plan.tokens;
-						own.place[0] = BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4, all - 1)] : 0;
-						own.place[1] = BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4 + 8, all - 1)] : 0;
+						own.place[0] =
+							BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4, all - 1)] : 0;
+						own.place[1] =
+							BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4 + 8, all - 1)] : 0;
 					}
 					forward_work work = { q, find_matrix(stage_matrix(m, plan, ring.stage, 0)),
 						find_matrix(stage_matrix(m, plan, ring.stage, 1)),
@@ -324,8 +328,8 @@ void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op)
 	plan_ring(plan, op, GROUPS, 1);
 	if (!make_maps(dev, maps, op, false) || !d2v_cuda_attention_draw(dev, op, &drawn, 0, NULL))
 		return;
-	BY_RULES(op, D2V_LAUNCH(dev, (attend_groups<BIAS, DROP>), ring_blocks(plan), THREADS,
-		lay_out(m, NULL, plan), maps, *op, drawn, plan));
+	BY_RULES(op, D2V_LAUNCH(dev, (attend_groups<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan), maps,
+					 *op, drawn, plan));
 }
 
 bool d2v_cuda_attention_groups_forward_fits(const d2v_attention *op) {

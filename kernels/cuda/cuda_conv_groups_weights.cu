@@ -49,17 +49,15 @@ static __device__ __forceinline__ void sum_taps(
 	float (&sums)[TAPS][PACKS][4], const int (&shifts)[TAPS], const conv_tape &s, const weights_work &work) {
 	constexpr int N = 8 * PACKS;
 	int x_size = s.place_pitch * N, stage_size = x_size + s.result_pitch * N, tile = work.tile, stage = 0, first = 0;
-	int slices = (s.results / CHUNK + 1) / 2; // of the next tile's copies: all at once they would keep products waiting, later they would be late
 	bool has_channels = warp_number() % 4 * 16 < N;
 	uint32_t a[2][STEPS][4] = {};
-	// A tile's share of `slices`.
-	auto fetch = [&](int number, int to, int slice, int slices) {
+	auto fetch = [&](int number, int to) {
 		if (number < work.end) {
 			bf16 *tapes = work.stages + to * stage_size;
-			fetch_places<PACKS>(tapes, s.place_pitch, work.places, s.places, work.x, s.shape.in, find_sources(s, number),
-				slice, slices);
-			fetch_places<PACKS>(tapes + x_size, s.result_pitch, work.results, s.results, work.d_y, s.shape.out,
-				find_results(s, number), slice, slices);
+			fetch_places<PACKS>(
+				tapes, s.place_pitch, work.places, s.places, work.x, s.shape.in, find_sources(s, number));
+			fetch_places<PACKS>(
+				tapes + x_size, s.result_pitch, work.results, s.results, work.d_y, s.shape.out, find_results(s, number));
 		}
 		copy_commit();
 	};
@@ -83,10 +81,10 @@ static __device__ __forceinline__ void sum_taps(
 				multiply<N, COLUMNS>(sums[n], now[i], from_pack(b, shifts[n] + 16 * i), true);
 		products_commit();
 		products_wait<1>(); // those of `next` have ended
-		if (first == 0)
+		if (first == 0) {
 			__syncthreads(); // nobody reads the tile before this any more
-		if (first / CHUNK < slices)
-			fetch(tile + 1, stage ^ 1, first / CHUNK, slices);
+			fetch(tile + 1, stage ^ 1);
+		}
 		first += CHUNK;
 		if (first == s.results) {
 			first = 0, tile++, stage ^= 1;
@@ -101,7 +99,7 @@ static __device__ __forceinline__ void sum_taps(
 #pragma unroll
 		for (int j = 0; j < PACKS; j++)
 			sums[n][j][0] = sums[n][j][1] = sums[n][j][2] = sums[n][j][3] = 0;
-	fetch(tile, 0, 0, 1);
+	fetch(tile, 0);
 	begin();
 	if (tile < work.end)
 		load(a[0]);

@@ -4,12 +4,19 @@
 # ways there are (kernels/cuda/cuda_attention.cu, cuda_conv_grouped.cu, cuda_linear.cu).
 set -eu
 ls "$OBJ"/emulated/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
-failed=0
-check() { # TEST DEVICE [VARIABLE=VALUE]
-	env D2V_TEST_DEVICE="$2" "${@:3}" "$1" >"$TMPDIR/log" 2>&1 && return
-	echo "${1##*/} on ${*:2}:"
-	grep -E '^(not ok|#|ERROR|emulation:)' "$TMPDIR/log" || tail -n 20 "$TMPDIR/log"
-	failed=1
+failed=$TMPDIR/failed jobs=$(nproc)
+run() { # TEST DEVICE [VARIABLE=VALUE]
+	local log=$TMPDIR/log.$BASHPID
+	env D2V_TEST_DEVICE="$2" "${@:3}" "$1" >"$log" 2>&1 && return
+	{
+		echo "${1##*/} on ${*:2}:"
+		grep -E '^(not ok|#|ERROR|emulation:)' "$log" || tail -n 20 "$log"
+	} >>"$failed"
+}
+# As many at a time as there are processors: one test of these is a minute and more by itself.
+check() {
+	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
+	run "$@" &
 }
 for test in "$OBJ"/emulated/test_*; do
 	case $test in *.o | *.d | */test_golden) continue ;; esac
@@ -24,4 +31,5 @@ for test in "$OBJ"/emulated/test_*; do
 	*) check "$test" cuda:0 ;;
 	esac
 done
-exit $failed
+wait
+[ ! -s "$failed" ] || { cat "$failed"; exit 1; }

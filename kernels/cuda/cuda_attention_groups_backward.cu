@@ -7,8 +7,8 @@
 // block: measured on an H200, a third of the time went there.)
 #include "kernels/cuda/attention_groups.cuh"
 
-#define GROUPS \
-	2 // of a block, beside the filler. (Three, which leave each no registers for going on: 5 to 10 % slower.)
+// Of a block, beside the filler. (Three, which leave each no registers for going on: 5 to 10 % slower.)
+#define GROUPS 2
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
 #define REGISTERS 216 // of 168 a thread the filler leaves these to the others
 #define FILLER_REGISTERS 56
@@ -114,7 +114,7 @@ static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16
 	else
 		find_rows<N, BIAS, DROP>(s, d_p, own, step, stage.places + at, masked, draws);
 	products_wait<0>();
-	hold(d_p);
+	hold_sums(d_p);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++)
 		pack_fragment<bf16>(d[n], d_p[2 * n], d_p[2 * n + 1]);
@@ -258,7 +258,7 @@ static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&
 	else
 		find_columns<N, BIAS, DROP>(s, d_p, own, step, stage, at, draws);
 	products_wait<0>();
-	hold(s), hold(d_p);
+	hold_sums(s), hold_sums(d_p);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
 		pack_fragment<bf16>(pairs.p[n], s[2 * n], s[2 * n + 1]);

@@ -146,7 +146,7 @@ static __device__ __forceinline__ void attend_keys(uint32_t (&p)[GROUP_TOKENS / 
 	float shrink[2];
 	bool raised = !step.idle && weigh_keys<N, BIAS>(s, shrink, own, step, work.places + at, masked);
 	products_wait<0>();
-	hold(s);
+	hold_sums(s);
 	if (raised)
 #pragma unroll
 		for (int c = 0; c < GROUP_SIZE / 8; c++)

@@ -121,7 +121,8 @@ __device__ __forceinline__ void products_commit() {
 template <int PENDING> __device__ __forceinline__ void products_wait() {
 	asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(PENDING) : "memory");
 }
-// After a wait: sums are not looked at before it. (To the compiler they are there when the products were asked for.)
+// After a wait: sums are not looked at before it, nor is what is computed from them computed. (To the compiler they are there
+// when the products were asked for; what it moved in among products that are under way would make those wait instead.)
 template <int BLOCKS> __device__ __forceinline__ void hold_sums(float (&d)[BLOCKS][4]) {
 #pragma unroll
 	for (int j = 0; j < BLOCKS; j++)
@@ -202,18 +203,6 @@ __device__ __forceinline__ void multiply(float (&d)[N / 8][4], Matrix a, Matrix 
 		PRODUCTS_OF_MATRICES(16, 8, 8, 9, 10, 11, 12);
 }
 #endif
-
-// What is computed from x afterwards is not computed before: the compiler would move it before a wait, in among products
-// that are under way, and make those wait instead.
-template <int N> static __device__ __forceinline__ void hold(float (&x)[N][4]) {
-#ifndef D2V_EMULATION
-#pragma unroll
-	for (int n = 0; n < N; n++)
-		asm volatile("" : "+f"(x[n][0]), "+f"(x[n][1]), "+f"(x[n][2]), "+f"(x[n][3]));
-#else
-	(void)x;
-#endif
-}
 
 // d = a b, and nothing of what d was before is looked at: its registers may be others, which somebody may have written to
 // while products before these were under way.

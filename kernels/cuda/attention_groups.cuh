@@ -147,8 +147,7 @@ static inline bool make_maps(d2v_device *dev, ring_maps &maps, const d2v_attenti
 	bool known = make_stack_map(&maps.qkv, op->qkv, op->rows, op->tokens, 3 * op->width, GROUP_TOKENS) &&
 				 (!backward || make_stack_map(&maps.d_out, op->d_out, op->rows, op->tokens, op->width, GROUP_TOKENS));
 	if (!known)
-		d2v_device_set_error(
-			dev, D2V_IO, "the driver does not know how to describe a matrix; is it older than CUDA 12?");
+		say_no_map(dev);
 	return known;
 }
 

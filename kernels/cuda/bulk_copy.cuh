@@ -56,6 +56,11 @@ static inline bool make_map(matrix_map *map, const void *matrix, int64_t rows, i
 	return make_stack_map(map, matrix, 1, rows, columns, box_rows, 2);
 }
 
+// What is said when it does not.
+static inline void say_no_map(d2v_device *dev) {
+	d2v_device_set_error(dev, D2V_IO, "the driver does not know how to describe a matrix; is it older than CUDA 12?");
+}
+
 #ifdef D2V_EMULATION
 static inline void barrier_init(uint64_t *barrier, unsigned count) {
 	d2v_emulate_barrier_init(barrier, count);

@@ -242,8 +242,7 @@ void d2v_cuda_linear_groups_forward(d2v_device *dev, const d2v_linear *op) {
 	gelu_work work = {};
 	int64_t down = (op->rows + TILE - 1) / TILE, across = (op->out + TILE - 1) / TILE;
 	if (!make_map(&work.x, op->x, op->rows, op->in, TILE) || !make_map(&work.w, op->w, op->out, op->in, TILE)) {
-		d2v_device_set_error(
-			dev, D2V_IO, "the driver does not know how to describe a matrix; is it older than CUDA 12?");
+		say_no_map(dev);
 		return;
 	}
 	work.bias = (const bf16 *)op->bias, work.pre = (bf16 *)op->pre, work.y = (bf16 *)op->y;

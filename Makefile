@@ -235,6 +235,7 @@ $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
 $(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_OBJ) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS)
+$(O)/tests/gpu/bench_gpu: $(O)/tests/gpu/whole_step.o
 $(HELPERS): %: %.o $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)

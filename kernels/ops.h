@@ -101,6 +101,9 @@ void d2v_linear_backward(d2v_device *dev, const d2v_linear *op);
 //   residual NULL: sum is x itself and is not written.
 // Backward, with d_v = d_y through after_drop and gelu': d_sum is the gradient of x; d_residual = d_sum through drop.
 //   d_add is d_y itself: the caller uses d_y.
+//   d_bias_before is the gradient of the bias of the layer before, the one whose result is residual, or x where there is none:
+//   += the column sums of d_residual, where that is NULL of d_sum; of this op's part, whatever accumulate_d_sum adds it to,
+//   and in f32, before it is rounded. The layer before is then given no d_bias of its own, and its d_y is not read once more.
 typedef struct d2v_norm {
 	const d2v_real *x;
 	const d2v_real *residual; // or NULL
@@ -118,7 +121,8 @@ typedef struct d2v_norm {
 	d2v_real *d_sum;      // (rows, C); may be d_y's own buffer
 	bool accumulate_d_sum; // d_sum += instead of =; d_residual then gets only this op's part
 	d2v_real *d_residual; // (rows, C) or NULL
-	float *d_gain, *d_bias;
+	float *d_gain, *d_bias; // (C) or NULL
+	float *d_bias_before;   // (C) or NULL
 } d2v_norm;
 void d2v_norm_forward(d2v_device *dev, const d2v_norm *op);
 void d2v_norm_backward(d2v_device *dev, const d2v_norm *op);

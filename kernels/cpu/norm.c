@@ -149,7 +149,18 @@ static void through_statistics(float *d_n, const float *x, float mean, float rst
 		d_n[i] = rstd * (d_n[i] - sum - (x[i] - mean) * rstd * product);
 }
 
-static void backward_row(const d2v_norm *op, int64_t row, float *v, float *buffer, float *sum_gain, float *sum_bias) {
+// The sums over a piece's rows, each (C); NULL: not wanted.
+typedef struct piece_sums {
+	float *gain, *bias, *before;
+} piece_sums;
+
+static void add_row(float *sum, const float *v, int64_t n) {
+#pragma omp simd
+	for (int64_t i = 0; i < n; i++)
+		sum[i] += v[i];
+}
+
+static void backward_row(const d2v_norm *op, int64_t row, float *v, float *buffer, piece_sums sums) {
 	int64_t n = op->channels, at = row * n;
 	const float *x = d2v_cpu_in(op->residual ? op->sum : op->x) + at, *gain = d2v_cpu_in(op->gain);
 	float mean = op->mean[row], rstd = op->rstd[row];
@@ -158,7 +169,7 @@ static void backward_row(const d2v_norm *op, int64_t row, float *v, float *buffe
 	bool after = d2v_cpu_dropout_on(&op->after_drop);
 	const float *factors = after ? d2v_cpu_dropout_factors(buffer, &op->after_drop, at, n) : NULL;
 	through_gelu(v, d2v_cpu_in(op->d_y) + at, factors, op->gelu, n);
-	through_gain(v, x, mean, rstd, gain, sum_gain, sum_bias, n);
+	through_gain(v, x, mean, rstd, gain, sums.gain, sums.bias, n);
 	through_statistics(v, x, mean, rstd, n);
 	float *d_sum = d2v_cpu_out(op->d_sum) + at;
 	if (op->accumulate_d_sum)
@@ -170,28 +181,36 @@ static void backward_row(const d2v_norm *op, int64_t row, float *v, float *buffe
 			multiply_row(v, d2v_cpu_dropout_factors(buffer, &op->drop, at, n), n);
 		memcpy(d2v_cpu_out(op->d_residual) + at, v, (size_t)n * sizeof *v);
 	}
+	if (sums.before)
+		add_row(sums.before, v, n);
 }
 
 void d2v_cpu_norm_backward(d2v_device *dev, const d2v_norm *op) {
 	if (op->rows == 0 || op->channels == 0)
 		return;
-	bool sums = op->d_gain || op->d_bias;
-	int64_t pieces = d2v_cpu_pieces(op->rows, PIECE), stride = d2v_cpu_round(2 * op->channels);
-	int64_t partials = sums ? pieces * stride : 0, room = thread_room(op->channels);
+	bool own = op->d_gain || op->d_bias;
+	int64_t n = op->channels, arrays = (own ? 2 : 0) + (op->d_bias_before ? 1 : 0);
+	int64_t pieces = d2v_cpu_pieces(op->rows, PIECE), stride = d2v_cpu_round(arrays * n);
+	int64_t partials = pieces * stride, room = thread_room(n);
 	float *scratch = d2v_cpu_scratch(dev, partials + room * dev->threads);
 	if (!scratch)
 		return;
+	float *before = scratch + (own ? 2 * n : 0); // of the first piece
 #pragma omp parallel for schedule(static)
 	for (int64_t piece = 0; piece < pieces; piece++) {
 		float *v = scratch + partials + room * omp_get_thread_num();
-		float *sum = sums ? scratch + piece * stride : NULL;
-		if (sums)
-			memset(sum, 0, (size_t)stride * sizeof *sum);
+		float *sum = scratch + piece * stride;
+		piece_sums sums = { .before = op->d_bias_before ? before + piece * stride : NULL };
+		if (own)
+			sums.gain = sum, sums.bias = sum + n;
+		memset(sum, 0, (size_t)stride * sizeof *sum);
 		for (int64_t row = piece * PIECE; row < d2v_cpu_min(op->rows, (piece + 1) * PIECE); row++)
-			backward_row(op, row, v, v + d2v_cpu_round(op->channels), sum, sums ? sum + op->channels : NULL);
+			backward_row(op, row, v, v + d2v_cpu_round(n), sums);
 	}
 	if (op->d_gain)
-		d2v_cpu_add_partials(op->d_gain, scratch, pieces, stride, op->channels);
+		d2v_cpu_add_partials(op->d_gain, scratch, pieces, stride, n);
 	if (op->d_bias)
-		d2v_cpu_add_partials(op->d_bias, scratch + op->channels, pieces, stride, op->channels);
+		d2v_cpu_add_partials(op->d_bias, scratch + n, pieces, stride, n);
+	if (op->d_bias_before)
+		d2v_cpu_add_partials(op->d_bias_before, before, pieces, stride, n);
 }

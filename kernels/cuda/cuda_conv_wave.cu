@@ -211,6 +211,6 @@ bool d2v_cuda_conv_wave_backward_w(d2v_device *dev, const conv_shape &s, float *
 		D2V_LAUNCH(dev, (wave_backward_w<T, CHANNELS, TAPS, STRIDE>), grid, WARPS * 32, shared_bytes(s, TAPS), s, partial,
 			(const T *)x, (const T *)d_y, piece);
 	}));
-	d2v_cuda_add_partials(dev, d_w, NULL, partial, pieces, count, count);
+	d2v_cuda_add_partials(dev, { { d_w } }, 1, partial, pieces, count);
 	return true;
 }

@@ -127,7 +127,7 @@ static void run_columns(d2v_device *dev, float *sum, d2v_real *d, const d2v_real
 	else
 		D2V_LAUNCH(dev, (sum_columns<T, N>), grid, block, 0, partial, (const T *)d, m);
 	if (sum)
-		d2v_cuda_add_partials(dev, sum, NULL, partial, grid.y, columns, columns);
+		d2v_cuda_add_partials(dev, { { sum } }, 1, partial, grid.y, columns);
 }
 
 static void pass_columns(d2v_device *dev, float *sum, d2v_real *d, const d2v_real *pre, int64_t rows, int64_t columns) {

@@ -1,8 +1,9 @@
 // The layer norm's gradients; each array is moved once (forward: cuda_norm_forward.cu).
 //
-// A block takes a group of rows at a time, a thread N columns of each, so that the sums for gains and biases, over all rows
-// of a piece, are 2 N registers; the rows of a group share one exchange of their sums between the block's warps. While they
-// are worked on the next group is on its way to shared memory, where rows wait in 16 bits for both of their passes.
+// A block takes a group of rows at a time, a thread N columns of each, so that the sums for gains and biases, and for the bias
+// of the layer before, over all rows of a piece, are N registers each; the rows of a group share one exchange of their sums
+// between the block's warps. While they are worked on the next group is on its way to shared memory, where rows wait in 16
+// bits for both of their passes.
 //
 // What bounds it is instructions: 42 an element of 16 bits, read twice and written once, if it is to keep up with copying;
 // it has 26, with GELU 36. So what is one sum and one product (n, and d_x of both packs) is one instruction where T cannot
@@ -90,8 +91,13 @@ template <int KIND, bool ACCUMULATE> struct arrays_read {
 	static constexpr int count = KIND == ANY || ACCUMULATE ? 3 : 2;
 };
 
+// Arrays of sums that a block leaves: of gain and bias when AFFINE, and then of the bias of the layer before.
+template <bool AFFINE, bool BEFORE> struct sums_kept {
+	static constexpr int count = (AFFINE ? 2 : 0) + (BEFORE ? 1 : 0);
+};
+
 // Not AFFINE: there is no gain, as in a decoder's layers.
-template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE>
+template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE, bool BEFORE>
 static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_blocks<N, KIND, ACCUMULATE, AFFINE>::count))
 	norm_backward(d2v_norm op, drop_rule drop, drop_rule after, float *partial, int64_t piece) {
 	alignas(16) __shared__ float warps[2 * block_limit<N>::threads / 32 * 2 * GROUP];
@@ -107,7 +113,8 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 	int column = mine ? (int)threadIdx.x * N : 0;
 	int64_t begin = blockIdx.x * piece, at = begin * channels + column; // at: the thread's, of the first row of a group
 	int rows = (int)(begin + piece < op.rows ? piece : op.rows - begin);
-	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 }, share = 1.0f / (float)channels;
+	float gain[N], bias[N] = { 0 }, sum_gain[N] = { 0 }, sum_bias[N] = { 0 }, sum_before[N] = { 0 };
+	float share = 1.0f / (float)channels;
 #pragma unroll
 	for (int i = 0; i < N; i++)
 		gain[i] = 1;
@@ -118,7 +125,6 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 	}
 	const T *next_x = (const T *)(op.residual ? op.sum : op.x) + at, *next_d_y = (const T *)op.d_y + at;
 	const T *next_d_sum = (const T *)op.d_sum + at;
-	T *d_sum = (T *)op.d_sum + at;
 	float *statistics = moments[0][threadIdx.x / 32]; // the warp's copy of the mean and rstd of the group's rows
 	const float *next_moment = (lane < GROUP ? op.mean : op.rstd) + begin;
 	constexpr int apart = sizeof moments[0] / sizeof(float); // the two turns of these
@@ -142,12 +148,12 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 	fetch(0, 0);
 	int turn = 0;
 	for (int row = 0; row < rows; row += GROUP, turn ^= 1) {
-		float d[GROUP][N], mean[GROUP], rstd[GROUP], sums[2 * GROUP];
+		float d[GROUP][N], sums[2 * GROUP];
+		const float *mean = statistics + turn * apart, *rstd = mean + GROUP; // read for each row anew: registers
+		__syncwarp(); // no lane reads the group before any more, whose statistics are overwritten
 		fetch(row + GROUP, turn ^ 1);
 		copy_wait<1>();
 		__syncwarp();
-		load_pack(mean, statistics + turn * apart);
-		load_pack(rstd, statistics + turn * apart + GROUP);
 #pragma unroll
 		for (int r = 0; r < GROUP; r++) {
 			float n[N], total = 0, product = 0;
@@ -195,24 +201,33 @@ static __global__ void __launch_bounds__(block_limit<N>::threads, (resident_bloc
 #pragma unroll
 				for (int i = 0; i < N; i++)
 					out[i] += d[r][i];
-				store_pack(d_sum + r * channels, out);
+				store_pack((T *)op.d_sum + at + r * channels, out);
 			} else {
-				store_pack(d_sum + r * channels, d[r]);
+				store_pack((T *)op.d_sum + at + r * channels, d[r]);
 			}
-			if (!op.d_residual)
-				continue;
-			if (KIND == DROPPED || KIND == ANY)
-				drop_pack(d[r], drop, at + r * channels);
-			store_pack((T *)op.d_residual + at + r * channels, d[r]);
+			if (op.d_residual) {
+				if (KIND == DROPPED || KIND == ANY)
+					drop_pack(d[r], drop, at + r * channels);
+				store_pack((T *)op.d_residual + at + r * channels, d[r]);
+			}
+			if (BEFORE) {
+#pragma unroll
+				for (int i = 0; i < N; i++)
+					sum_before[i] += d[r][i];
+			}
 		}
-		at += GROUP * channels, d_sum += GROUP * channels;
+		at += GROUP * channels;
 	}
 	if (!partial || !mine)
 		return;
+	constexpr int sums = sums_kept<AFFINE, BEFORE>::count;
+	float *to = partial + (int64_t)blockIdx.x * sums * channels + column;
 #pragma unroll
 	for (int i = 0; i < N; i++) {
-		partial[(int64_t)blockIdx.x * 2 * channels + column + i] = sum_gain[i];
-		partial[((int64_t)blockIdx.x * 2 + 1) * channels + column + i] = sum_bias[i];
+		if (AFFINE)
+			to[i] = sum_gain[i], to[channels + i] = sum_bias[i];
+		if (BEFORE)
+			to[(sums - 1) * channels + i] = sum_before[i];
 	}
 }
 
@@ -223,32 +238,50 @@ static norm_kind backward_kind(const d2v_norm *op) {
 	bool dropped = op->drop.p > 0 && op->d_residual;
 	if (op->after_drop.p > 0 || (op->gelu && (dropped || op->accumulate_d_sum)))
 		return ANY;
+	if (op->d_bias_before && (op->accumulate_d_sum || (op->gelu && op->gain))) // no layer of a model asks for that
+		return ANY;
 	return op->gelu ? GELU : dropped ? DROPPED : PLAIN;
+}
+
+static bool wants_sums(const d2v_norm *op) {
+	return op->d_gain || op->d_bias || op->d_bias_before;
 }
 
 // Rows of a block. With sums to be kept all blocks run at the same time and have as many, so that there are few sums and no
 // block is left over; without, blocks are short and the GPU deals them out.
 static int64_t piece_rows(const d2v_norm *op, int64_t blocks) {
 	int64_t rows = (op->rows + blocks - 1) / blocks;
-	return op->d_gain || op->d_bias ? (rows + GROUP - 1) / GROUP * GROUP : SHORT;
+	return wants_sums(op) ? (rows + GROUP - 1) / GROUP * GROUP : SHORT;
 }
 
-template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE = true>
+template <class T, int N, int KIND, bool ACCUMULATE, bool AFFINE, bool BEFORE>
 static void start_backward(d2v_device *dev, const d2v_norm *op) {
-	auto kernel = norm_backward<T, N, KIND, ACCUMULATE, AFFINE>;
+	auto kernel = norm_backward<T, N, KIND, ACCUMULATE, AFFINE, BEFORE>;
+	constexpr int sums = sums_kept<AFFINE, BEFORE>::count;
 	int threads = (int)d2v_blocks(op->channels, 32 * N) * 32;
 	size_t shared = group_room<T, N, arrays_read<KIND, ACCUMULATE>::count>::bytes(threads);
 	int64_t piece = piece_rows(op, blocks_at_a_time(dev, kernel, threads, shared)), pieces = d2v_blocks(op->rows, piece);
 	float *partial = NULL;
-	if (op->d_gain || op->d_bias) {
-		partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * 2 * op->channels) * sizeof *partial);
+	if (wants_sums(op)) {
+		partial = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * sums * op->channels) * sizeof *partial);
 		if (!partial)
 			return;
 	}
 	D2V_LAUNCH(dev, kernel, (unsigned)pieces, threads, shared, *op, make_drop_rule(&op->drop), make_drop_rule(&op->after_drop),
 		partial, piece);
+	d2v_cuda_sums to = { { op->d_bias_before } };
+	if (AFFINE)
+		to = { { op->d_gain, op->d_bias, op->d_bias_before } };
 	if (partial)
-		d2v_cuda_add_partials(dev, op->d_gain, op->d_bias, partial, pieces, 2 * op->channels, op->channels);
+		d2v_cuda_add_partials(dev, to, sums, partial, pieces, op->channels);
+}
+
+// With the sums for the layer before or without.
+template <class T, int N, int KIND, bool AFFINE> static void start_summing(d2v_device *dev, const d2v_norm *op) {
+	if (op->d_bias_before)
+		start_backward<T, N, KIND, false, AFFINE, true>(dev, op);
+	else
+		start_backward<T, N, KIND, false, AFFINE, false>(dev, op);
 }
 
 template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op) {
@@ -256,21 +289,21 @@ template <class T> static void run_backward(d2v_device *dev, const d2v_norm *op)
 	norm_kind kind = backward_kind(op);
 	bool accumulate = op->accumulate_d_sum;
 	if (!fits_wide(op, wide))
-		start_backward<T, 1, ANY, false>(dev, op); // ANY looks for itself whether to accumulate
+		start_backward<T, 1, ANY, false, true, true>(dev, op); // ANY looks for itself whether to accumulate
 	else if (kind == ANY)
-		start_backward<T, wide, ANY, false>(dev, op);
+		start_backward<T, wide, ANY, false, true, true>(dev, op);
 	else if (kind == GELU && !op->gain)
-		start_backward<T, wide, GELU, false, false>(dev, op);
+		start_summing<T, wide, GELU, false>(dev, op);
 	else if (kind == GELU)
-		start_backward<T, wide, GELU, false>(dev, op);
+		start_backward<T, wide, GELU, false, true, false>(dev, op);
 	else if (kind == DROPPED && accumulate)
-		start_backward<T, wide, DROPPED, true>(dev, op);
+		start_backward<T, wide, DROPPED, true, true, false>(dev, op);
 	else if (kind == DROPPED)
-		start_backward<T, wide, DROPPED, false>(dev, op);
+		start_summing<T, wide, DROPPED, true>(dev, op);
 	else if (accumulate)
-		start_backward<T, wide, PLAIN, true>(dev, op);
+		start_backward<T, wide, PLAIN, true, true, false>(dev, op);
 	else
-		start_backward<T, wide, PLAIN, false>(dev, op);
+		start_summing<T, wide, PLAIN, true>(dev, op);
 }
 
 void d2v_cuda_norm_backward(d2v_device *dev, const d2v_norm *op) {

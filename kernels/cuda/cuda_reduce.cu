@@ -3,32 +3,33 @@
 
 #define THREADS 256
 
-// A block takes 32 columns; its warps take pieces in turn, then the warps' sums are added in order.
-static __global__ void add_partials(
-	float *sum, float *second, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+// A block takes 32 columns of all arrays; its warps take pieces in turn, then the warps' sums are added in order.
+static __global__ void add_partials(d2v_cuda_sums to, const float *partial, int64_t pieces, int64_t columns, int64_t count) {
 	__shared__ double sums[32][32];
 	int64_t column = (int64_t)blockIdx.x * 32 + threadIdx.x;
 	double total = 0;
-	if (column < stride) {
+	if (column < columns) {
 #pragma unroll 8
 		for (int64_t piece = threadIdx.y; piece < pieces; piece += blockDim.y)
-			total += (double)partial[piece * stride + column];
+			total += (double)partial[piece * columns + column];
 	}
 	sums[threadIdx.y][threadIdx.x] = total;
 	__syncthreads();
-	float *to = column < count ? sum : second;
-	if (threadIdx.y || column >= stride || !to)
+	int array = column < count ? 0 : column < 2 * count ? 1 : 2;
+	float *sum = array == 0 ? to.of[0] : array == 1 ? to.of[1] : to.of[2];
+	if (threadIdx.y || column >= columns || !sum)
 		return;
 	for (int warp = 1; warp < (int)blockDim.y; warp++)
 		total += sums[warp][threadIdx.x];
-	to[column < count ? column : column - count] += (float)total;
+	sum[column - array * count] += (float)total;
 }
 
 void d2v_cuda_add_partials(
-	d2v_device *dev, float *sum, float *second, const float *partial, int64_t pieces, int64_t stride, int64_t count) {
+	d2v_device *dev, d2v_cuda_sums sums, int arrays, const float *partial, int64_t pieces, int64_t count) {
 	unsigned warps = pieces >= 256 ? 32 : pieces >= 32 ? 8 : 1;
+	int64_t columns = arrays * count;
 	if (count && pieces)
-		D2V_LAUNCH(dev, add_partials, d2v_blocks(stride, 32), dim3(32, warps), 0, sum, second, partial, pieces, stride, count);
+		D2V_LAUNCH(dev, add_partials, d2v_blocks(columns, 32), dim3(32, warps), 0, sums, partial, pieces, columns, count);
 }
 
 // ---- sum of squares

@@ -256,10 +256,13 @@ __device__ __forceinline__ int64_t thread_count() {
 // sum (columns) += the column sums of x (rows, columns). (cuda_linear.cu)
 void d2v_cuda_add_column_sums(d2v_device *dev, float *sum, const d2v_real *x, int64_t rows, int64_t columns);
 
-// Adds up partial sums (pieces, stride) of one or two arrays of `count`, in an order that the sizes give, in double:
-// sum[i] += (float)(sum over pieces of partial[piece, i]); with stride 2 count, second[i] += that of partial[piece, count + i].
-// NULL: not wanted. (cuda_reduce.cu)
+// Where up to three arrays of as many sums go; NULL: not wanted.
+typedef struct d2v_cuda_sums {
+	float *of[3];
+} d2v_cuda_sums;
+// Adds up partial sums (pieces, arrays, count), in an order that the sizes give, in double:
+// sums.of[a][i] += (float)(sum over pieces of partial[piece, a, i]). (cuda_reduce.cu)
 void d2v_cuda_add_partials(
-	d2v_device *dev, float *sum, float *second, const float *partial, int64_t pieces, int64_t stride, int64_t count);
+	d2v_device *dev, d2v_cuda_sums sums, int arrays, const float *partial, int64_t pieces, int64_t count);
 
 #endif

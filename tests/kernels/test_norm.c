@@ -2,6 +2,8 @@
 
 #include "base/memory.h"
 
+#include <float.h>
+#include <math.h>
 #include <string.h>
 
 typedef struct shape {
@@ -11,6 +13,7 @@ typedef struct shape {
 	int64_t span;
 	float eps;
 	int64_t before; // rows of the longer array that this is a piece of
+	bool sums;      // the gradient of the bias of the layer before is wanted
 } shape;
 
 static void run(d2v_device *dev, const void *op) {
@@ -46,7 +49,29 @@ static d2v_norm make(harness *h, const shape *s) {
 		op.d_gain = harness_float(h, "d_gain", SUM, s->channels);
 		op.d_bias = harness_float(h, "d_bias", SUM, s->channels);
 	}
+	op.d_bias_before = s->sums ? harness_float(h, "d_bias_before", SUM, s->channels) : NULL;
 	return op;
+}
+
+static double starting_value(const harness *h, const char *name, int64_t i) {
+	for (int a = 0; a < h->count; a++)
+		if (h->arrays[a].side == REFERENCE && strcmp(h->arrays[a].name, name) == 0)
+			return h->arrays[a].role == SUM ? h->arrays[a].initial[i] : 0;
+	return 0;
+}
+
+// What the reference sums for the layer before is what it gave it.
+static void check_sums(const harness *h, const shape *s) {
+	const char *given = s->residual ? "d_residual" : "d_sum";
+	for (int64_t c = 0; c < s->channels; c++) {
+		double want = starting_value(h, "d_bias_before", c), got = harness_get(h, REFERENCE, "d_bias_before", c), top = 1;
+		for (int64_t i = c; i < s->rows * s->channels; i += s->channels) {
+			double term = harness_get(h, REFERENCE, given, i) - starting_value(h, given, i);
+			want += term, top += fabs(term);
+		}
+		if (!(fabs(got - want) <= top * (double)FLT_EPSILON))
+			fail_msg("d_bias_before[%ld]: %.9g, the columns of %s add up to %.9g", (long)c, got, given, want);
+	}
 }
 
 static void check(const shape *s) {
@@ -61,6 +86,8 @@ static void check(const shape *s) {
 		reference = side == REFERENCE ? op : reference;
 	}
 	harness_compare(&h);
+	if (s->sums)
+		check_sums(&h, s);
 	if (s->channels > 2) { // with one or two channels the output hardly depends on x, and its second derivative is wild
 		harness_differences(&h, "x", "d_sum", "y", "d_y", run, &reference);
 		if (s->residual)
@@ -83,6 +110,7 @@ static void test_norm(void **state) {
 		{ 130, 33, .affine = true, .gelu = true },
 		{ 129, 256, .affine = true, .gelu = true },
 		{ 7, 48, .gelu = true },
+		{ 45, 384, .gelu = true, .add = true },
 		{ 7, 45, .gelu = true, .add = true, .after = .3f },
 		{ 9, 31, .affine = true, .residual = true },
 		{ 9, 31, .affine = true, .residual = true, .drop = .2f, .accumulate = true },
@@ -96,11 +124,17 @@ static void test_norm(void **state) {
 		{ 22, 256, .affine = true, .residual = true, .drop = .1f, .accumulate = true },
 		{ 23, 384, .affine = true, .gelu = true, .add = true },
 		{ 13, 256, .gelu = true, .accumulate = true },
+		{ 19, 256, .affine = true, .accumulate = true },
+		{ 26, 768, .affine = true, .residual = true },
 		{ 9, 1280, .affine = true },
 		{ 5, 768, .affine = true, .residual = true, .drop = .1f, .after = .1f, .gelu = true, .add = true },
 	};
-	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+		shape with = shapes[i];
+		with.sums = true;
 		check(&shapes[i]);
+		check(&with);
+	}
 }
 
 // The aliases the contract allows give the same bytes as buffers of their own.

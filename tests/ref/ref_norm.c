@@ -32,7 +32,8 @@ void ref_norm_forward(d2v_device *dev, const d2v_norm *op) {
 	}
 }
 
-static void backward_row(const d2v_norm *op, int64_t r, double *d_gain, double *d_bias, double *d_n) {
+static void backward_row(
+	const d2v_norm *op, int64_t r, double *d_gain, double *d_bias, double *d_bias_before, double *d_n) {
 	int64_t n = op->channels;
 	const double *x = ref_in(op->residual ? op->sum : op->x) + r * n;
 	double mean = (double)op->mean[r], rstd = (double)op->rstd[r], sum = 0, product = 0;
@@ -50,18 +51,23 @@ static void backward_row(const d2v_norm *op, int64_t r, double *d_gain, double *
 		int64_t i = r * n + c;
 		double d_sum = rstd * (d_n[c] - sum - (x[c] - mean) * rstd * product);
 		ref_out(op->d_sum)[i] = d_sum + (op->accumulate_d_sum ? ref_out(op->d_sum)[i] : 0);
-		if (op->d_residual)
-			ref_out(op->d_residual)[i] = d_sum * ref_dropout_factor(&op->drop, i);
+		if (op->d_residual) {
+			d_sum *= ref_dropout_factor(&op->drop, i);
+			ref_out(op->d_residual)[i] = d_sum;
+		}
+		d_bias_before[c] += d_sum;
 	}
 }
 
 void ref_norm_backward(d2v_device *dev, const d2v_norm *op) {
 	int64_t n = op->channels;
-	double *sums = ref_room(dev, 0, 2 * n), *d_n = ref_room(dev, 1, n);
+	double *sums = ref_room(dev, 0, 3 * n), *d_n = ref_room(dev, 1, n);
 	for (int64_t r = 0; r < op->rows; r++)
-		backward_row(op, r, sums, sums + n, d_n);
+		backward_row(op, r, sums, sums + n, sums + 2 * n, d_n);
 	for (int64_t c = 0; c < n && op->d_gain; c++)
 		op->d_gain[c] += (float)sums[c];
 	for (int64_t c = 0; c < n && op->d_bias; c++)
 		op->d_bias[c] += (float)sums[n + c];
+	for (int64_t c = 0; c < n && op->d_bias_before; c++)
+		op->d_bias_before[c] += (float)sums[2 * n + c];
 }

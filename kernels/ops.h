@@ -170,6 +170,8 @@ void d2v_conv2d_backward(d2v_device *dev, const d2v_conv2d *op);
 //   slope NULL: no bias. positions NULL: pos of token j is j-E. A row whose keys are all padded gives zeros.
 // lse[r,h,i] = log sum_j exp(S[i,j]) is kept for backward, which computes S again.
 // d_scale[h] += sum over r,i,j of dS * slope[h] * -|pos_i-pos_j|, for scale[h] >= 0; nothing for negative scale (as clamp does).
+// d_qkv_bias, the gradient of the bias of the layer that makes qkv, += the column sums of d_qkv, taken before or after it is
+// rounded, as is cheapest; that layer is then given no d_bias of its own. (The keys' third is what rounding leaves of a zero.)
 static inline int64_t d2v_attention_draws(int64_t tokens) {
 	return (tokens + 31) / 32 * 32;
 }
@@ -186,6 +188,7 @@ typedef struct d2v_attention {
 	const d2v_real *d_out; // (R, N, D)
 	d2v_real *d_qkv;       // (R, N, 3D)
 	float *d_scale;        // (H) or NULL
+	float *d_qkv_bias;     // (3D) or NULL
 } d2v_attention;
 void d2v_attention_forward(d2v_device *dev, const d2v_attention *op);
 void d2v_attention_backward(d2v_device *dev, const d2v_attention *op);

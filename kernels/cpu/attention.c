@@ -292,6 +292,21 @@ static bool backward_head(const d2v_attention *op, const workspace *w, int64_t r
 	return ok;
 }
 
+// The column sums of a head's d_qkv, into its places of a row's (3D).
+static void sum_head(const d2v_attention *op, int64_t row, int64_t head, float *sums) {
+	int64_t size = op->width / op->heads, pitch = 3 * op->width;
+	for (int64_t part = 0; part < 3; part++) {
+		const float *d = part_of(op, d2v_cpu_out(op->d_qkv), row, part, head);
+		float *sum = sums + part * op->width + head * size;
+		memset(sum, 0, (size_t)size * sizeof *sum);
+		for (int64_t token = 0; token < op->tokens; token++) {
+#pragma omp simd
+			for (int64_t e = 0; e < size; e++)
+				sum[e] += d[token * pitch + e];
+		}
+	}
+}
+
 static void add_d_scale(const d2v_attention *op, const double *parts) {
 	for (int64_t head = 0; head < op->heads; head++) {
 		double sum = 0;
@@ -306,20 +321,26 @@ void d2v_cpu_attention_backward(d2v_device *dev, const d2v_attention *op) {
 	if (op->rows * op->tokens * op->width == 0)
 		return;
 	workspace w = plan(op, true);
-	int64_t tasks = op->rows * op->heads, parts = d2v_cpu_round(2 * tasks);
+	int64_t tasks = op->rows * op->heads, scales = d2v_cpu_round(2 * tasks), columns = 3 * op->width;
+	int64_t parts = scales + (op->d_qkv_bias ? d2v_cpu_round(op->rows * columns) : 0);
 	float *scratch = d2v_cpu_scratch(dev, parts + w.floats * dev->threads);
 	if (!scratch)
 		return;
 	double *d_scale = (double *)(void *)scratch;
+	float *sums = scratch + scales; // (R, 3D)
 	bool ok = true;
 #pragma omp parallel for schedule(dynamic) reduction(&& : ok)
 	for (int64_t task = 0; task < tasks; task++) {
 		workspace mine = place(w, scratch + parts, op->tokens, true);
 		fill_positions(op, task / op->heads, mine.positions);
 		ok = backward_head(op, &mine, task / op->heads, task % op->heads, d_scale + task) && ok;
+		if (op->d_qkv_bias)
+			sum_head(op, task / op->heads, task % op->heads, sums + task / op->heads * columns);
 	}
 	if (op->d_scale && op->slope)
 		add_d_scale(op, d_scale);
+	if (op->d_qkv_bias)
+		d2v_cpu_add_partials(op->d_qkv_bias, sums, op->rows, columns, columns);
 	if (!ok)
 		d2v_cpu_gemm_failed(dev);
 }

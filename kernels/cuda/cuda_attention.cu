@@ -232,17 +232,7 @@ void d2v_cuda_attention_forward(d2v_device *dev, const d2v_attention *op) {
 		make_drop_rule(&op->drop)));
 }
 
-void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
-	if (is_empty(op))
-		return;
-	if (is_for_groups(dev, op, 129)) {
-		d2v_cuda_attention_groups_backward(dev, op);
-		return;
-	}
-	if (d2v_cuda_attention_is_tensor(dev, op)) {
-		d2v_cuda_attention_tensor_backward(dev, op);
-		return;
-	}
+static void go_back_by_tokens(d2v_device *dev, const d2v_attention *op) {
 	if (!check_tokens(dev, op, 2))
 		return;
 	int64_t queries = op->rows * op->heads * op->tokens;
@@ -260,6 +250,19 @@ void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
 	});
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, scales, op->tokens);
+}
+
+void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
+	if (is_empty(op))
+		return;
+	if (is_for_groups(dev, op, 129))
+		d2v_cuda_attention_groups_backward(dev, op);
+	else if (d2v_cuda_attention_is_tensor(dev, op))
+		d2v_cuda_attention_tensor_backward(dev, op);
+	else
+		go_back_by_tokens(dev, op);
+	if (op->d_qkv_bias)
+		d2v_cuda_add_column_sums(dev, op->d_qkv_bias, op->d_qkv, op->rows * op->tokens, 3 * op->width);
 }
 
 static __global__ void write_bias(d2v_attention op, float *bias) {

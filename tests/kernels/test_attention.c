@@ -9,6 +9,7 @@ typedef struct shape {
 	bool slope, scale, positions, padding;
 	float drop;
 	bool teacher;   // goes forward only
+	bool unsummed;  // without the gradient of the bias
 	int64_t before; // rows of the longer array that this is a piece of
 } shape;
 
@@ -59,6 +60,8 @@ static d2v_attention make(harness *h, const shape *s, const tables *t) {
 	// `width` products, comes into it times the mean distance, a third of the tokens.
 	h->reduction = s->rows * s->tokens * s->width * (16 + s->tokens * s->tokens / 9);
 	op.d_scale = s->slope ? harness_float(h, "d_scale", SUM, s->heads) : NULL;
+	h->reduction = s->rows * s->tokens * (s->tokens + s->width);
+	op.d_qkv_bias = s->unsummed || s->teacher ? NULL : harness_float(h, "d_qkv_bias", SUM, 3 * s->width);
 	return op;
 }
 
@@ -132,6 +135,8 @@ static void test_lengths(void **state) {
 		{ 2, 63, 1, 2, 128, .drop = .1f, .before = 3 },
 		{ 2, 40, 1, 2, 128, .slope = true, .drop = .1f, .before = 1 },
 		{ 1, 400, 0, 1, 64, .slope = true, .scale = true, .drop = .1f },
+		{ 3, 40, 1, 2, 128, .unsummed = true },
+		{ 1, 140, 0, 2, 128, .drop = .1f, .unsummed = true },
 		{ 2, 1, 0, 1, 64, .drop = .5f }, // draws come in words of 32
 		{ 2, 32, 0, 1, 64, .drop = .5f, .before = 1 },
 		{ 1, 96, 0, 2, 64, .slope = true, .drop = .5f, .before = 2 },

@@ -107,6 +107,12 @@ void ref_attention_backward(d2v_device *dev, const d2v_attention *op) {
 				backward_query(op, r, h, i, p, p + op->tokens, d_scale);
 	for (int64_t h = 0; h < op->heads && op->d_scale; h++)
 		op->d_scale[h] += (float)d_scale[h];
+	for (int64_t c = 0; c < 3 * op->width && op->d_qkv_bias; c++) {
+		double sum = 0;
+		for (int64_t token = 0; token < op->rows * op->tokens; token++)
+			sum += ref_out(op->d_qkv)[token * 3 * op->width + c];
+		op->d_qkv_bias[c] += (float)sum;
+	}
 }
 
 void ref_attention_bias(d2v_device *dev, const d2v_attention *op, float *out) {

@@ -140,7 +140,9 @@ SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
 TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
-GPU_BENCH := $(O)/tests/gpu/bench_gpu $(O)/tests/gpu/bench_choices
+# What a loader costs can be measured on any device, for want of a GPU on a processor.
+FEED_BENCH := $(O)/tests/gpu/bench_feed $(O)/tests/gpu/make_samples
+GPU_BENCH := $(O)/tests/gpu/bench_gpu $(O)/tests/gpu/bench_choices $(FEED_BENCH)
 FUZZERS  := $(FUZZ_SRC:%.c=$(O)/%)
 HELPERS  := $(HELPER_SRC:tests/e2e/%.c=$(O)/tests/e2e/%)
 # Small programs that make the demo's data.
@@ -234,8 +236,9 @@ $(TOOLS): $(BIN)/%: $(O)/tools/%.o $(TOOL_LIB) $(LIB) $(BIN)/.variant
 $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
 $(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_OBJ) $(LIB)
 	$(call say,LINK)
-	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter $(TOOL_LIB),$^) $(LIB) -lcmocka $(LIBS)
 $(O)/tests/gpu/bench_gpu: $(O)/tests/gpu/whole_step.o
+$(O)/tests/gpu/bench_feed: $(TOOL_LIB)
 $(HELPERS): %: %.o $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)
@@ -253,6 +256,7 @@ $(FUZZERS): %: %.o $(if $(filter fuzz,$(VARIANT)),,$(O)/tests/fuzz/replay.o) $(L
 $(O)/tests/fuzz/fuzz_bpe: $(O)/tests/ref/ref_bpe.o $(O)/tests/ref/small_vocabulary.o
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d) $(DEMO_TOOLS:=.d) \
+  $(O)/tests/gpu/*.d \
   $(EMULATED_OBJ:.o=.d))
 .PRECIOUS: $(O)/%.o
 
@@ -282,7 +286,8 @@ run-tsan: build-tsan
 # Of the tests only those that ONLY names, and what scripts among them want.
 chosen = $(if $(ONLY),$(strip $(foreach test,$1,$(if $(findstring $(ONLY),$(test)),$(test)))),$1)
 build-tests: $(TOOLS) $(call chosen,$(TESTS) $(FUZZERS)) $(if $(call chosen,$(SHELL_TESTS)),$(DEMO_TOOLS) $(HELPERS)) \
-  $(if $(filter tests/emulation/%,$(call chosen,$(SHELL_TESTS))),$(EMULATED))
+  $(if $(filter tests/emulation/%,$(call chosen,$(SHELL_TESTS))),$(EMULATED)) \
+  $(if $(filter tests/gpu/%,$(call chosen,$(SHELL_TESTS))),$(FEED_BENCH))
 build-tsan: $(TSAN_TESTS)
 
 golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*
@@ -313,7 +318,7 @@ results: all ## train the smallest recipes on the samples, three seeds each, and
 GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS)) $(O)/tests/train/test_step_ahead
 # Where a program's GPU time goes, kernel by kernel; needs the toolkit's CUPTI.
 GPU_TRACE := $(if $(CUDA),$(if $(wildcard $(CUDA_PATH)/include/cupti.h),$(O)/tests/gpu/trace_kernels.so))
-build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(GPU_TRACE) $(O)/tests/e2e/helper_speech_set
+build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(GPU_TRACE) $(O)/tests/e2e/helper_speech_set $(O)/tools/demo/learn_merges
 $(O)/tests/gpu/trace_kernels.so: tests/gpu/trace_kernels.c $(O)/flags
 	@mkdir -p $(@D)
 	$(call say,LINK)
@@ -323,9 +328,10 @@ check-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations, golden cases, traini
 	@$(MAKE) --no-print-directory CUDA=1 build-gpu
 	@OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) tests/gpu/check_gpu.sh
 
-bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations and whole steps as shares of its products and copying; TRACE=1 adds the time of every kernel
+bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations and whole steps as shares of its products and copying, and what the loader adds (ONLY=word: no loader); TRACE=1 adds the time of every kernel
 	@$(MAKE) --no-print-directory CUDA=1 build-gpu
 	@$(if $(TRACE),CUDA_INJECTION64_PATH=$(abspath $(BUILD))/cuda/tests/gpu/trace_kernels.so) $(BUILD)/cuda/tests/gpu/bench_gpu $(if $(ONLY),cuda $(ONLY))
+	@$(if $(ONLY),,OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) tests/gpu/bench_loader.sh)
 
 # Processors since 2013 run it. What a program needs beyond CUDA, the C library and the driver travels in lib/.
 bundle: | $(BUILD)/have-CHECK ## a tarball of the CUDA programs, tests and benchmark with their libraries, for a GPU machine without packages

@@ -1,40 +1,47 @@
 #!/usr/bin/env bash
-# What the loader costs a GPU: trains RECIPE from DATASET for a while, the published global batch in one process, and says
-# how long an update took, how much of that the GPU waited for the loader, and how many processors were busy. Beside it
-# stands what bench_gpu measures with synthetic batches.
-#     BIN=build/bin tests/gpu/bench_loader.sh image-base=pictures-d2v audio-base=librispeech-d2v text-base=owt-d2v
+# What the loader costs a GPU: each RECIPE in one process at its published global batch, its trainer's loop over the same
+# batches from memory and from the loader at work (tests/gpu/bench_feed.c). A row each.
+#     OBJ=build/cuda BIN=build/bin tests/gpu/bench_loader.sh [RECIPE=DATASET...]
+# Without arguments it makes data sets first, out of nothing: some 600 JPEGs, 600 utterances, 6 MB of text, for image-base,
+# audio-base and text-base. DEVICE=cuda:1 takes another GPU; UPDATES, SKIP and TURNS are bench_feed's. SMALL=1: the tiny
+# recipes on little data and in little batches, to try all of it on a processor (DEVICE=cpu).
 set -euo pipefail
-: "${BIN:?BIN is the folder of the programs}"
-updates=${UPDATES:-60} skip=10 # updates at the start that do not count: the first shapes' plans, cold files
+: "${OBJ:?OBJ is the folder of the test programs}" "${BIN:?BIN is the folder of the programs}"
+small=${SMALL:-}
 dir=$(mktemp -d "${TMPDIR:-/tmp}/d2v-loader.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
+# What a step says beside its row is only of interest when it fails.
+quietly() { "$@" >"$dir/log" 2>&1 || { tail -n 20 "$dir/log"; echo "bench_loader: failed: $*"; exit 1; }; }
 
-for pair in "$@"; do
-	recipe=${pair%%=*} data=${pair#*=}
-	case $recipe in
-	image-*) batch=(dataset.batch_size=256) ;;
-	audio-*) batch=(dataset.max_tokens=8000000) ;; # 500 s
-	text-*) batch=(dataset.batch_size=64) ;;
-	*) echo "bench_loader: $recipe: image-, audio- or text-"; exit 2 ;;
+make_data_sets() {
+	local count=(600 600 6) size=base
+	[ -z "$small" ] || { count=(40 12 1) size=tiny; }
+	quietly "$OBJ/tests/gpu/make_samples" "$dir/made" "${count[@]}"
+	quietly "$OBJ/tools/demo/learn_merges" "$dir/bpe" 700 <"$dir/made/text.txt"
+	quietly "$BIN/d2v-ingest" images --out "$dir/pictures" "$dir/made/pictures"
+	quietly "$BIN/d2v-ingest" audio --out "$dir/speech" "$dir/made/speech"
+	quietly "$BIN/d2v-ingest" text --bpe "$dir/bpe" --out "$dir/text" "$dir/made/text"
+	pairs=("image-$size=$dir/pictures" "audio-$size=$dir/speech" "text-$size=$dir/text")
+}
+
+# Sets batch: of all workers of the published run together.
+batch_of() { # RECIPE
+	local published=() little=()
+	case $1 in
+	image-*) published=(dataset.batch_size=256) little=(dataset.batch_size=4) ;;
+	audio-*) published=(dataset.max_tokens=8000000) # 500 s
+		little=(dataset.max_tokens=128000 task.max_sample_size=64000) ;;
+	text-*) published=(dataset.batch_size=64) little=(dataset.batch_size=4 task.tokens_per_sample=64) ;;
+	*) echo "bench_loader: $1: image-, audio- or text-"; exit 2 ;;
 	esac
-	save=$dir/$recipe
-	TIMEFORMAT='%R %U %S'
-	{ time "$BIN/d2v-train" "$recipe" --quiet task.data="$data" "${batch[@]}" distributed_training.distributed_world_size=1 \
-		optimization.max_update="$updates" lr_scheduler.warmup_updates=10 common.log_interval=1 d2v.device="${DEVICE:-cuda:0}" \
-		checkpoint.save_dir="$save" "${EXTRA:-common.seed=1}" 2>"$dir/log" >&2; } 2>"$dir/time" || { cat "$dir/log"; exit 1; }
-	read -r real user sys < <(tail -n 1 "$dir/time")
-	awk -v name="$recipe" -v real="$real" -v cpu="$user $sys" -v skip=$skip '
-		function field(key,   at, rest) {
-			at = index($0, "\"" key "\": ")
-			if (!at) at = index($0, "\"" key "\":")
-			rest = substr($0, at); sub(/^[^:]*: */, "", rest)
-			return rest + 0
-		}
-		field("update") > skip { n++; seconds += field("step_seconds"); wait += field("loader_wait") * field("step_seconds"); flop += field("gflops") * field("step_seconds") }
-		END {
-			split(cpu, part, " ")
-			if (!n) { print name ": no updates"; exit 1 }
-			printf "%-14s %8.1f ms an update, %5.2f %% of it waiting for the loader, %6.1f TFLOP/s, %.1f processors busy (start included)\n",
-				name, 1e3 * seconds / n, 100 * wait / seconds, flop / seconds * 1e-3, (part[1] + part[2]) / real
-		}' "$save/metrics.jsonl"
+	batch=("${published[@]}")
+	[ -z "$small" ] || batch=("${little[@]}")
+}
+
+pairs=("$@")
+[ $# -gt 0 ] || make_data_sets
+for pair in "${pairs[@]}"; do
+	batch_of "${pair%%=*}"
+	"$OBJ/tests/gpu/bench_feed" "${pair%%=*}" task.data="${pair#*=}" "${batch[@]}" distributed_training.distributed_world_size=1 \
+		d2v.device="${DEVICE:-cuda:0}"
 done

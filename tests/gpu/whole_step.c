@@ -40,8 +40,10 @@ static d2v_status open_source(
 	d2v_synthetic_options options = { .modality = modality, .seed = 1, .repeat = 2, .samples = step->samples };
 	options.clones = (int32_t)config->model.clone_batch;
 	options.allocator = (d2v_source_allocator){ alloc_host, free_host, device };
-	options.masks = (d2v_mask_settings){ .mask_prob = own->mask_prob, .mask_prob_adjust = own->mask_prob_adjust,
-		.mask_length = (int32_t)own->mask_length, .inverse_mask = own->inverse_mask };
+	options.masks = (d2v_mask_settings){ .mask_prob = own->mask_prob,
+		.mask_prob_adjust = own->mask_prob_adjust,
+		.mask_length = (int32_t)own->mask_length,
+		.inverse_mask = own->inverse_mask };
 	options.length = step->length, options.tokens = step->tokens;
 	if (modality == D2V_AUDIO)
 		D2V_TRY(set_speech(&options, own, err));
@@ -63,7 +65,8 @@ typedef struct run {
 	double flops;
 } run;
 
-// One update as the trainer makes it: the batch after it is taken and said while the step runs. The optimizer waits for its end.
+// One update as the trainer makes it: the batch after it is taken and said while the step runs. The optimizer waits for
+// its end.
 static d2v_status update(run *r, uint64_t number, d2v_error *err) {
 	const d2v_batch *next;
 	d2v_step_result result;
@@ -117,8 +120,8 @@ static d2v_status time_updates(run *r, int count, bool graphs, whole_step_times 
 // ---- memory
 
 // Bytes that a run of this step is said to take (train/plan.h).
-static d2v_status planned(d2v_device *device, const d2v_config *config, const whole_step *step, double peak_flops, double *bytes,
-	d2v_error *err) {
+static d2v_status planned(d2v_device *device, const d2v_config *config, const whole_step *step, double peak_flops,
+	double *bytes, d2v_error *err) {
 	d2v_modality modality = (d2v_modality)config->model.supported_modality;
 	d2v_plan_shape shape = { modality, step->samples, modality == D2V_TEXT ? step->tokens : step->length, 1 };
 	d2v_plan_data data = { .shapes = &shape, .count = 1 };

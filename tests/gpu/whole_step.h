@@ -1,5 +1,5 @@
-// Whole training steps of a recipe on synthetic batches of one shape, one after the other as the trainer makes them: what
-// one takes on average, by the clock, when nothing waits for data.
+// Whole training steps of a recipe on synthetic batches of one shape, one after the other as the trainer makes them:
+// what one takes on average, by the clock, when nothing waits for data.
 //
 // The time of a step is the mean over the counted updates, not the best of them: updates differ (layer drop leaves out
 // work, clocks move), and a run is made of all of them.

@@ -1,8 +1,10 @@
-// The two sources without a data set: recorded batches come out as they went in, synthetic ones are a function of their
-// index.
+// The sources without a data set: recorded batches come out as they went in, synthetic ones are a function of their index,
+// replayed ones are those of another source.
 #include "base/memory.h"
+#include "loaders/batch_block.h"
 #include "loaders/recorded_source.h"
 #include "loaders/synthetic_source.h"
+#include "tests/loaders/replayed_source.h"
 
 #include <math.h>
 #include <string.h>
@@ -171,21 +173,27 @@ static void test_synthetic_is_a_function_of_the_index(void **state) {
 	assert_true(other[0] != all[0]);
 }
 
-static void test_synthetic_batches_are_whole(void **state) {
-	(void)state;
-	d2v_synthetic_options all[3] = { synthetic_audio() };
-	all[1] = (d2v_synthetic_options){ .modality = D2V_IMAGE,
+static d2v_synthetic_options synthetic_image(void) {
+	return (d2v_synthetic_options){ .modality = D2V_IMAGE,
 		.samples = 2,
 		.clones = 4,
 		.side = 112,
 		.patch = 8,
 		.masks = { .mask_prob = .8, .mask_prob_adjust = .07, .mask_length = 3, .inverse_mask = true } };
-	all[2] = (d2v_synthetic_options){ .modality = D2V_TEXT,
+}
+
+static d2v_synthetic_options synthetic_text(void) {
+	return (d2v_synthetic_options){ .modality = D2V_TEXT,
 		.samples = 2,
 		.clones = 4,
 		.tokens = 512,
 		.vocabulary = 50265,
 		.masks = { .mask_prob = .48, .mask_length = 1 } };
+}
+
+static void test_synthetic_batches_are_whole(void **state) {
+	(void)state;
+	d2v_synthetic_options all[3] = { synthetic_audio(), synthetic_image(), synthetic_text() };
 	static const int expected_tokens[3] = { 24, 196, 512 }, expected_kept[3] = { 12, 39, 266 };
 	for (int i = 0; i < 3; i++) {
 		d2v_source *source;
@@ -210,11 +218,70 @@ static void test_synthetic_batches_are_whole(void **state) {
 	assert_int_equal(d2v_synthetic_source_open(&source, &all[1], NULL), D2V_INVALID);
 }
 
+static void expect_replayed(d2v_source *source, const d2v_batch *expected, const d2v_source_position *after) {
+	const d2v_batch *batch;
+	assert_int_equal(d2v_source_next(source, &batch, NULL), D2V_OK);
+	d2v_source_position position = d2v_source_tell(source);
+	assert_true(batch->index == expected->index && batch->epoch == expected->epoch && batch->block != expected->block);
+	assert_true(batch->kept == expected->kept && batch->masked_count == expected->masked_count);
+	assert_true(batch->digest == expected->digest && d2v_block_digest(batch, 0) == expected->digest);
+	assert_memory_equal(&position, after, sizeof position);
+	d2v_source_give(source, batch);
+}
+
+// What `options` gives from its third batch on, three batches of it replayed.
+static void expect_replay(const d2v_synthetic_options *options) {
+	d2v_source *live, *source;
+	const d2v_batch *batch;
+	assert_int_equal(d2v_synthetic_source_open(&live, options, NULL), D2V_OK);
+	d2v_source_position start = d2v_source_tell(live), after;
+	start.index = 2;
+	assert_int_equal(d2v_source_seek(live, &start, NULL), D2V_OK);
+	start = d2v_source_tell(live);
+	assert_int_equal(replayed_source_open(&source, live, 3, NULL, NULL), D2V_OK);
+	assert_true(d2v_source_tell(live).index == 5 && d2v_source_tell(source).index == 2);
+	for (int round = 0; round < 2; round++) {
+		assert_int_equal(d2v_source_seek(live, &start, NULL), D2V_OK);
+		assert_int_equal(d2v_source_seek(source, &start, NULL), D2V_OK);
+		for (int i = 0; i < 3; i++) {
+			assert_int_equal(d2v_source_next(live, &batch, NULL), D2V_OK);
+			after = d2v_source_tell(live);
+			expect_replayed(source, batch, &after);
+			d2v_source_give(live, batch);
+		}
+		assert_int_equal(d2v_source_next(source, &batch, NULL), D2V_INVALID); // there is no fourth
+	}
+	after.index++;
+	assert_int_equal(d2v_source_seek(source, &after, NULL), D2V_INVALID);
+	start.index--;
+	assert_int_equal(d2v_source_seek(source, &start, NULL), D2V_INVALID);
+	d2v_source_close(source);
+	d2v_source_close(live);
+}
+
+static void test_replayed_is_what_another_gave(void **state) {
+	(void)state;
+	d2v_synthetic_options all[3] = { synthetic_audio(), synthetic_image(), synthetic_text() };
+	for (int i = 0; i < 3; i++)
+		expect_replay(&all[i]);
+}
+
+static void test_replayed_refuses_recorded(void **state) {
+	(void)state;
+	d2v_source *live = open_recorded(), *source;
+	d2v_recorded given = recorded_audio();
+	static const float noise[R];
+	given.noise = noise, given.noise_count = R;
+	assert_int_equal(d2v_recorded_source_add(live, &given, NULL), D2V_OK);
+	assert_int_equal(replayed_source_open(&source, live, 1, NULL, NULL), D2V_UNSUPPORTED); // how long the noise is, no batch says
+	d2v_source_close(live);
+}
+
 static void test_failing_allocations(void **state) {
 	(void)state;
 	long live = d2v_memory_live();
 	for (long n = 0;; n++) {
-		d2v_source *synthetic = NULL, *recorded = NULL;
+		d2v_source *synthetic = NULL, *recorded = NULL, *replayed = NULL;
 		d2v_synthetic_options options = synthetic_audio();
 		d2v_recorded given = recorded_audio();
 		given.samples = 1, given.clones = 1, given.padding = NULL, given.kept = K;
@@ -223,8 +290,10 @@ static void test_failing_allocations(void **state) {
 		d2v_memory_fail_after(n);
 		bool made = d2v_synthetic_source_open(&synthetic, &options, NULL) == D2V_OK &&
 					d2v_recorded_source_open(&recorded, NULL, NULL) == D2V_OK &&
-					d2v_recorded_source_add(recorded, &given, NULL) == D2V_OK;
+					d2v_recorded_source_add(recorded, &given, NULL) == D2V_OK &&
+					replayed_source_open(&replayed, synthetic, 2, NULL, NULL) == D2V_OK;
 		d2v_memory_fail_after(-1);
+		d2v_source_close(replayed);
 		d2v_source_close(synthetic);
 		d2v_source_close(recorded);
 		assert_int_equal(d2v_memory_live(), live);
@@ -242,6 +311,8 @@ int main(void) {
 		cmocka_unit_test(test_recorded_goes_round_and_seeks),
 		cmocka_unit_test(test_synthetic_is_a_function_of_the_index),
 		cmocka_unit_test(test_synthetic_batches_are_whole),
+		cmocka_unit_test(test_replayed_is_what_another_gave),
+		cmocka_unit_test(test_replayed_refuses_recorded),
 		cmocka_unit_test(test_failing_allocations),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -137,6 +137,7 @@ EMULATED := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/em
 EMULATED_OBJ := $(CU_SRC:%.cu=$(O)/emulated/%.o) $(patsubst %.cc,$(O)/emulated/%.o,$(wildcard tests/emulation/*.cc)) \
             $(O)/emulated/kernels/cuda/cuda_device.o $(O)/emulated/kernels/cuda/cuda_graph.o
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
+SUPPORT_LIB := $(O)/tests/libsupport.a
 TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
@@ -239,7 +240,12 @@ $(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_OBJ) $(LIB)
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter $(TOOL_LIB),$^) $(LIB) -lcmocka $(LIBS)
 $(O)/tests/gpu/bench_gpu: $(O)/tests/gpu/whole_step.o
 $(O)/tests/gpu/bench_feed: $(TOOL_LIB)
-$(HELPERS): %: %.o $(LIB)
+# A helper takes of it what it uses, and needs no cmocka.
+$(SUPPORT_LIB): $(SUPPORT_OBJ)
+	@rm -f $@
+	$(call say,AR)
+	$(Q)ar rcs $@ $^
+$(HELPERS): %: %.o $(SUPPORT_LIB) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)
 

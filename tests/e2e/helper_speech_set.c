@@ -1,7 +1,8 @@
 // Makes a small data set of noise for the end-to-end tests: helper_speech_set DIR UTTERANCES SHORTEST LONGEST (audio
 // samples).
-#include "tests/loaders/speech_data.c" // helpers are linked with the library alone
+#include "tests/loaders/speech_data.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 int main(int argc, char **argv) {

@@ -1,14 +1,11 @@
 #include "tests/loaders/image_data.h"
 
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "shards/codec_image.h"
-#include "shards/manifest.h"
-#include "shards/shard_writer.h"
+#include "tests/loaders/made_set.h"
 
 #include <stdio.h>
-#include <string.h>
 
 void image_data_size(const image_data *data, uint32_t picture, uint32_t *width, uint32_t *height) {
 	d2v_random random;
@@ -48,7 +45,8 @@ d2v_status image_data_payload(const image_data *data, uint32_t picture, void **b
 	return status;
 }
 
-static d2v_status append(const image_data *data, d2v_shard_writer *writer, uint32_t picture, d2v_error *err) {
+static d2v_status append(const void *made, d2v_shard_writer *writer, uint32_t picture, d2v_error *err) {
+	const image_data *data = made;
 	char name[32];
 	uint32_t width, height;
 	void *bytes = NULL;
@@ -69,47 +67,23 @@ static d2v_status append(const image_data *data, d2v_shard_writer *writer, uint3
 	return status;
 }
 
-static d2v_status make_shard(const image_data *data, uint32_t shard, d2v_manifest_split *split, d2v_error *err) {
-	char path[1024], name[32];
-	d2v_shard_writer *writer;
-	d2v_shard_facts facts;
-	uint32_t first = (uint32_t)((uint64_t)data->pictures * shard / data->shards);
-	uint32_t end = (uint32_t)((uint64_t)data->pictures * (shard + 1) / data->shards);
-	snprintf(name, sizeof name, "train/%05u.mdb", shard);
-	snprintf(path, sizeof path, "%s/%s", data->folder, name);
-	D2V_TRY(d2v_shard_writer_begin(&writer, path, 0, err));
-	for (uint32_t i = first; i < end; i++) {
-		d2v_status status = append(data, writer, i, err);
-		if (status != D2V_OK) {
-			d2v_shard_writer_abandon(writer);
-			return status;
-		}
-	}
-	D2V_TRY(d2v_shard_writer_commit(writer, NULL, &facts, err));
-	return d2v_manifest_add_shard(split, name, &facts, err);
-}
-
-static d2v_status fill(const image_data *data, d2v_manifest *manifest, d2v_error *err) {
-	d2v_manifest_split *split;
-	D2V_TRY(d2v_manifest_add_split(manifest, "train", &split, err));
+static d2v_status describe(const void *data, d2v_manifest *manifest, d2v_error *err) {
+	(void)data;
 	for (int i = 0; i < IMAGE_DATA_CLASSES; i++) {
 		char name[32];
 		snprintf(name, sizeof name, "class%d", i);
 		D2V_TRY(d2v_manifest_add_class(manifest, name, NULL, err));
 	}
-	for (uint32_t shard = 0; shard < data->shards; shard++)
-		D2V_TRY(make_shard(data, shard, split, err));
-	D2V_TRY(d2v_manifest_stats(manifest, split, data->folder, err));
-	return d2v_manifest_save(manifest, data->folder, err);
+	return D2V_OK;
 }
 
 d2v_status image_data_make(const image_data *data, d2v_error *err) {
-	char path[1024];
-	d2v_manifest manifest;
-	snprintf(path, sizeof path, "%s/train", data->folder);
-	D2V_TRY(d2v_file_make_directories(path, err));
-	d2v_manifest_init(&manifest, D2V_IMAGE);
-	d2v_status status = fill(data, &manifest, err);
-	d2v_manifest_release(&manifest);
-	return status;
+	const made_set set = { .folder = data->folder,
+		.modality = D2V_IMAGE,
+		.records = data->pictures,
+		.shards = data->shards,
+		.append = append,
+		.describe = describe,
+		.data = data };
+	return made_set_write(&set, err);
 }

@@ -1,12 +1,10 @@
 #include "tests/loaders/speech_data.h"
 
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/philox.h"
 #include "base/random.h"
 #include "shards/codec.h"
-#include "shards/manifest.h"
-#include "shards/shard_writer.h"
+#include "tests/loaders/made_set.h"
 
 #include <stdio.h>
 
@@ -27,13 +25,11 @@ void speech_data_sound(const speech_data *data, uint32_t utterance, int16_t *sam
 	}
 }
 
-static d2v_status append(
-	const speech_data *data, d2v_shard_writer *writer, uint32_t utterance, int16_t *samples, d2v_error *err) {
-	uint32_t length = speech_data_length(data, utterance);
+static d2v_status append_sound(const speech_data *data, d2v_shard_writer *writer, uint32_t utterance,
+	const int16_t *samples, uint32_t length, d2v_error *err) {
 	char name[32];
 	void *flac = NULL;
 	size_t flac_size = 0;
-	speech_data_sound(data, utterance, samples, length);
 	d2v_record record = { .codec = (uint8_t)data->codec,
 		.label = D2V_RECORD_NO_LABEL,
 		.rate = 16000,
@@ -53,46 +49,30 @@ static d2v_status append(
 	return status;
 }
 
-static d2v_status make_shard(
-	const speech_data *data, uint32_t shard, d2v_manifest_split *split, int16_t *samples, d2v_error *err) {
-	char path[1024], name[32];
-	d2v_shard_writer *writer;
-	d2v_shard_facts facts;
-	uint32_t first = (uint32_t)((uint64_t)data->utterances * shard / data->shards);
-	uint32_t end = (uint32_t)((uint64_t)data->utterances * (shard + 1) / data->shards);
-	snprintf(name, sizeof name, "train/%05u.mdb", shard);
-	snprintf(path, sizeof path, "%s/%s", data->folder, name);
-	D2V_TRY(d2v_shard_writer_begin(&writer, path, 0, err));
-	for (uint32_t i = first; i < end; i++) {
-		d2v_status status = append(data, writer, i, samples, err);
-		if (status != D2V_OK) {
-			d2v_shard_writer_abandon(writer);
-			return status;
-		}
-	}
-	D2V_TRY(d2v_shard_writer_commit(writer, NULL, &facts, err));
-	return d2v_manifest_add_shard(split, name, &facts, err);
+static d2v_status append(const void *made, d2v_shard_writer *writer, uint32_t utterance, d2v_error *err) {
+	const speech_data *data = made;
+	uint32_t length = speech_data_length(data, utterance);
+	int16_t *samples;
+	D2V_TRY(d2v_alloc(&samples, length, sizeof *samples, err));
+	speech_data_sound(data, utterance, samples, length);
+	d2v_status status = append_sound(data, writer, utterance, samples, length, err);
+	d2v_free(samples);
+	return status;
+}
+
+static d2v_status describe(const void *data, d2v_manifest *manifest, d2v_error *err) {
+	(void)data, (void)err;
+	manifest->rate = 16000;
+	return D2V_OK;
 }
 
 d2v_status speech_data_make(const speech_data *data, d2v_error *err) {
-	char path[1024];
-	d2v_manifest manifest;
-	d2v_manifest_split *split;
-	int16_t *samples = NULL;
-	snprintf(path, sizeof path, "%s/train", data->folder);
-	D2V_TRY(d2v_file_make_directories(path, err));
-	d2v_manifest_init(&manifest, D2V_AUDIO);
-	manifest.rate = 16000;
-	d2v_status status = d2v_manifest_add_split(&manifest, "train", &split, err);
-	if (status == D2V_OK)
-		status = d2v_alloc(&samples, data->longest, sizeof *samples, err);
-	for (uint32_t shard = 0; status == D2V_OK && shard < data->shards; shard++)
-		status = make_shard(data, shard, split, samples, err);
-	if (status == D2V_OK)
-		status = d2v_manifest_stats(&manifest, split, data->folder, err);
-	if (status == D2V_OK)
-		status = d2v_manifest_save(&manifest, data->folder, err);
-	d2v_manifest_release(&manifest);
-	d2v_free(samples);
-	return status;
+	const made_set set = { .folder = data->folder,
+		.modality = D2V_AUDIO,
+		.records = data->utterances,
+		.shards = data->shards,
+		.append = append,
+		.describe = describe,
+		.data = data };
+	return made_set_write(&set, err);
 }

@@ -5,8 +5,7 @@
 #include "base/random.h"
 #include "shards/codec_tokens.h"
 #include "shards/dictionary.h"
-#include "shards/manifest.h"
-#include "shards/shard_writer.h"
+#include "tests/loaders/made_set.h"
 
 #include <stdio.h>
 
@@ -23,16 +22,25 @@ uint32_t text_data_token(const text_data *data, uint64_t place) {
 	return token < TEXT_DATA_IDS ? token : D2V_TOKEN_LINE_END;
 }
 
-static d2v_status append(
-	const text_data *data, d2v_shard_writer *writer, uint32_t number, uint64_t *place, d2v_error *err) {
+// Of the stream, where record `number` begins.
+static uint64_t place_of(const text_data *data, uint32_t number) {
+	uint64_t place = 0;
+	for (uint32_t i = 0; i < number; i++)
+		place += text_data_length(data, i);
+	return place;
+}
+
+static d2v_status append(const void *made, d2v_shard_writer *writer, uint32_t number, d2v_error *err) {
+	const text_data *data = made;
 	uint32_t count = text_data_length(data, number), end = count;
+	uint64_t place = place_of(data, number);
 	bool narrow = data->codec == D2V_CODEC_TOK16;
 	char name[32];
 	void *payload;
 	size_t size = d2v_codec_tokens_size(data->codec, count, 1);
 	D2V_TRY(d2v_alloc(&payload, size, 1, err));
 	for (uint32_t i = 0; i < count; i++) {
-		uint32_t token = text_data_token(data, (*place)++);
+		uint32_t token = text_data_token(data, place + i);
 		if (narrow)
 			((uint16_t *)payload)[i] = token == D2V_TOKEN_LINE_END ? D2V_TOKEN_LINE_END_16 : (uint16_t)token;
 		else
@@ -52,30 +60,12 @@ static d2v_status append(
 	return status;
 }
 
-static d2v_status make_shard(
-	const text_data *data, uint32_t shard, d2v_manifest_split *split, uint64_t *place, d2v_error *err) {
-	char path[1024], name[32];
-	d2v_shard_writer *writer;
-	d2v_shard_facts facts;
-	uint32_t end = (uint32_t)((uint64_t)data->records * (shard + 1) / data->shards);
-	snprintf(name, sizeof name, "train/%05u.mdb", shard);
-	snprintf(path, sizeof path, "%s/%s", data->folder, name);
-	D2V_TRY(d2v_shard_writer_begin(&writer, path, 0, err));
-	for (uint32_t i = (uint32_t)((uint64_t)data->records * shard / data->shards); i < end; i++) {
-		d2v_status status = append(data, writer, i, place, err);
-		if (status != D2V_OK) {
-			d2v_shard_writer_abandon(writer);
-			return status;
-		}
-	}
-	D2V_TRY(d2v_shard_writer_commit(writer, NULL, &facts, err));
-	return d2v_manifest_add_shard(split, name, &facts, err);
-}
-
 static d2v_status make_dictionary(const text_data *data, d2v_error *err) {
 	uint64_t counts[TEXT_DATA_IDS];
 	d2v_dictionary *dictionary;
 	char path[1024];
+	snprintf(path, sizeof path, "%s/tokenizer", data->folder);
+	D2V_TRY(d2v_file_make_directories(path, err));
 	for (uint32_t i = 0; i < TEXT_DATA_IDS; i++)
 		counts[i] = i % 7 ? 1000 - i * 3 : 0;
 	D2V_TRY(d2v_dictionary_build(&dictionary, counts, TEXT_DATA_IDS, err));
@@ -85,31 +75,22 @@ static d2v_status make_dictionary(const text_data *data, d2v_error *err) {
 	return status;
 }
 
-static d2v_status fill(const text_data *data, d2v_manifest *manifest, d2v_error *err) {
-	d2v_manifest_split *split;
-	uint64_t place = 0;
-	D2V_TRY(d2v_manifest_add_split(manifest, "train", &split, err));
-	for (uint32_t shard = 0; shard < data->shards; shard++)
-		D2V_TRY(make_shard(data, shard, split, &place, err));
+static d2v_status describe(const void *made, d2v_manifest *manifest, d2v_error *err) {
+	const text_data *data = made;
 	D2V_TRY(make_dictionary(data, err));
 	json_decref(manifest->options);
 	manifest->options = data->merged ? json_pack("{s:[{s:i}, {}]}", "merged", "vocabulary", TEXT_DATA_IDS)
 									 : json_pack("{s:i}", "vocabulary", TEXT_DATA_IDS);
-	if (!manifest->options)
-		return d2v_fail(err, D2V_NO_MEMORY, "the options");
-	D2V_TRY(d2v_manifest_stats(manifest, split, data->folder, err));
-	return d2v_manifest_save(manifest, data->folder, err);
+	return manifest->options ? D2V_OK : d2v_fail(err, D2V_NO_MEMORY, "the options");
 }
 
 d2v_status text_data_make(const text_data *data, d2v_error *err) {
-	char path[1024];
-	d2v_manifest manifest;
-	snprintf(path, sizeof path, "%s/train", data->folder);
-	D2V_TRY(d2v_file_make_directories(path, err));
-	snprintf(path, sizeof path, "%s/tokenizer", data->folder);
-	D2V_TRY(d2v_file_make_directories(path, err));
-	d2v_manifest_init(&manifest, D2V_TEXT);
-	d2v_status status = fill(data, &manifest, err);
-	d2v_manifest_release(&manifest);
-	return status;
+	const made_set set = { .folder = data->folder,
+		.modality = D2V_TEXT,
+		.records = data->records,
+		.shards = data->shards,
+		.append = append,
+		.describe = describe,
+		.data = data };
+	return made_set_write(&set, err);
 }

@@ -1,5 +1,5 @@
-// Writes a data set of made-up records: one split, "train", cut into shards of about as many records each. What a record is,
-// and what its modality adds to the manifest, is the caller's.
+// Writes a data set of made-up records: one split, "train", cut into shards of about as many records each. What a
+// record is, and what its modality adds to the manifest, is the caller's.
 #ifndef D2V_TESTS_LOADERS_MADE_SET_H
 #define D2V_TESTS_LOADERS_MADE_SET_H
 

@@ -3,21 +3,19 @@
 #include "loaders/image_source.h"
 
 #include "base/file.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "loaders/picture_crop.h"
 #include "tests/base/scratch.h"
 #include "tests/loaders/image_data.h"
-#include "tests/loaders/source_promises.h"
+#include "tests/loaders/source_damage.h"
 #include "tests/loaders/source_stream.h"
 #include "tests/ref/ref_bicubic.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { PICTURES = 61, BATCH = 7, STEPS = 9, BATCHES_MAX = 64 };
+enum { PICTURES = 61, BATCH = 7, STEPS = 9 };
 
 static d2v_error err;
 
@@ -233,110 +231,44 @@ static void test_ranks_share_one_stream(void **state) {
 
 // ---- damage
 
-// Flips one bit in the payload of some pictures, found in the shards by its bytes.
-static void damage(const image_data *data, const uint32_t *pictures, size_t count) {
-	for (uint32_t shard = 0; shard < data->shards; shard++) {
-		char path[1024];
-		void *bytes;
-		size_t size;
-		snprintf(path, sizeof path, "%s/train/%05u.mdb", data->folder, shard);
-		assert_ok(d2v_file_read(path, 1u << 30, &bytes, &size, &err));
-		FILE *file = fopen(path, "r+b");
-		assert_non_null(file);
-		for (size_t i = 0; i < count; i++) {
-			void *payload;
-			size_t payload_size;
-			assert_ok(image_data_payload(data, pictures[i], &payload, &payload_size, &err));
-			unsigned char *at = memmem(bytes, size, payload, payload_size);
-			if (at) {
-				size_t middle = payload_size / 2;
-				assert_int_equal(fseek(file, (long)(at + middle - (unsigned char *)bytes), SEEK_SET), 0);
-				fputc(at[middle] ^ 4, file);
-			}
-			d2v_free(payload);
-		}
-		fclose(file);
-		d2v_free(bytes);
-	}
-}
-
-// Takes batches until an error or `most`; digests and how many came.
-static uint64_t take(const d2v_image_options *options, uint64_t most, uint64_t *digests, const uint32_t *absent,
-	size_t absent_count, uint64_t *damaged, d2v_status *status) {
-	d2v_source *source = open_source(options);
-	const d2v_batch *batch;
-	uint64_t taken = 0;
-	for (; taken < most && (*status = d2v_source_next(source, &batch, &err)) == D2V_OK; taken++) {
-		digests[taken] = batch->digest;
-		for (int32_t b = 0; b < batch->samples; b++)
-			for (size_t i = 0; i < absent_count; i++)
-				assert_true(batch->ids[b] != absent[i]);
-		d2v_source_give(source, batch);
-	}
-	*damaged = d2v_source_statistics(source).damaged;
-	d2v_source_close(source);
-	return taken;
-}
-
-static int warnings;
-static void count_warning(void *context, d2v_log_level level, const char *line) {
-	(void)context, (void)line;
-	warnings += level == D2V_LOG_WARNING;
+static bool is_damaged(const void *damaged, uint64_t id) {
+	const uint32_t *pictures = damaged;
+	return id == pictures[0] || id == pictures[1] || id == pictures[2];
 }
 
 static void test_damage(void **state) {
 	image_data data = make_data(state), broken = data_in(state, "broken", D2V_CODEC_JPEG);
 	static const uint32_t bad[3] = { 7, 31, 60 };
 	assert_ok(image_data_make(&broken, &err));
-	damage(&broken, bad, 3);
-	d2v_image_options options = options_for(&data);
-	uint64_t whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
-	d2v_status status;
-	source_stream_digests(open_source(&options), whole, 2 * STEPS);
-	d2v_log_set_sink(count_warning, NULL);
-	options = options_for(&broken);
-
-	// By default the first stops it, at the same batch for any number of threads, and is named.
-	uint64_t before = take(&options, 2 * STEPS, first, bad, 3, &damaged, &status);
-	assert_true(status == D2V_CORRUPT && before < STEPS && damaged == 0);
-	assert_non_null(strstr(err.text, ".mdb"));
-	assert_memory_equal(first, whole, before * sizeof *first);
-	options.common.threads = 4;
-	assert_true(take(&options, 2 * STEPS, other, bad, 3, &damaged, &status) == before && status == D2V_CORRUPT);
-
-	// Allowed: replaced, counted and named once, the rest of the stream untouched.
-	options.common.max_damaged = 3;
-	for (options.common.threads = 1; options.common.threads <= 4; options.common.threads += 3) {
-		uint64_t differ = 0, *got = options.common.threads == 1 ? first : other;
-		warnings = 0;
-		assert_true(take(&options, 2 * STEPS, got, bad, 3, &damaged, &status) == 2 * STEPS);
-		assert_true(status == D2V_OK && damaged == 3);
-		assert_int_equal(warnings, 3);
-		for (uint64_t i = 0; i < 2 * STEPS; i++)
-			differ += got[i] != whole[i];
-		assert_true(differ >= 2 && differ <= 6); // three an epoch, or fewer when two meet in one batch
+	for (int i = 0; i < 3; i++) {
+		void *payload;
+		size_t size;
+		assert_ok(image_data_payload(&broken, bad[i], &payload, &size, &err));
+		source_damage_flip(broken.folder, broken.shards, payload, size);
+		d2v_free(payload);
 	}
-	assert_memory_equal(first, other, 2 * STEPS * sizeof *first);
-
-	// One too many.
-	options.common.max_damaged = 2;
-	assert_true(take(&options, 2 * STEPS, first, bad, 3, &damaged, &status) < STEPS && status == D2V_CORRUPT);
-	d2v_log_set_sink(NULL, NULL);
+	d2v_image_options options = options_for(&data);
+	source_opener opener = opener_of(&options);
+	// A batch each, or fewer when two meet in one.
+	const source_damage damage = { data.folder, broken.folder, 3, PICTURES, is_damaged, bad, 3 };
+	source_damage_promises(&opener, &damage);
 }
 
 // A record that is whole, but whose file no decoder takes: ingested without looking. As damaged as any other.
 static void test_undecodable_record(void **state) {
 	image_data data = data_in(state, "undecodable", D2V_CODEC_RGB8);
 	data.pictures = 1, data.shards = 1;
-	uint64_t digests[4], damaged;
-	d2v_status status;
+	uint64_t digests[2];
 	data.codec = D2V_CODEC_FLAC; // the payload is encoded as JPEG, and the record calls it sound
 	assert_ok(image_data_make(&data, &err));
 	d2v_image_options options = options_for(&data);
-	assert_true(take(&options, 2, digests, NULL, 0, &damaged, &status) == 0 && status == D2V_CORRUPT);
-	assert_non_null(strstr(err.text, "00000.mdb: record 0"));
+	source_opener opener = opener_of(&options);
+	source_taken taken = source_damage_take(&opener, 2, digests, NULL, NULL);
+	assert_true(taken.batches == 0 && taken.status == D2V_CORRUPT);
+	assert_non_null(strstr(taken.error.text, "00000.mdb: record 0"));
 	options.common.max_damaged = 1; // and there is nothing else to show
-	assert_true(take(&options, 2, digests, NULL, 0, &damaged, &status) == 0 && status == D2V_CORRUPT);
+	taken = source_damage_take(&opener, 2, digests, NULL, NULL);
+	assert_true(taken.batches == 0 && taken.status == D2V_CORRUPT);
 }
 
 static void test_statistics(void **state) {

@@ -2,12 +2,11 @@
 // damage.
 #include "base/file.h"
 #include "base/hash.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "loaders/bench.h"
 #include "loaders/speech_source.h"
 #include "tests/base/scratch.h"
-#include "tests/loaders/source_promises.h"
+#include "tests/loaders/source_damage.h"
 #include "tests/loaders/source_stream.h"
 #include "tests/loaders/speech_data.h"
 
@@ -273,112 +272,28 @@ static void test_flac_gives_the_same_stream(void **state) {
 	assert_memory_equal(plain, decoded, sizeof plain);
 }
 
-// Flips one bit of the sound of some utterances, found in the shards by its bytes.
-static void damage(const speech_data *data, const uint32_t *utterances, size_t count) {
-	for (uint32_t shard = 0; shard < data->shards; shard++) {
-		char path[1024];
-		void *bytes;
-		size_t size;
-		snprintf(path, sizeof path, "%s/train/%05u.mdb", data->folder, shard);
-		assert_ok(d2v_file_read(path, 1u << 30, &bytes, &size, &err));
-		FILE *file = fopen(path, "r+b");
-		assert_non_null(file);
-		for (size_t i = 0; i < count; i++) {
-			uint32_t length = speech_data_length(data, utterances[i]);
-			int16_t *sound = malloc(length * sizeof *sound);
-			speech_data_sound(data, utterances[i], sound, length);
-			unsigned char *at = memmem(bytes, size, sound, length * sizeof *sound);
-			if (at) {
-				assert_int_equal(fseek(file, (long)(at + length - (unsigned char *)bytes), SEEK_SET), 0);
-				fputc(at[length] ^ 4, file);
-			}
-			free(sound);
-		}
-		fclose(file);
-		d2v_free(bytes);
-	}
-}
-
-static bool is_one_of(uint64_t id, const uint32_t *ids, size_t count) {
-	for (size_t i = 0; i < count; i++)
-		if (ids[i] == id)
-			return true;
-	return false;
-}
-
-// Takes batches until an error or `most`; digests and how many came.
-static uint64_t take(const d2v_speech_options *options, uint64_t most, uint64_t *digests, const uint32_t *absent,
-	size_t absent_count, uint64_t *damaged, d2v_status *status) {
-	d2v_source *source = open_source(options);
-	const d2v_batch *batch;
-	uint64_t taken = 0;
-	for (; taken < most && (*status = d2v_source_next(source, &batch, &err)) == D2V_OK; taken++) {
-		digests[taken] = batch->digest;
-		for (int32_t b = 0; b < batch->samples; b++)
-			assert_false(is_one_of(batch->ids[b], absent, absent_count));
-		d2v_source_give(source, batch);
-	}
-	if (*status != D2V_OK) // and again
-		assert_int_equal(d2v_source_next(source, &batch, NULL), *status);
-	*damaged = d2v_source_statistics(source).damaged;
-	d2v_source_close(source);
-	return taken;
-}
-
-static int warnings;
-static void count_warning(void *context, d2v_log_level level, const char *line) {
-	(void)context, (void)line;
-	warnings += level == D2V_LOG_WARNING;
+static bool is_damaged(const void *damaged, uint64_t id) {
+	const uint32_t *utterances = damaged;
+	return id == utterances[0] || id == utterances[1] || id == utterances[2];
 }
 
 static void test_damage(void **state) {
 	speech_data data = make_data(state), broken = data_in(state, "broken", D2V_CODEC_PCM16);
 	static const uint32_t bad[3] = { 7, 31, 64 };
 	assert_ok(speech_data_make(&broken, &err));
-	for (int i = 0; i < 3; i++) // all of them take part
-		assert_true(speech_data_length(&broken, bad[i]) >= 2000);
-	damage(&broken, bad, 3);
-	d2v_speech_options options = options_for(&data);
-	uint64_t steps = epoch_of(&options), whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
-	d2v_status status;
-	source_stream_digests(open_source(&options), whole, 2 * steps);
-	d2v_log_set_sink(count_warning, NULL);
-	options = options_for(&broken);
-
-	// By default the first stops it, at the same batch for any number of threads, and is named.
-	uint64_t before = take(&options, 2 * steps, first, bad, 3, &damaged, &status);
-	assert_true(status == D2V_CORRUPT && before < steps && damaged == 0);
-	assert_non_null(strstr(err.text, ".mdb"));
-	assert_memory_equal(first, whole, before * sizeof *first);
-	options.common.threads = 4;
-	assert_true(take(&options, 2 * steps, other, bad, 3, &damaged, &status) == before && status == D2V_CORRUPT);
-
-	// Allowed: replaced, counted and named once, the rest of the stream untouched.
-	options.common.max_damaged = 3;
-	for (options.common.threads = 1; options.common.threads <= 4; options.common.threads += 3) {
-		uint64_t differ = 0;
-		warnings = 0;
-		assert_true(take(&options, 2 * steps, options.common.threads == 1 ? first : other, bad, 3, &damaged, &status) ==
-					2 * steps);
-		assert_true(status == D2V_OK && damaged == 3);
-		assert_int_equal(warnings, 3);
-		for (uint64_t i = 0; i < 2 * steps; i++)
-			differ += first[i] != whole[i];
-		assert_true(differ >= 2 && differ <= 6); // three an epoch, or fewer when two meet in one batch
+	for (int i = 0; i < 3; i++) {
+		uint32_t length = speech_data_length(&broken, bad[i]);
+		int16_t *sound = malloc(length * sizeof *sound);
+		assert_true(length >= 2000); // it takes part
+		speech_data_sound(&broken, bad[i], sound, length);
+		source_damage_flip(broken.folder, broken.shards, sound, length * sizeof *sound);
+		free(sound);
 	}
-	assert_memory_equal(first, other, 2 * steps * sizeof *first);
-	options.common.max_damaged = 0, options.common.max_damaged_share = 3.5 / UTTERANCES;
-	assert_true(take(&options, steps, other, bad, 3, &damaged, &status) == steps && damaged == 3);
-
-	// One too many.
-	options.common.max_damaged = 2, options.common.max_damaged_share = 0;
-	options.common.threads = 1;
-	before = take(&options, 2 * steps, first, bad, 3, &damaged, &status);
-	assert_true(status == D2V_CORRUPT && before < steps);
-	assert_non_null(strstr(err.text, "allowed"));
-	options.common.threads = 4;
-	assert_true(take(&options, 2 * steps, other, bad, 3, &damaged, &status) == before);
-	d2v_log_set_sink(NULL, NULL);
+	d2v_speech_options options = options_for(&data);
+	source_opener opener = opener_of(&options);
+	// A batch each, or fewer when two meet in one.
+	const source_damage damage = { data.folder, broken.folder, 3, UTTERANCES, is_damaged, bad, 3 };
+	source_damage_promises(&opener, &damage);
 }
 
 // One bit anywhere in a shard whose records are all read: found, named, and the stream stops or, when allowed, goes on.
@@ -389,16 +304,12 @@ static void test_any_flipped_bit(void **state) {
 	assert_ok(speech_data_make(&data, &err));
 	d2v_speech_options options = options_for(&data);
 	options.limits.min_sample_size = 0; // no record stays unread
-	uint64_t whole[4], got[4], damaged, found = 0, size, steps;
-	d2v_status status;
-	d2v_source *source = open_source(&options);
-	steps = d2v_source_epoch_steps(source, 1);
-	d2v_source_close(source);
+	source_opener opener = opener_of(&options);
+	uint64_t whole[4], got[4], found = 0, size, steps = source_stream_epoch(open_source(&options));
 	assert_in_range(steps, 2, 4);
 	source_stream_digests(open_source(&options), whole, steps);
 	const char *path = scratch_path(state, "flips/train/00000.mdb");
 	assert_ok(d2v_file_size(path, &size, &err));
-	d2v_log_set_sink(count_warning, NULL);
 	enum { FLIPS = 400 };
 	d2v_random random;
 	d2v_random_start(&random, d2v_random_key_make(3, D2V_RANDOM_SYNTHETIC, 0, 0));
@@ -416,21 +327,16 @@ static void test_any_flipped_bit(void **state) {
 		fclose(file);
 
 		options.common.max_damaged = 0;
-		uint64_t taken = 0;
-		status = d2v_speech_source_open(&source, &options, &err);
-		if (status == D2V_OK) {
-			d2v_source_close(source);
-			taken = take(&options, steps, got, NULL, 0, &damaged, &status);
-		}
-		assert_memory_equal(got, whole, taken * sizeof *got);
-		assert_true(status == D2V_OK || status == D2V_CORRUPT);
-		if (status != D2V_OK) {
+		source_taken taken = source_damage_take(&opener, steps, got, NULL, NULL);
+		assert_memory_equal(got, whole, taken.batches * sizeof *got);
+		assert_true(taken.status == D2V_OK || taken.status == D2V_CORRUPT);
+		if (taken.status != D2V_OK) {
 			found++;
-			assert_non_null(strstr(err.text, "00000.mdb"));
-			warnings = 0;
+			assert_non_null(strstr(taken.error.text, "00000.mdb"));
 			options.common.max_damaged = 1;
-			assert_true(take(&options, steps, got, NULL, 0, &damaged, &status) == steps);
-			assert_true(status == D2V_OK && damaged == 1 && warnings == 1);
+			taken = source_damage_take(&opener, steps, got, NULL, NULL);
+			assert_true(taken.status == D2V_OK && taken.batches == steps);
+			assert_true(taken.damaged == 1 && taken.warnings == 1);
 		}
 
 		file = fopen(path, "r+b");
@@ -439,7 +345,6 @@ static void test_any_flipped_bit(void **state) {
 		fputc(byte, file);
 		fclose(file);
 	}
-	d2v_log_set_sink(NULL, NULL);
 	assert_int_equal(found, FLIPS);
 }
 

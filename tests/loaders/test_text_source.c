@@ -1,13 +1,12 @@
 // The text loader: what is in a batch, one stream for any number of threads and ranks, going on from anywhere, damage,
 // evaluation.
 #include "base/file.h"
-#include "base/log.h"
 #include "base/memory.h"
 #include "loaders/text_source.h"
 #include "shards/codec_tokens.h"
 #include "shards/dictionary.h"
 #include "tests/base/scratch.h"
-#include "tests/loaders/source_promises.h"
+#include "tests/loaders/source_damage.h"
 #include "tests/loaders/source_stream.h"
 #include "tests/loaders/text_data.h"
 
@@ -15,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { BATCHES_MAX = 512 };
 
 static d2v_error err;
 
@@ -65,12 +62,6 @@ static d2v_status open_any(d2v_source **source, const void *options, d2v_error *
 
 static source_opener opener_of(d2v_text_options *options) {
 	return (source_opener){ open_any, options, &options->common };
-}
-
-static uint64_t epoch_of(const d2v_text_options *options) {
-	uint64_t steps = source_stream_epoch(open_source(options));
-	assert_true(steps > 8 && 3 * steps < BATCHES_MAX);
-	return steps;
 }
 
 // Built as the fixture says: most frequent first, so id 1, 2, ... without the multiples of 7, from row 4 on.
@@ -247,97 +238,42 @@ static void test_ranks_share_one_stream(void **state) {
 	source_promises_shares_to_ranks(&opener);
 }
 
-// Flips a bit of a record's tokens, found in the shards by them.
-static void damage(const text_data *data, uint32_t record) {
-	uint64_t place = 0;
+// Places of the stream that a damaged record has.
+typedef struct stretch {
+	uint64_t from, to;
+} stretch;
+
+static bool is_damaged(const void *damaged, uint64_t block) {
+	const stretch *record = damaged;
+	return (block + 1) * 64 > record->from && block * 64 < record->to;
+}
+
+// Flips a bit of a record's tokens; says where they are.
+static stretch damage_record(const text_data *data, uint32_t record) {
 	uint16_t tokens[400];
-	uint32_t length = text_data_length(data, record), found = 0;
+	uint32_t length = text_data_length(data, record);
+	stretch places = { 0 };
 	for (uint32_t i = 0; i < record; i++)
-		place += text_data_length(data, i);
+		places.from += text_data_length(data, i);
+	places.to = places.from + length;
 	for (uint32_t i = 0; i < length; i++)
-		tokens[i] = (uint16_t)text_data_token(data, place + i);
-	for (uint32_t shard = 0; shard < data->shards; shard++) {
-		char path[1024];
-		void *bytes;
-		size_t size;
-		snprintf(path, sizeof path, "%s/train/%05u.mdb", data->folder, shard);
-		assert_ok(d2v_file_read(path, 1u << 30, &bytes, &size, &err));
-		unsigned char *at = memmem(bytes, size, tokens, length * sizeof *tokens);
-		if (at) {
-			FILE *file = fopen(path, "r+b");
-			assert_non_null(file);
-			fseek(file, (long)(at + length - (unsigned char *)bytes), SEEK_SET);
-			fputc(at[length] ^ 4, file);
-			fclose(file);
-			found++;
-		}
-		d2v_free(bytes);
-	}
-	assert_int_equal(found, 1);
-}
-
-static int warnings;
-static void count_warning(void *context, d2v_log_level level, const char *line) {
-	(void)context, (void)line;
-	warnings += level == D2V_LOG_WARNING;
-}
-
-// Digests until an error or `most`; no batch has a block that lies in [from, to) of the stream.
-static uint64_t take(const d2v_text_options *options, uint64_t most, uint64_t *digests, uint64_t from, uint64_t to,
-	uint64_t *damaged, d2v_status *status) {
-	d2v_source *source = open_source(options);
-	const d2v_batch *batch;
-	uint64_t taken = 0, length = options->limits.tokens_per_sample - 1;
-	for (; taken < most && (*status = d2v_source_next(source, &batch, &err)) == D2V_OK; taken++) {
-		digests[taken] = batch->digest;
-		for (int32_t b = 0; b < batch->samples; b++)
-			assert_true((batch->ids[b] + 1) * length <= from || batch->ids[b] * length >= to);
-		d2v_source_give(source, batch);
-	}
-	*damaged = d2v_source_statistics(source).damaged;
-	d2v_source_close(source);
-	return taken;
+		tokens[i] = (uint16_t)text_data_token(data, places.from + i);
+	source_damage_flip(data->folder, data->shards, tokens, length * sizeof *tokens);
+	return places;
 }
 
 static void test_damage(void **state) {
 	text_data data = make_data(state), broken = data_in(state, "broken");
 	assert_ok(text_data_make(&broken, &err));
 	uint32_t record = 17;
-	uint64_t from = 0;
 	while (text_data_length(&broken, record) < 200)
 		record++;
-	for (uint32_t i = 0; i < record; i++)
-		from += text_data_length(&broken, i);
-	uint64_t to = from + text_data_length(&broken, record);
-	damage(&broken, record);
+	stretch places = damage_record(&broken, record);
 	d2v_text_options options = options_for(&data);
-	uint64_t steps = epoch_of(&options), whole[BATCHES_MAX], first[BATCHES_MAX], other[BATCHES_MAX], damaged;
-	d2v_status status;
-	source_stream_digests(open_source(&options), whole, steps);
-	d2v_log_set_sink(count_warning, NULL);
-
-	// By default it stops the stream, at the same batch for any number of threads, and is named.
-	options = options_for(&broken);
-	uint64_t before = take(&options, steps, first, from, to, &damaged, &status);
-	assert_true(status == D2V_CORRUPT && before < steps);
-	assert_non_null(strstr(err.text, ".mdb"));
-	assert_memory_equal(first, whole, before * sizeof *first);
-	options.common.threads = 4;
-	assert_true(take(&options, steps, other, from, to, &damaged, &status) == before);
-
-	// Allowed: its blocks are replaced, it is counted and named once, the rest of the stream is untouched.
-	options.common.max_damaged = 1;
-	for (options.common.threads = 1; options.common.threads <= 4; options.common.threads += 3) {
-		uint64_t differ = 0, *digests = options.common.threads == 1 ? first : other;
-		warnings = 0;
-		assert_true(take(&options, steps, digests, from, to, &damaged, &status) == steps && damaged == 1);
-		assert_int_equal(warnings, 1);
-		for (uint64_t i = 0; i < steps; i++)
-			differ += digests[i] != whole[i];
-		assert_in_range(differ, 1, (to - 1) / 64 - from / 64 + 1);
-	}
-	assert_memory_equal(first, other, steps * sizeof *first);
-	d2v_log_set_sink(NULL, NULL);
+	source_opener opener = opener_of(&options);
+	const source_damage damage = { data.folder, broken.folder, 1, data.records, is_damaged, &places,
+		(places.to - 1) / 64 - places.from / 64 + 1 };
+	source_damage_promises(&opener, &damage);
 }
 
 static void change_file(const char *path, long at) {

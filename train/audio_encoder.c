@@ -260,7 +260,8 @@ static d2v_real *norm_before(
 	return y;
 }
 
-// Conv -> SamePad -> LN without gain -> GELU. d_y is the gradient of y, and then of the convolution's output.
+// Conv -> SamePad -> LN without gain -> GELU. d_y is the gradient of y, and then of the convolution's output, whose columns
+// the norm sums for the convolution's bias.
 static void position_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int layer, const d2v_real *x, d2v_real *y,
 	int64_t rows, int64_t tokens, d2v_real *d_y, d2v_real *d_x) {
 	int64_t kernel = d2v_audio_position_kernel(encoder->config);
@@ -284,7 +285,6 @@ static void position_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int
 			.d_y = d_y,
 			.d_x = d_x,
 			.d_w = d2v_pass_gradient(pass, encoder->position[layer]),
-			.d_bias = d2v_pass_gradient(pass, encoder->position_bias[layer]),
 		});
 	d2v_pass_run(pass, &d2v_op_norm,
 		&(d2v_norm){
@@ -298,6 +298,7 @@ static void position_layer(const d2v_audio_encoder *encoder, d2v_pass *pass, int
 			.channels = encoder->width,
 			.d_y = d_y,
 			.d_sum = d_y,
+			.d_bias_before = d2v_pass_gradient(pass, encoder->position_bias[layer]),
 		});
 	d2v_pass_end_layer(pass, mark);
 }

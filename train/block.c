@@ -122,9 +122,16 @@ static bool is_dropped(const block_run *run, double p) {
 	return run->pass->training && (p > 0 || run->block->drop_path > 0);
 }
 
+// Whether the norm that takes a branch writes the gradient of the branch's last layer as it is: then it sums its columns too,
+// for the layer's bias. It does unless the branch is dropped in place before. p: of what branch_dropout is asked for.
+static bool is_next_to_norm(const block_run *run, double p) {
+	return !(run->pass->training && p > 0 && run->block->drop_path > 0);
+}
+
 // x to the attention's projection, in tokens->branch; the gradient comes from d_branch. d_x is added to, or
-// overwritten.
-static void attend(const block_run *run, const d2v_real *x, d2v_real *d_x, bool accumulate, d2v_real *d_branch) {
+// overwritten. d_bias: of the projection; NULL: the norm that takes the branch sees to it.
+static void attend(
+	const block_run *run, const d2v_real *x, d2v_real *d_x, bool accumulate, d2v_real *d_branch, float *d_bias) {
 	d2v_pass *pass = run->pass;
 	const d2v_tokens *tokens = run->tokens;
 	const d2v_block *block = run->block;
@@ -133,6 +140,7 @@ static void attend(const block_run *run, const d2v_real *x, d2v_real *d_x, bool 
 
 	d2v_linear qkv = linear(run, block->qkv, block->qkv_bias, run->width, 3 * run->width);
 	qkv.x = x, qkv.y = all, qkv.d_y = tokens->wide, qkv.d_x = d_x, qkv.accumulate_d_x = accumulate;
+	qkv.d_bias = NULL; // attention's, which writes d_y
 	d2v_pass_run(pass, &d2v_op_linear, &qkv);
 
 	d2v_pass_run(pass, &d2v_op_attention,
@@ -154,15 +162,17 @@ static void attend(const block_run *run, const d2v_real *x, d2v_real *d_x, bool 
 			.d_out = tokens->narrow,
 			.d_qkv = tokens->wide,
 			.d_scale = pass->tape ? tokens->d_scale : NULL,
+			.d_qkv_bias = d2v_pass_gradient(pass, block->qkv_bias),
 		});
 
 	d2v_linear proj = linear(run, block->proj, block->proj_bias, run->width, run->width);
-	proj.x = mixed, proj.y = tokens->branch, proj.d_y = d_branch, proj.d_x = tokens->narrow;
+	proj.x = mixed, proj.y = tokens->branch, proj.d_y = d_branch, proj.d_x = tokens->narrow, proj.d_bias = d_bias;
 	d2v_pass_run(pass, &d2v_op_linear, &proj);
 }
 
-// x to fc2(drop(GELU(fc1 x))), dropped again, in m.
-static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool accumulate, d2v_real *m, d2v_real *d_m) {
+// x to fc2(drop(GELU(fc1 x))), dropped again, in m. d_bias: of fc2; NULL: the norm that takes m sees to it.
+static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool accumulate, d2v_real *m, d2v_real *d_m,
+	float *d_bias) {
 	d2v_pass *pass = run->pass;
 	d2v_real *pre = d2v_pass_gradient_reals(pass, run->rows * run->hidden);
 	d2v_real *hidden = d2v_pass_reals(pass, run->rows * run->hidden);
@@ -175,7 +185,7 @@ static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool acc
 	drop_in_place(run, hidden, run->tokens->wide, drop, run->rows * run->hidden);
 
 	d2v_linear fc2 = linear(run, run->block->fc2, run->block->fc2_bias, run->hidden, run->width);
-	fc2.x = hidden, fc2.y = m, fc2.d_y = d_m, fc2.d_x = run->tokens->wide;
+	fc2.x = hidden, fc2.y = m, fc2.d_y = d_m, fc2.d_x = run->tokens->wide, fc2.d_bias = d_bias;
 	d2v_pass_run(pass, &d2v_op_linear, &fc2);
 	drop = d2v_pass_dropout(pass, run->config->activation_dropout, 1, run->tokens->count * run->width);
 	drop_in_place(run, m, d_m, drop, run->rows * run->width);
@@ -191,20 +201,26 @@ static void post_norm(const block_run *run, const d2v_real *x, d2v_real *m, d2v_
 
 	bool apart = is_dropped(run, config->encoder_dropout);
 	d2v_real *d_attention = apart ? tokens->branch : tokens->stream;
-	attend(run, x, tokens->stream, true, d_attention);
+	bool next = is_next_to_norm(run, config->encoder_dropout);
+	float *d_bias = d2v_pass_gradient(pass, run->block->proj_bias);
+	attend(run, x, tokens->stream, true, d_attention, next ? NULL : d_bias);
 	d2v_norm norm1 = affine_norm(run, run->block->norm1_gain, run->block->norm1_bias);
 	norm1.x = x, norm1.residual = tokens->branch, norm1.sum = sum1, norm1.y = r;
 	norm1.drop = branch_dropout(run, config->encoder_dropout, tokens->branch, d_attention);
 	norm1.d_y = norm1.d_sum = tokens->stream, norm1.d_residual = apart ? tokens->branch : NULL;
+	norm1.d_bias_before = next ? d_bias : NULL;
 	d2v_pass_run(pass, &d2v_op_norm, &norm1);
 
 	apart = is_dropped(run, config->post_mlp_drop) || is_dropped(run, config->activation_dropout);
 	d2v_real *d_m = apart ? tokens->branch : tokens->stream;
-	mlp(run, r, tokens->stream, true, m, d_m);
+	next = is_next_to_norm(run, config->post_mlp_drop) && !(pass->training && config->activation_dropout > 0);
+	d_bias = d2v_pass_gradient(pass, run->block->fc2_bias);
+	mlp(run, r, tokens->stream, true, m, d_m, next ? NULL : d_bias);
 	d2v_norm norm2 = affine_norm(run, run->block->norm2_gain, run->block->norm2_bias);
 	norm2.x = r, norm2.residual = m, norm2.sum = sum2, norm2.y = y;
 	norm2.drop = branch_dropout(run, config->post_mlp_drop, m, d_m);
 	norm2.d_y = norm2.d_sum = tokens->stream, norm2.d_residual = apart ? tokens->branch : NULL;
+	norm2.d_bias_before = next ? d_bias : NULL;
 	d2v_pass_run(pass, &d2v_op_norm, &norm2);
 }
 
@@ -223,14 +239,17 @@ static void norm_first(const block_run *run, const d2v_real *x, d2v_real *m, d2v
 
 	bool apart = is_dropped(run, config->encoder_dropout);
 	d2v_real *d_attention = apart ? tokens->branch : tokens->stream;
-	attend(run, n1, tokens->narrow, false, d_attention);
+	bool next = is_next_to_norm(run, config->encoder_dropout);
+	float *d_bias = d2v_pass_gradient(pass, run->block->proj_bias);
+	attend(run, n1, tokens->narrow, false, d_attention, next ? NULL : d_bias);
 	d2v_norm norm2 = affine_norm(run, run->block->norm2_gain, run->block->norm2_bias);
 	norm2.x = x, norm2.residual = tokens->branch, norm2.sum = sum, norm2.y = n2;
 	norm2.drop = branch_dropout(run, config->encoder_dropout, tokens->branch, d_attention);
 	norm2.d_y = tokens->narrow, norm2.d_sum = tokens->stream, norm2.d_residual = apart ? tokens->branch : NULL;
+	norm2.d_bias_before = next ? d_bias : NULL;
 	d2v_pass_run(pass, &d2v_op_norm, &norm2);
 
-	mlp(run, n2, tokens->narrow, false, m, tokens->branch);
+	mlp(run, n2, tokens->narrow, false, m, tokens->branch, d2v_pass_gradient(pass, run->block->fc2_bias));
 	d2v_dropout drop = d2v_pass_dropout(pass, config->post_mlp_drop, 1, row);
 	d2v_dropout path = d2v_pass_dropout(pass, run->block->drop_path, row, row);
 	d2v_pass_run(pass, &d2v_op_twice,

@@ -108,7 +108,7 @@ int d2v_conv_decoder_input_frame(const d2v_conv_decoder *decoder) {
 	return (int)(moves % 2);
 }
 
-typedef struct conv_place { // of one convolution
+typedef struct conv_place { // of one convolution; the gradient of its bias is the norm's affair, which writes d_y
 	int layer;
 	const d2v_real *x;
 	d2v_real *y, *d_y, *d_x;
@@ -137,7 +137,6 @@ static void convolve_row(const d2v_conv_decoder *decoder, d2v_pass *pass, const 
 			.d_x = at->d_x,
 			.accumulate_d_x = at->accumulate,
 			.d_w = d2v_pass_gradient(pass, decoder->conv[at->layer]),
-			.d_bias = d2v_pass_gradient(pass, decoder->conv_bias[at->layer]),
 		});
 }
 
@@ -160,7 +159,6 @@ static void convolve_plane(const d2v_conv_decoder *decoder, d2v_pass *pass, cons
 			.d_x = at->d_x,
 			.accumulate_d_x = at->accumulate,
 			.d_w = d2v_pass_gradient(pass, decoder->conv[at->layer]),
-			.d_bias = d2v_pass_gradient(pass, decoder->conv_bias[at->layer]),
 		});
 }
 
@@ -195,6 +193,7 @@ static d2v_real *conv_layer(const d2v_conv_decoder *decoder, d2v_pass *pass, int
 			.channels = config->decoder_dim,
 			.d_y = d_y,
 			.d_sum = d_conv,
+			.d_bias_before = d2v_pass_gradient(pass, decoder->conv_bias[layer]),
 		});
 	d2v_pass_end_layer(pass, mark);
 	if (!residual)

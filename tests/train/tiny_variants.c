@@ -60,6 +60,11 @@ static void drop_path_alone(d2v_model_config *config) {
 	config->clone_batch = 4;
 }
 
+// Between the last layer of the MLP and the norm that takes it.
+static void activation_dropout_alone(d2v_model_config *config) {
+	config->activation_dropout = 0.2;
+}
+
 static void uncommon(d2v_model_config *config) {
 	config->norm_affine = false;
 	config->d2v_loss = 0.5;
@@ -149,6 +154,7 @@ tiny_variant tiny_variants[] = {
 	{ "dropouts of the recipes", recipe_dropouts, false, 1, NULL, 0 },
 	{ "all dropouts, layer_norm_first", all_dropouts_norm_first, false, 1, NULL, 0 },
 	{ "stochastic depth alone", drop_path_alone, false, 1, NULL, 0 },
+	{ "dropout of activations alone", activation_dropout_alone, false, 1, NULL, 0 },
 	{ "uncommon settings", uncommon, false, 0.5, NULL, 0 },
 	{ "residual in every decoder layer", wide_decoder, false, 1, NULL, 0 },
 	{ "frozen ALiBi scale", frozen_scale, true, 1, NULL, 0 },

@@ -60,6 +60,20 @@ int d2v_options_report(const char *program, const d2v_error *err) {
 	return d2v_status_exit_code(err->status);
 }
 
+int d2v_options_run(const d2v_command *command, int argc, char **argv,
+	d2v_status (*run)(const d2v_operands *operands, d2v_error *err)) {
+	d2v_operands operands = { 0 };
+	d2v_error err = { 0 };
+	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
+	if (status == D2V_OK && !operands.help)
+		status = run(&operands, &err);
+	d2v_options_release(&operands);
+	bool failed = fflush(stdout) != 0 || ferror(stdout);
+	if (failed && status == D2V_OK)
+		status = d2v_fail_errno(&err, "what was asked for cannot be written to standard output");
+	return status == D2V_OK ? 0 : d2v_options_report(command->program, &err);
+}
+
 static void print_version(const char *program) {
 	printf("%s (d2v) %s\n", program, D2V_VERSION);
 }

@@ -301,18 +301,7 @@ static d2v_status run(const d2v_operands *operands, d2v_error *err) {
 }
 
 int main(int argc, char **argv) {
-	d2v_error err = { 0 };
-	d2v_operands operands = { 0 };
 	d2v_log_set_program(PROGRAM);
-	if (d2v_options_common(&command, argc, argv))
-		return 0;
-	if (d2v_options_parse(&command, argc, argv, &operands, &err) != D2V_OK)
-		return d2v_options_report(PROGRAM, &err);
-	d2v_status status = D2V_OK;
-	if (!operands.help) {
-		d2v_signals_install();
-		status = run(&operands, &err);
-	}
-	d2v_options_release(&operands);
-	return status == D2V_OK ? 0 : d2v_options_report(PROGRAM, &err);
+	d2v_signals_install();
+	return d2v_options_common(&command, argc, argv) ? 0 : d2v_options_run(&command, argc, argv, run);
 }

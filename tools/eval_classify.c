@@ -275,30 +275,32 @@ static d2v_status run_with(
 	return status;
 }
 
-static int run(probe_kind method, const d2v_command *command, int argc, char **argv) {
-	d2v_error err = { 0 };
-	d2v_operands operands = { 0 };
+static d2v_status run(probe_kind method, const d2v_operands *operands, d2v_error *err) {
 	d2v_device *device = NULL;
 	static d2v_trained_model trained;
 	report r = { .method = method };
 	d2v_signals_install();
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = d2v_open_device(&device, given.device ? given.device : "auto", given.threads, &err);
-	if (status == D2V_OK && !operands.help)
-		status = run_with(&r, &operands, device, &trained, &err);
+	D2V_TRY(d2v_open_device(&device, given.device ? given.device : "auto", given.threads, err));
+	d2v_status status = run_with(&r, operands, device, &trained, err);
 	release(&r.trained);
 	release(&r.untrained);
 	d2v_trained_model_close(&trained);
 	d2v_device_close(device);
-	d2v_options_release(&operands);
-	return status == D2V_OK ? 0 : d2v_options_report("d2v-eval", &err);
+	return status;
+}
+
+static d2v_status knn(const d2v_operands *operands, d2v_error *err) {
+	return run(KNN, operands, err);
+}
+
+static d2v_status probe(const d2v_operands *operands, d2v_error *err) {
+	return run(PROBE, operands, err);
 }
 
 int eval_knn_run(const d2v_command *command, int argc, char **argv) {
-	return run(KNN, command, argc, argv);
+	return d2v_options_run(command, argc, argv, knn);
 }
 
 int eval_probe_run(const d2v_command *command, int argc, char **argv) {
-	return run(PROBE, command, argc, argv);
+	return d2v_options_run(command, argc, argv, probe);
 }

@@ -216,7 +216,8 @@ static d2v_status run(d2v_source *source, d2v_bench_result *result, d2v_error *e
 	return status;
 }
 
-static d2v_status bench(const char *data, d2v_error *err) {
+static d2v_status bench(const d2v_operands *operands, d2v_error *err) {
+	const char *data = operands->items[0];
 	d2v_bench_result result;
 	d2v_source *source;
 	d2v_signals_install();
@@ -227,11 +228,5 @@ static d2v_status bench(const char *data, d2v_error *err) {
 }
 
 int shard_bench_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err;
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = bench(operands.items[0], &err);
-	d2v_options_release(&operands);
-	return status == D2V_OK ? 0 : d2v_options_report("d2v-shard", &err);
+	return d2v_options_run(command, argc, argv, bench);
 }

@@ -100,7 +100,8 @@ static d2v_status print_result(const d2v_export_result *result, d2v_error *err) 
 	return D2V_OK;
 }
 
-static d2v_status export(const char *dataset, d2v_error *err) {
+static d2v_status export(const d2v_operands *operands, d2v_error *err) {
+	const char *dataset = operands->items[0];
 	d2v_export_options options = { .dataset = dataset,
 		.out = given.out,
 		.split = given.split,
@@ -125,11 +126,5 @@ static d2v_status export(const char *dataset, d2v_error *err) {
 }
 
 int shard_export_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = export(operands.items[0], &err);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return d2v_options_run(command, argc, argv, export);
 }

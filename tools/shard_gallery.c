@@ -327,7 +327,8 @@ static d2v_status make_gallery(gallery *self, d2v_error *err) {
 	return publish(self, err);
 }
 
-static d2v_status gallery_of(const char *path, d2v_error *err) {
+static d2v_status gallery_of(const d2v_operands *operands, d2v_error *err) {
+	const char *path = operands->items[0];
 	gallery *self;
 	D2V_TRY(d2v_alloc_zero(&self, 1, sizeof *self, err));
 	self->path = path;
@@ -342,11 +343,5 @@ static d2v_status gallery_of(const char *path, d2v_error *err) {
 }
 
 int shard_gallery_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = gallery_of(operands.items[0], &err);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return d2v_options_run(command, argc, argv, gallery_of);
 }

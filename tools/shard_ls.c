@@ -203,12 +203,10 @@ static d2v_status list_shards(const char *path, d2v_error *err) {
 	return status;
 }
 
+static d2v_status list(const d2v_operands *operands, d2v_error *err) {
+	return given.shards ? list_shards(operands->items[0], err) : list_records(operands->items[0], err);
+}
+
 int shard_ls_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = given.shards ? list_shards(operands.items[0], &err) : list_records(operands.items[0], &err);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return d2v_options_run(command, argc, argv, list);
 }

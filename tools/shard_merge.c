@@ -89,11 +89,5 @@ static d2v_status merge(const d2v_operands *operands, d2v_error *err) {
 }
 
 int shard_merge_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = merge(&operands, &err);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return d2v_options_run(command, argc, argv, merge);
 }

@@ -34,13 +34,6 @@ d2v_status shard_output_json_line(json_t *facts, d2v_error *err) {
 	return D2V_OK;
 }
 
-int shard_output_end(d2v_status status, d2v_error *err) {
-	bool failed = fflush(stdout) != 0 || ferror(stdout);
-	if (failed && status == D2V_OK)
-		status = d2v_fail_errno(err, "what was asked for cannot be written to standard output");
-	return status == D2V_OK ? 0 : d2v_options_report("d2v-shard", err);
-}
-
 // Bytes at `text` that may be shown as they are: one printable character of UTF-8, or 0.
 static size_t printable(const char *text, size_t left) {
 	unsigned char lead = (unsigned char)text[0];

@@ -13,8 +13,6 @@
 d2v_status shard_output_json(json_t *facts, d2v_error *err);
 // One line of JSON without an end of line: for lists that are too long to be kept in memory.
 d2v_status shard_output_json_line(json_t *facts, d2v_error *err);
-// The last thing a subcommand does: flushes stdout (a full disk is an error too), reports, gives the exit status.
-int shard_output_end(d2v_status status, d2v_error *err);
 
 // Text of unknown origin for a terminal: control characters and what is no UTF-8 become \xNN; cut to `columns`
 // characters, the last of which is then an ellipsis. Written to stdout.

@@ -243,7 +243,8 @@ static d2v_status show_record(shown *self, d2v_dataset_view *view, d2v_error *er
 	return show_content(self, err);
 }
 
-static d2v_status show(const char *path, const char *name, d2v_error *err) {
+static d2v_status show(const d2v_operands *operands, d2v_error *err) {
+	const char *path = operands->items[0], *name = operands->items[1];
 	d2v_dataset *dataset;
 	d2v_dataset_view *view = NULL;
 	shown self = { .dataset = path };
@@ -263,11 +264,5 @@ static d2v_status show(const char *path, const char *name, d2v_error *err) {
 }
 
 int shard_show_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = show(operands.items[0], operands.items[1], &err);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return d2v_options_run(command, argc, argv, show);
 }

@@ -287,19 +287,17 @@ static void print_text(const facts *self) {
 	print_rejected(self);
 }
 
-int shard_stat_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
+static d2v_status stat_of(const d2v_operands *operands, d2v_error *err) {
 	facts all = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	bool wanted = status == D2V_OK && !operands.help;
-	if (wanted)
-		status = gather(&all, operands.items[0], &err);
-	if (wanted && status == D2V_OK && given.json)
-		status = print_json(&all, &err);
-	else if (wanted && status == D2V_OK)
+	d2v_status status = gather(&all, operands->items[0], err);
+	if (status == D2V_OK && given.json)
+		status = print_json(&all, err);
+	else if (status == D2V_OK)
 		print_text(&all);
 	release(&all);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return status;
+}
+
+int shard_stat_run(const d2v_command *command, int argc, char **argv) {
+	return d2v_options_run(command, argc, argv, stat_of);
 }

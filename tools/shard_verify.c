@@ -109,7 +109,8 @@ static void print_text(const char *dataset, const d2v_verify_result *result, dou
 		printf("all well\n");
 }
 
-static d2v_status verify(const char *dataset, d2v_error *err) {
+static d2v_status verify(const d2v_operands *operands, d2v_error *err) {
+	const char *dataset = operands->items[0];
 	report self = { .err = err };
 	d2v_verify_result result = { 0 };
 	d2v_verify_options options = { .jobs = given.jobs ? (int)given.jobs : cores(),
@@ -137,11 +138,5 @@ static d2v_status verify(const char *dataset, d2v_error *err) {
 }
 
 int shard_verify_run(const d2v_command *command, int argc, char **argv) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = verify(operands.items[0], &err);
-	d2v_options_release(&operands);
-	return shard_output_end(status, &err);
+	return d2v_options_run(command, argc, argv, verify);
 }

@@ -273,6 +273,31 @@ static void test_dispatch(void **state) {
 	assert_int_equal(d2v_options_report("d2v-test", &err), 3);
 }
 
+static int runs;
+static d2v_status count_run(const d2v_operands *operands, d2v_error *err) {
+	runs++;
+	if (operands->count == 1 && strcmp(operands->items[0], "broken") == 0)
+		return d2v_fail(err, D2V_CORRUPT, "a digest differs");
+	return D2V_OK;
+}
+
+static int run_of(char *word) {
+	static char program[] = "try";
+	return d2v_options_run(&command, 2, (char *[]){ program, word, NULL }, count_run);
+}
+
+static void test_run(void **state) {
+	(void)state;
+	static char help[] = "--help", nonsense[] = "--nonsense", whole[] = "whole", broken[] = "broken";
+	assert_int_equal(run_of(help), 0);
+	assert_int_equal(run_of(nonsense), 2);
+	assert_int_equal(runs, 0);
+	assert_int_equal(run_of(whole), 0);
+	assert_int_equal(runs, 1);
+	assert_int_equal(run_of(broken), 3);
+	assert_int_equal(runs, 2);
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_kinds),
@@ -283,6 +308,7 @@ int main(void) {
 		cmocka_unit_test(test_man_page),
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_dispatch),
+		cmocka_unit_test(test_run),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -30,22 +30,13 @@ static struct {
 } given = { .workers = 1 };
 
 static d2v_option rows[] = {
-	{ .name = "out",
-		.letter = 'o',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.out,
-		.value = "FILE",
-		.help = "write this safetensors file (required)" },
+	D2V_ROW_OUT(given.out, "FILE", "write this safetensors file (required)"),
 	D2V_FEATURE_OPTIONS(given.features),
 	D2V_ROW_SPLIT(given.split, "of these splits (default: the only one, or train)"),
 	D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto (default: auto)"),
 	D2V_ROW_THREADS(given.threads, 0, "compute threads (default 0: all processors)"),
 	D2V_ROW_WORKERS(given.workers),
-	{ .name = "quiet",
-		.letter = 'q',
-		.kind = D2V_OPTION_FLAG,
-		.into = &given.quiet,
-		.help = "no lines about progress" },
+	D2V_ROW_QUIET(given.quiet, "no lines about progress"),
 	{ 0 },
 };
 

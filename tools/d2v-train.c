@@ -53,11 +53,7 @@ static d2v_option rows[] = {
 	D2V_ROW_DEVICE(given.device,
 		"cpu, cuda, cuda:N or auto; cuda:N:f16 works in f16 instead of bf16; the same as d2v.device=NAME (default: auto)"),
 	D2V_ROW_THREADS(given.threads, 1, "compute threads; the same as d2v.threads=N (default: all processors)"),
-	{ .name = "quiet",
-		.letter = 'q',
-		.kind = D2V_OPTION_FLAG,
-		.into = &given.quiet,
-		.help = "no lines about progress" },
+	D2V_ROW_QUIET(given.quiet, "no lines about progress"),
 	{ 0 },
 };
 

@@ -49,13 +49,7 @@ static struct {
 			.kind = D2V_OPTION_FLAG, \
 			.into = &given.compare_random, \
 			.help = "put an untrained encoder of the same shape beside it, and test the difference" }, \
-		{ .name = "seed", \
-			.kind = D2V_OPTION_INT, \
-			.into = &given.seed, \
-			.min = 0, \
-			.max = 9e15, \
-			.value = "N", \
-			.help = "of what is held out, and of the untrained encoder (default 1)" }, \
+		D2V_ROW_SEED(given.seed, "of what is held out, and of the untrained encoder (default 1)"), \
 		D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto (default: auto)"), \
 		D2V_ROW_THREADS(given.threads, 0, "compute threads (default 0: all processors)"), \
 		D2V_ROW_WORKERS(given.workers), D2V_ROW_JSON(given.json, "print JSON"), { \

@@ -24,6 +24,20 @@
 		.name = "workers", .letter = 'j', .kind = D2V_OPTION_INT, .into = &(where), .min = 1, .max = 256, \
 		.value = "N", .help = "read with N threads (default 1)" \
 	}
+// Where what is made goes; is: "DIR", "FILE".
+#define D2V_ROW_OUT(where, is, says) \
+	{ .name = "out", .letter = 'o', .kind = D2V_OPTION_TEXT, .into = &(where), .value = is, .help = says }
+// Which of the records, in order.
+#define D2V_ROW_START(where, says) D2V_ROW_COUNT("start", 0, where, says)
+#define D2V_ROW_LIMIT(where, says) D2V_ROW_COUNT("limit", 'n', where, says)
+#define D2V_ROW_SEED(where, says) D2V_ROW_COUNT("seed", 0, where, says)
+#define D2V_ROW_COUNT(is, twin, where, says) \
+	{ \
+		.name = is, .letter = twin, .kind = D2V_OPTION_INT, .into = &(where), .min = 0, .max = 9e15, .value = "N", \
+		.help = says \
+	}
+#define D2V_ROW_QUIET(where, says) \
+	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &(where), .help = says }
 #define D2V_ROW_JSON(where, says) \
 	{ .name = "json", .kind = D2V_OPTION_FLAG, .into = &(where), .help = says }
 

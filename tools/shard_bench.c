@@ -126,13 +126,7 @@ static d2v_option rows[] = {
 		.max = 10000,
 		.value = "N",
 		.help = "mask in blocks of N positions (speech 5, pictures 3, text 1)" },
-	{ .name = "seed",
-		.kind = D2V_OPTION_INT,
-		.into = &given.source.seed,
-		.min = 0,
-		.max = 9e15,
-		.value = "N",
-		.help = "seed of order, crops and masks (default 1)" },
+	D2V_ROW_SEED(given.source.seed, "seed of order, crops and masks (default 1)"),
 	{ .name = "world-size",
 		.kind = D2V_OPTION_INT,
 		.into = &given.source.world_size,
@@ -155,7 +149,7 @@ static d2v_option rows[] = {
 		.value = "N",
 		.help = "replace up to N damaged records instead of stopping at the first (default 0)" },
 	D2V_ROW_JSON(given.json, "print JSON"),
-	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
+	D2V_ROW_QUIET(given.quiet, "no progress line"),
 	{ 0 },
 };
 

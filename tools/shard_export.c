@@ -17,12 +17,7 @@ static struct {
 } given;
 
 static d2v_option rows[] = {
-	{ .name = "out",
-		.letter = 'o',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.out,
-		.value = "DIR|FILE.tar",
-		.help = "a folder, or a tar archive as WebDataset reads it (required)" },
+	D2V_ROW_OUT(given.out, "DIR|FILE.tar", "a folder, or a tar archive as WebDataset reads it (required)"),
 	D2V_ROW_SPLIT(given.split, "only these splits (default: all)"),
 	{ .name = "as",
 		.kind = D2V_OPTION_TEXT,
@@ -31,21 +26,8 @@ static d2v_option rows[] = {
 		.help =
 			"write payloads as wav or flac, png or jpg, or raw (default: as they are stored: wav for pcm16, flac, jpg, "
 			"png for rgb8)" },
-	{ .name = "start",
-		.kind = D2V_OPTION_INT,
-		.into = &given.start,
-		.min = 0,
-		.max = 9e15,
-		.value = "N",
-		.help = "begin at record (of text: document) N, counted from 0 (default 0)" },
-	{ .name = "limit",
-		.letter = 'n',
-		.kind = D2V_OPTION_INT,
-		.into = &given.limit,
-		.min = 0,
-		.max = 9e15,
-		.value = "N",
-		.help = "take out at most N (default 0: all)" },
+	D2V_ROW_START(given.start, "begin at record (of text: document) N, counted from 0 (default 0)"),
+	D2V_ROW_LIMIT(given.limit, "take out at most N (default 0: all)"),
 	{ .name = "tar-size",
 		.kind = D2V_OPTION_SIZE,
 		.into = &given.tar_size,
@@ -54,7 +36,7 @@ static d2v_option rows[] = {
 		.value = "BYTES",
 		.help = "begin another archive after this much: FILE-000000.tar, FILE-000001.tar, ... (default: one archive)" },
 	D2V_ROW_JSON(given.json, "print JSON"),
-	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
+	D2V_ROW_QUIET(given.quiet, "no progress line"),
 	{ 0 },
 };
 

@@ -23,12 +23,7 @@ static struct {
 } given = { .samples = 36, .seed = 1 };
 
 static d2v_option rows[] = {
-	{ .name = "out",
-		.letter = 'o',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.out,
-		.value = "DIR",
-		.help = "write DIR/index.html; the folder is made when it is not there (required)" },
+	D2V_ROW_OUT(given.out, "DIR", "write DIR/index.html; the folder is made when it is not there (required)"),
 	D2V_ROW_SPLIT(given.split, "only these splits (default: all)"),
 	{ .name = "samples",
 		.letter = 'n',
@@ -44,13 +39,7 @@ static d2v_option rows[] = {
 		.value = "NAME|FILE",
 		.help = "mask as this recipe does (default audio-base, image-base or text-base)" },
 	{ .name = "sound", .kind = D2V_OPTION_FLAG, .into = &given.sound, .help = "put the recordings into the page" },
-	{ .name = "seed",
-		.kind = D2V_OPTION_INT,
-		.into = &given.seed,
-		.min = 0,
-		.max = 9e15,
-		.value = "N",
-		.help = "seed of the choice and of the masks (default 1)" },
+	D2V_ROW_SEED(given.seed, "seed of the choice and of the masks (default 1)"),
 	{ .name = "force", .kind = D2V_OPTION_FLAG, .into = &given.force, .help = "replace the page when it is there" },
 	D2V_ROW_JSON(given.json, "print what was made as JSON"),
 	{ 0 },

@@ -15,18 +15,13 @@ static struct {
 } given;
 
 static d2v_option rows[] = {
-	{ .name = "out",
-		.letter = 'o',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.out,
-		.value = "DIR",
-		.help = "the new data set's folder (required)" },
+	D2V_ROW_OUT(given.out, "DIR", "the new data set's folder (required)"),
 	{ .name = "copy",
 		.kind = D2V_OPTION_FLAG,
 		.into = &given.copy,
 		.help = "copy shards (default: hard links where the file system allows, which take no space)" },
 	D2V_ROW_JSON(given.json, "print JSON"),
-	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
+	D2V_ROW_QUIET(given.quiet, "no progress line"),
 	{ 0 },
 };
 

@@ -27,14 +27,9 @@ static struct {
 
 static d2v_option rows[] = {
 	D2V_ROW_SPLIT(given.split, "count and search in these splits only (default: all)"),
-	{ .name = "out",
-		.letter = 'o',
-		.kind = D2V_OPTION_TEXT,
-		.into = &given.out,
-		.value = "FILE",
-		.help =
-			"write the content to FILE, whose ending says how: .wav or .flac for sound, .png for pictures and for a "
-			"spectrogram of sound, .jpg for pictures stored so, .txt for text, .raw for the bytes as they are stored" },
+	D2V_ROW_OUT(given.out, "FILE",
+		"write the content to FILE, whose ending says how: .wav or .flac for sound, .png for pictures and for a "
+		"spectrogram of sound, .jpg for pictures stored so, .txt for text, .raw for the bytes as they are stored"),
 	{ .name = "draw",
 		.kind = D2V_OPTION_CHOICE,
 		.into = &given.draw,

@@ -25,7 +25,7 @@ static d2v_option rows[] = {
 		.help = "check N shards at a time (default: one per core)" },
 	{ .name = "decode", .kind = D2V_OPTION_FLAG, .into = &given.decode, .help = "also decode every payload" },
 	D2V_ROW_JSON(given.json, "print JSON"),
-	{ .name = "quiet", .letter = 'q', .kind = D2V_OPTION_FLAG, .into = &given.quiet, .help = "no progress line" },
+	D2V_ROW_QUIET(given.quiet, "no progress line"),
 	{ 0 },
 };
 

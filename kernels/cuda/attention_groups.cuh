@@ -18,6 +18,7 @@
 #include "kernels/cuda/attention_groups.h"
 #include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/bulk_copy.cuh"
+#include "kernels/cuda/fast_math.cuh"
 
 #define GROUP_SIZE 64   // channels of a head
 #define GROUP_TOKENS 64 // of a tile
@@ -26,7 +27,6 @@
 #define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
 #define MOST_STAGES 8
 #define MOST_GROUPS 4  // beside the filler
-#define BATCH_ROWS 128 // of a head that does not fit
 
 // How many of a batch of `most` tokens are gone over where `left` remain; their vectors must be there, be it as zeros.
 // (What lies between them and the next whole 64 may be read for scores that nobody looks at.)
@@ -75,17 +75,19 @@ static inline bool give_stages(ring_plan &plan, int stages) {
 	return lay_out(m, NULL, plan) <= most_shared();
 }
 
-// False: there is no room for it.
-static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int groups, int passes) {
+// Batches as few as leave room for two stages; of a head that does not fit at once, of no more than `most` tokens. False:
+// there is no room for it.
+static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int groups, int passes, int most) {
 	plan.heads = (unsigned)(op->rows * op->heads);
 	plan.tokens = (int)op->tokens, plan.tiles = (plan.tokens + GROUP_TOKENS - 1) / GROUP_TOKENS;
 	plan.groups = groups, plan.passes = passes;
-	plan.rows = plan.tiles * GROUP_TOKENS, plan.batches = 1;
+	plan.batches = 1, plan.rows = plan.tiles * GROUP_TOKENS;
 	plan.slots = plan.visit = plan.tiles;
-	if (!give_stages(plan, 2)) {
-		plan.rows = BATCH_ROWS, plan.batches = (plan.tokens + BATCH_ROWS - 1) / BATCH_ROWS;
+	while (!give_stages(plan, 2) && plan.rows > GROUP_TOKENS) {
+		plan.rows = min(plan.rows - GROUP_TOKENS, most), plan.batches = (plan.tokens + plan.rows - 1) / plan.rows;
 		plan.visit = groups, plan.slots = (plan.tiles + groups - 1) / groups * groups;
 	}
+	plan.rows = (plan.tiles + plan.batches - 1) / plan.batches * GROUP_TOKENS; // as equal as can be
 	int stages = MOST_STAGES;
 	while (stages > 2 && !give_stages(plan, stages))
 		stages--;
@@ -164,6 +166,26 @@ static __device__ __forceinline__ void fetch_tile(bf16 *to, const ring_maps &map
 		fetch_stack_box(to, &maps.qkv, (int)which * (int)op.width + column, tile * GROUP_TOKENS, r, barrier);
 }
 
+// ---- keys that are none
+
+// The place of a key that is padded, or beyond the last token: a NaN, so that its distances are 0 as an extra token's.
+#define OUTSIDE_BITS 0x7fffffffu
+static __device__ __forceinline__ bool is_outside(float place) {
+	return bits_of_float(place) == OUTSIDE_BITS;
+}
+
+// Scores of N keys become -infinity where there is no key. places: of the keys. (Rare, and so apart: not a word about
+// it is in the steps that all have.)
+template <int N> static __device__ __forceinline__ void mask_keys(float (&s)[8][4], const float *places) {
+#pragma unroll
+	for (int n = 0; n < N / 8; n++) {
+		float2 two = *(const float2 *)&places[n * 8 + threadIdx.x % 4 * 2];
+#pragma unroll
+		for (int i = 0; i < 4; i++)
+			s[n][i] = is_outside(i % 2 ? two.y : two.x) ? -INFINITY : s[n][i];
+	}
+}
+
 // ---- the filler
 
 // What is known of a head's tokens, as keys and as queries.
@@ -179,7 +201,7 @@ static __device__ __forceinline__ void fill_places(
 		if (op.key_padding && there)
 			outside = op.key_padding[r * op.tokens + token];
 		float place = !BIAS || !there ? 0.0f : token < op.extra ? NAN : (float)position;
-		m.key_places[turn * all + token] = outside ? OUTSIDE : place;
+		m.key_places[turn * all + token] = outside ? float_of_bits(OUTSIDE_BITS) : place;
 		m.places[turn * all + token] = place;
 	}
 }
@@ -212,8 +234,8 @@ static __device__ __forceinline__ void fill_facts(
 		d2v_bits<bf16, 8> a[2], b[2];
 #pragma unroll
 		for (int pack = 0; pack < 2; pack++) {
-			a[pack] = read_pack<bf16, 8>(d_out + from + pack * 32);
-			b[pack] = read_pack<bf16, 8>(out + from + pack * 32);
+			a[pack] = read_pack_once<bf16, 8>(d_out + from + pack * 32); // the cache is for what the others spill
+			b[pack] = read_pack_once<bf16, 8>(out + from + pack * 32);
 		}
 		float sum = row_sum(inner_product(a, b));
 		bool there = lse != -INFINITY;

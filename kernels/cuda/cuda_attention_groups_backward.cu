@@ -5,14 +5,19 @@
 // registers: nothing is exchanged between warpgroups, no sum is added to by more than one of them, and each goes its
 // own way through the ring (attention_groups.cuh). (With five products every tile of queries ends at a barrier of the
 // block: measured on an H200, a third of the time went there.)
+//
+// Both passes go by in steps of 64. A step of queries asks for the next scores while what it found is summed up; a step
+// of keys, whose sums are twice as many, asks for the next scores behind its sums, and has dP come under its
+// exponentials: so there are registers for 64 queries. (With 32 that all went on under each other a step took as long,
+// by a profile, as one of 64 of the other pass.)
 #include "kernels/cuda/attention_groups.cuh"
 
 // Of a block, beside the filler. (Three, which leave each no registers for going on: 5 to 10 % slower.)
 #define GROUPS 2
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
-#define REGISTERS 216 // of 168 a thread the filler leaves these to the others
-#define FILLER_REGISTERS 56
-#define STEP 32 // queries whose scores a warpgroup of keys has in registers
+#define REGISTERS 224 // of 168 a thread the filler leaves these to the others
+#define FILLER_REGISTERS 48
+#define BATCH 320             // tokens that are there together, of a head that does not fit
 
 // What all steps of a warp's tile have in common.
 struct group_step {
@@ -21,7 +26,7 @@ struct group_step {
 	const uint32_t *draws;     // of dropout: the lane's, at token 0 of what is not the warp's
 	int lowest;                // the bit of key g in words of the warp's keys
 	int tokens;
-	bool idle, sums; // no token is this warp's; sums of the scale are wanted
+	bool idle;                 // no token is this warp's
 };
 
 // A stage: its two matrices and what is known of its tokens.
@@ -32,18 +37,14 @@ struct group_stage {
 	int token; // the first
 };
 
-// s and d_p = the products of the tile's two matrices with N of the stage's tokens, under way.
+// s = the products of the tile's vectors with N of the stage's, under way. own, other: both first, or both second ones.
 template <int N>
-static __device__ __forceinline__ void start_products(
-	float (&s)[N / 8][4], float (&d_p)[N / 8][4], const group_step &step, const group_stage &stage, int at) {
-	multiply_anew<N, ROWS, ROWS>(s, step.own, from_row(stage.first, at));
+static __device__ __forceinline__ void start_product(
+	float (&s)[N / 8][4], shared_matrix own, shared_matrix other, int at) {
+	multiply_anew<N, ROWS, ROWS>(s, own, from_row(other, at));
 #pragma unroll
 	for (int e = 16; e < GROUP_SIZE; e += 16)
-		multiply<N, ROWS, ROWS>(s, from_element(step.own, e), from_element(from_row(stage.first, at), e), true);
-	multiply_anew<N, ROWS, ROWS>(d_p, step.second, from_row(stage.second, at));
-#pragma unroll
-	for (int e = 16; e < GROUP_SIZE; e += 16)
-		multiply<N, ROWS, ROWS>(d_p, from_element(step.second, e), from_element(from_row(stage.second, at), e), true);
+		multiply<N, ROWS, ROWS>(s, from_element(own, e), from_element(from_row(other, at), e), true);
 }
 
 template <int N> static __device__ __forceinline__ void clear(float (&sums)[N][4]) {
@@ -64,7 +65,7 @@ struct group_queries {
 
 // dS in d_p's place, from S and dP of the warp's queries and N keys.
 template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void find_rows(const float (&s)[8][4], float (&d_p)[8][4], group_queries &own,
+static __device__ __forceinline__ void find_rows(float (&s)[8][4], float (&d_p)[8][4], group_queries &own,
 	const group_step &step, const float *places, bool masked, uint32_t draws) {
 	int row = (int)threadIdx.x % 32 / 4, shift = (int)threadIdx.x % 4 * 2;
 	uint32_t bits[2][2] = { { 0, 0 }, { 0, 0 } };
@@ -74,9 +75,11 @@ static __device__ __forceinline__ void find_rows(const float (&s)[8][4], float (
 			bits[half][0] = __shfl_sync(0xffffffffu, draws, row + 8 * half) >> shift;
 			bits[half][1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 8 * half + 16) >> shift : 0;
 		}
+	if (masked)
+		mask_keys<N>(s, places);
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
-		float2 two = BIAS || masked ? *(const float2 *)&places[n * 8 + shift] : make_float2(0, 0);
+		float2 two = BIAS ? *(const float2 *)&places[n * 8 + shift] : make_float2(0, 0);
 #pragma unroll
 		for (int half = 0; half < 2; half++)
 #pragma unroll
@@ -84,12 +87,10 @@ static __device__ __forceinline__ void find_rows(const float (&s)[8][4], float (
 				float place = i ? two.y : two.x, distance = BIAS ? distance_between(own.place[half], place) : 0.0f;
 				float exponent = s[n][2 * half + i] * step.scale - own.facts[half].x, &gradient = d_p[n][2 * half + i];
 				float probability = power_of_2(BIAS ? exponent - step.slope * distance : exponent);
-				if (BIAS || masked)
-					probability = place == OUTSIDE ? 0.0f : probability;
 				bool kept = !DROP || bits[half][n / 4] & 1u << (n % 4 * 8 + i);
 				gradient = probability * ((kept ? gradient : 0.0f) - own.facts[half].y);
-				if (BIAS && step.sums)
-					own.sums[half].add(probability, gradient, place == OUTSIDE ? 0.0f : distance);
+				if (BIAS)
+					own.sums[half].add(probability, gradient, distance);
 			}
 	}
 }
@@ -106,7 +107,7 @@ static __device__ __forceinline__ void start_sums(
 // N keys from key `at` of the stage, whose s and d_p are there, become d. Sums that are under way go on meanwhile; they
 // have ended afterwards.
 template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16][4], const float (&s)[8][4],
+static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16][4], float (&s)[8][4],
 	float (&d_p)[8][4], uint32_t draws, group_queries &own, const group_step &step, const group_stage &stage, int at,
 	bool masked) {
 	if (step.idle)
@@ -127,7 +128,8 @@ static __device__ __forceinline__ void go_on(uint32_t (&d)[GROUP_TOKENS / 16][4]
 	const group_step &step, const group_stage &stage, int at, bool masked, F done) {
 	float s[8][4], d_p[8][4];
 	products_fence();
-	start_products<GROUP_TOKENS>(s, d_p, step, stage, at);
+	start_product<GROUP_TOKENS>(s, step.own, stage.first, at);
+	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, at);
 	products_commit();
 	start_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
 	products_commit();
@@ -155,7 +157,8 @@ static __device__ __forceinline__ void go_over_keys(
 	uint32_t d[GROUP_TOKENS / 16][4];
 	float s[8][4], d_p[8][4];
 	products_fence();
-	start_products<GROUP_TOKENS>(s, d_p, step, stage, 0);
+	start_product<GROUP_TOKENS>(s, step.own, stage.first, 0);
+	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, 0);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token, step.tokens) : 0;
 	products_wait<0>();
@@ -203,26 +206,40 @@ struct group_keys {
 	float place[2];
 };
 
-// P without what is dropped and dS in the places of S and dP of the warp's keys and N queries from `at` of the stage.
-template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void find_columns(float (&s)[STEP / 8][4], float (&d_p)[STEP / 8][4],
-	const group_keys &own, const group_step &step, const group_stage &stage, int at, uint32_t draws) {
-	int t = (int)threadIdx.x % 4;
+// P in the place of S of the warp's keys and N queries from `at` of the stage.
+template <int N, bool BIAS>
+static __device__ __forceinline__ void find_probabilities(
+	float (&s)[8][4], const group_keys &own, const group_step &step, const group_stage &stage, int at) {
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
-		int query = at + n * 8 + 2 * t;
+		int query = at + n * 8 + (int)threadIdx.x % 4 * 2;
 		float4 facts = *(const float4 *)&stage.facts[query]; // of two queries
 		float2 places = BIAS ? *(const float2 *)&stage.places[query] : make_float2(0, 0);
 #pragma unroll
+		for (int i = 0; i < 4; i++) {
+			float lse = i % 2 ? facts.z : facts.x, place = i % 2 ? places.y : places.x;
+			float shift = BIAS ? lse + step.slope * distance_between(own.place[i / 2], place) : lse;
+			s[n][i] = power_of_2(s[n][i] * step.scale - shift);
+		}
+	}
+}
+
+// P without what is dropped, and dS, in the places of P and dP of the same.
+template <int N, bool DROP>
+static __device__ __forceinline__ void find_gradients(
+	float (&s)[8][4], float (&d_p)[8][4], const group_step &step, const group_stage &stage, int at,
+	const uint32_t (&draws)[2]) {
+	int t = (int)threadIdx.x % 4;
+#pragma unroll
+	for (int n = 0; n < N / 8; n++) {
+		float4 facts = *(const float4 *)&stage.facts[at + n * 8 + 2 * t];
+#pragma unroll
 		for (int i = 0; i < 2; i++) {
-			float lse = i ? facts.z : facts.x, inner = i ? facts.w : facts.y, place = i ? places.y : places.x;
-			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, draws, n * 8 + 2 * t + i) >> step.lowest : 0;
+			float inner = i ? facts.w : facts.y;
+			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, draws[n / 4], n % 4 * 8 + 2 * t + i) >> step.lowest : 0;
 #pragma unroll
 			for (int half = 0; half < 2; half++) {
-				float &score = s[n][half * 2 + i], &gradient = d_p[n][half * 2 + i];
-				float distance = BIAS ? step.slope * distance_between(own.place[half], place) : 0.0f;
-				float probability = power_of_2(score * step.scale - (lse + distance));
-				probability = own.place[half] == OUTSIDE ? 0.0f : probability;
+				float probability = s[n][half * 2 + i], &score = s[n][half * 2 + i], &gradient = d_p[n][half * 2 + i];
 				score = !DROP || kept & 1u << (8 * half) ? probability : 0.0f;
 				gradient = DROP ? score * gradient - probability * inner : probability * (gradient - inner);
 			}
@@ -232,7 +249,7 @@ static __device__ __forceinline__ void find_columns(float (&s)[STEP / 8][4], flo
 
 // P and dS in pairs, as a's fragments.
 struct group_pairs {
-	uint32_t p[STEP / 16][4], d[STEP / 16][4];
+	uint32_t p[GROUP_TOKENS / 16][4], d[GROUP_TOKENS / 16][4];
 };
 
 // d_v and d_k += the products of N queries' P and dS with their d_out and q, under way.
@@ -247,40 +264,30 @@ static __device__ __forceinline__ void start_sums(
 		multiply<GROUP_SIZE, COLUMNS>(own.d_k, pairs.d[n], from_row(stage.first, at + n * 16), true);
 }
 
-// N queries from query `at` of the stage, whose s and d_p are there, become pairs. Sums that are under way go on
-// meanwhile; they have ended afterwards.
+// N queries from query `at` of the stage, whose s is there, become pairs; dP comes while the exponentials are taken.
 template <int N, bool BIAS, bool DROP>
-static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&s)[STEP / 8][4],
-	float (&d_p)[STEP / 8][4], uint32_t draws, const group_keys &own, const group_step &step, const group_stage &stage,
-	int at) {
+static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&s)[8][4], const group_keys &own,
+	const group_step &step, const group_stage &stage, int at) {
+	float d_p[8][4];
+	uint32_t draws[2] = { 0, 0 };
+	products_fence();
+	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, at);
+	products_commit();
+	if (DROP && !step.idle)
+		draws[0] = step.draws[stage.token + at], draws[1] = N > 32 ? step.draws[stage.token + at + 32] : 0;
+	if (!step.idle)
+		find_probabilities<N, BIAS>(s, own, step, stage, at);
+	products_wait<0>();
+	hold_sums(s), hold_sums(d_p);
 	if (step.idle)
 		clear(s), clear(d_p);
 	else
-		find_columns<N, BIAS, DROP>(s, d_p, own, step, stage, at, draws);
-	products_wait<0>();
-	hold_sums(s), hold_sums(d_p);
+		find_gradients<N, DROP>(s, d_p, step, stage, at, draws);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
 		pack_fragment<bf16>(pairs.p[n], s[2 * n], s[2 * n + 1]);
 		pack_fragment<bf16>(pairs.d[n], d_p[2 * n], d_p[2 * n + 1]);
 	}
-}
-
-// The same from their products on, while the STEP queries before them, whose pairs there are, are summed up. done:
-// called when the products are there.
-template <int N, bool BIAS, bool DROP, class F>
-static __device__ __forceinline__ void go_on(
-	group_pairs &pairs, group_keys &own, const group_step &step, const group_stage &stage, int at, F done) {
-	float s[STEP / 8][4], d_p[STEP / 8][4];
-	products_fence();
-	start_products<STEP>(s, d_p, step, stage, at);
-	products_commit();
-	start_sums<STEP>(own, pairs, stage, at - STEP);
-	products_commit();
-	uint32_t draws = DROP && !step.idle ? step.draws[stage.token + at] : 0; // lane n has query n's
-	products_wait<1>();
-	done();
-	take_queries<N, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, at);
 }
 
 template <int N>
@@ -296,35 +303,32 @@ static __device__ __forceinline__ void end_sums(
 template <bool BIAS, bool DROP, class F>
 static __device__ __forceinline__ void go_over_queries(
 	group_keys &own, const group_step &step, const group_stage &stage, int most, F done) {
-	int count = min((step.tokens - stage.token + 15) / 16 * 16, most), at = STEP;
+	int count = covered_tokens(step.tokens - stage.token, most), at = 0;
 	group_pairs pairs;
-	float s[STEP / 8][4], d_p[STEP / 8][4];
+	float s[8][4];
 	products_fence();
-	start_products<STEP>(s, d_p, step, stage, 0);
+	start_product<GROUP_TOKENS>(s, step.own, stage.first, 0);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? step.draws[stage.token] : 0;
 	products_wait<0>();
-	if (count <= at)
-		done();
-	if (count < at) {
-		take_queries<16, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, 0);
-		end_sums<16>(own, pairs, stage, 0);
-		return;
-	}
-	take_queries<STEP, BIAS, DROP>(pairs, s, d_p, draws, own, step, stage, 0);
+	hold_sums(s);
 #pragma unroll 1 // the code once: the registers are for the sums
-	for (; at + STEP <= count; at += STEP) {
-		bool last = at + STEP == count;
-		go_on<STEP, BIAS, DROP>(pairs, own, step, stage, at, [&] {
-			if (last)
-				done();
-		});
+	for (; at + GROUP_TOKENS < count; at += GROUP_TOKENS) {
+		take_queries<GROUP_TOKENS, BIAS, DROP>(pairs, s, own, step, stage, at);
+		products_fence();
+		start_sums<GROUP_TOKENS>(own, pairs, stage, at);
+		start_product<GROUP_TOKENS>(s, step.own, stage.first, at + GROUP_TOKENS);
+		products_commit();
+		products_wait<0>();
+		hold_sums(s);
 	}
-	if (at < count) {
-		go_on<16, BIAS, DROP>(pairs, own, step, stage, at, done);
-		end_sums<16>(own, pairs, stage, at);
+	if (at + GROUP_TOKENS == count) {
+		take_queries<GROUP_TOKENS, BIAS, DROP>(pairs, s, own, step, stage, at);
+		done();
+		end_sums<GROUP_TOKENS>(own, pairs, stage, at);
 	} else {
-		end_sums<STEP>(own, pairs, stage, at - STEP);
+		take_queries<16, BIAS, DROP>(pairs, s, own, step, stage, at);
+		done();
+		end_sums<16>(own, pairs, stage, at);
 	}
 }
 
@@ -353,20 +357,34 @@ static __device__ __forceinline__ void go_through(const ring_memory &m, const ri
 		}
 }
 
+// A padded key's gradients are 0. (What its probabilities were meanwhile stays in its row.)
+static __device__ __forceinline__ void clear_outside(group_keys &own) {
+#pragma unroll
+	for (int half = 0; half < 2; half++)
+#pragma unroll
+		for (int c = 0; is_outside(own.place[half]) && c < GROUP_SIZE / 8; c++)
+			own.d_k[c][2 * half] = own.d_k[c][2 * half + 1] = own.d_v[c][2 * half] = own.d_v[c][2 * half + 1] = 0;
+}
+
+// Where the gradients of a head's queries begin.
+static __device__ __forceinline__ bf16 *gradients_of(const d2v_attention &op, unsigned n) {
+	int64_t token = (int64_t)(n / (unsigned)op.heads) * op.tokens;
+	return (bf16 *)op.d_qkv + token * 3 * op.width + (int)(n % (unsigned)op.heads) * GROUP_SIZE;
+}
+
 template <bool BIAS, bool DROP>
 static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
 	const d2v_attention &op, const score_draws &drawn, float *scales) {
 	int warp = warp_number(), group = warp / 4, row = warp % 4 * 16, g = (int)threadIdx.x % 32 / 4, turn = 0;
 	int all = plan.rows * plan.batches;
-	int64_t pitch = 3 * op.width;
-	float root = 1.0f / sqrtf((float)GROUP_SIZE), kept = DROP ? drawn.kept : 1.0f;
+	const float root = 1.0f / sqrtf((float)GROUP_SIZE), kept = DROP ? drawn.kept : 1.0f;
 	unsigned own_parity = 0;
 	ring_place ring = { 0, 0 };
 	ring_turn<2> at;
 	at.start(plan, group);
 	fetch_own(m, plan, maps, op, at, group);
 	group_step step = {};
-	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = plan.tokens, step.sums = scales != NULL;
+	step.scale = LOG2_E * root, step.tokens = plan.tokens;
 	step.own = find_matrix(m.own + 2 * group * TILE_ELEMENTS);
 	step.second = from_row(step.own, GROUP_TOKENS);
 	// The tile's own vectors are done with: the next one's may come.
@@ -376,16 +394,13 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 		fetch_own(m, plan, maps, op, at, group);
 	};
 	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn)) {
-		alibi bias = make_alibi(op, n % (unsigned)op.heads);
-		int64_t token = (int64_t)(n / (unsigned)op.heads) * op.tokens;
-		bf16 *d_qkv = (bf16 *)op.d_qkv + token * pitch + (int)(n % (unsigned)op.heads) * GROUP_SIZE;
-		step.slope = LOG2_E * bias.factor;
+		int first = 0; // the warp's first token of the tile
+		step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
 		{
 			group_queries own = {}; // so that nothing of it lives through the other pass
-			int tile = 0, first = 0;
 			go_through(m, plan, ring, at, n, 0, turn, [&](const group_stage &stage, bool start, bool last) {
 				if (start) {
-					tile = at.slot, first = tile * GROUP_TOKENS + row;
+					first = at.slot * GROUP_TOKENS + row;
 					step.idle = first >= plan.tokens;
 					step.draws = DROP ? find_draws(drawn, n, first, plan.tokens) : NULL;
 					clear(own.d_q);
@@ -404,14 +419,15 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				if (!last)
 					return;
 				if (!step.idle)
-					store_rows<GROUP_SIZE>(d_qkv, pitch, first, plan.tokens, own.d_q, root * kept, root * kept);
-				if (BIAS && step.sums)
-					store_scale(scales + ((int64_t)n * plan.tiles + tile) * 4 + warp % 4, own, bias.slope * kept);
+					store_rows<GROUP_SIZE>(
+						gradients_of(op, n), 3 * op.width, first, plan.tokens, own.d_q, root * kept, root * kept);
+				if (BIAS && scales)
+					store_scale(scales + ((int64_t)n * plan.tiles + first / GROUP_TOKENS) * 4 + warp % 4, own,
+						make_alibi(op, n % (unsigned)op.heads).slope * kept);
 			});
 		}
 		{
 			group_keys own = {};
-			int first = 0;
 			go_through(m, plan, ring, at, n, 1, turn, [&](const group_stage &stage, bool start, bool last) {
 				if (start) {
 					first = at.slot * GROUP_TOKENS + row;
@@ -422,9 +438,7 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 					clear(own.d_k), clear(own.d_v);
 #pragma unroll
 					for (int half = 0; half < 2; half++)
-						own.place[half] = first + g + 8 * half < plan.tokens
-											  ? m.key_places[turn * all + first + g + 8 * half]
-											  : OUTSIDE;
+						own.place[half] = m.key_places[turn * all + first + g + 8 * half];
 					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				}
 				go_over_queries<BIAS, DROP>(own, step, stage, plan.rows, [&] {
@@ -433,8 +447,11 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				});
 				if (!last || step.idle)
 					return;
-				store_rows<GROUP_SIZE>(d_qkv + op.width, pitch, first, plan.tokens, own.d_k, root * kept, root * kept);
-				store_rows<GROUP_SIZE>(d_qkv + 2 * op.width, pitch, first, plan.tokens, own.d_v, kept, kept);
+				if (op.key_padding)
+					clear_outside(own);
+				bf16 *d_k = gradients_of(op, n) + op.width;
+				store_rows<GROUP_SIZE>(d_k, 3 * op.width, first, plan.tokens, own.d_k, root * kept, root * kept);
+				store_rows<GROUP_SIZE>(d_k + op.width, 3 * op.width, first, plan.tokens, own.d_v, kept, kept);
 			});
 		}
 	}
@@ -464,7 +481,7 @@ void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op
 	score_draws drawn;
 	ring_maps maps = {};
 	void *scales;
-	plan_ring(plan, op, GROUPS, 2);
+	plan_ring(plan, op, GROUPS, 2, BATCH);
 	size_t sums = op->slope && op->d_scale ? (size_t)plan.heads * (size_t)plan.tiles * 4 * sizeof(float) : 0;
 	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_draw(dev, op, &drawn, sums, &scales))
 		return;
@@ -479,5 +496,5 @@ bool d2v_cuda_attention_fits_groups(d2v_device *dev, const d2v_attention *op) {
 	ring_plan backward;
 	return d2v_cuda_is_bf16(dev) && op->width == op->heads * GROUP_SIZE &&
 		   gpu_property(cudaDevAttrComputeCapabilityMajor, 0) == 9 && d2v_cuda_attention_groups_forward_fits(op) &&
-		   plan_ring(backward, op, GROUPS, 2);
+		   plan_ring(backward, op, GROUPS, 2, BATCH);
 }

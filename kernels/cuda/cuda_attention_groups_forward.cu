@@ -10,6 +10,7 @@
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
 #define REGISTERS 112 // of 96 a thread the filler leaves these to the others
 #define FILLER_REGISTERS 32
+#define BATCH 128  // keys that are there together, of a head that does not fit
 #define SLACK 8.0f // of a base, in units of log2
 
 // What stays in registers of a warp's 16 queries; pairs are rows g and g + 8.
@@ -26,20 +27,16 @@ struct forward_step {
 	bool idle; // no query is this warp's
 };
 
-// Bias and mask. places: of the columns' keys.
-template <int N, bool BIAS>
+// places: of the columns' keys.
+template <int N>
 static __device__ __forceinline__ void add_bias(
 	float (&s)[8][4], const group_queries &own, const forward_step &step, const float *places) {
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
 		float2 two = *(const float2 *)&places[n * 8 + threadIdx.x % 4 * 2];
 #pragma unroll
-		for (int i = 0; i < 4; i++) {
-			float place = i % 2 ? two.y : two.x;
-			if (BIAS)
-				s[n][i] = s[n][i] * step.scale - step.slope * distance_between(own.place[i / 2], place);
-			s[n][i] = place == OUTSIDE ? -INFINITY : s[n][i];
-		}
+		for (int i = 0; i < 4; i++)
+			s[n][i] = s[n][i] * step.scale - step.slope * distance_between(own.place[i / 2], i % 2 ? two.y : two.x);
 	}
 }
 
@@ -64,8 +61,10 @@ static __device__ __forceinline__ bool raise_tops(
 template <int N, bool BIAS>
 static __device__ __forceinline__ bool weigh_keys(float (&s)[8][4], float (&shrink)[2], group_queries &own,
 	const forward_step &step, const float *places, bool masked) {
-	if (BIAS || masked)
-		add_bias<N, BIAS>(s, own, step, places);
+	if (BIAS)
+		add_bias<N>(s, own, step, places);
+	if (masked)
+		mask_keys<N>(s, places);
 	float unit = BIAS ? 1.0f : step.scale, best[2]; // unit: of s
 #pragma unroll
 	for (int half = 0; half < 2; half++) {
@@ -325,7 +324,7 @@ void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op)
 	ring_memory m;
 	score_draws drawn;
 	ring_maps maps = {};
-	plan_ring(plan, op, GROUPS, 1);
+	plan_ring(plan, op, GROUPS, 1, BATCH);
 	if (!make_maps(dev, maps, op, false) || !d2v_cuda_attention_draw(dev, op, &drawn, 0, NULL))
 		return;
 	BY_RULES(op, D2V_LAUNCH(dev, (attend_groups<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan), maps,
@@ -334,5 +333,5 @@ void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op)
 
 bool d2v_cuda_attention_groups_forward_fits(const d2v_attention *op) {
 	ring_plan plan;
-	return plan_ring(plan, op, GROUPS, 1);
+	return plan_ring(plan, op, GROUPS, 1, BATCH);
 }

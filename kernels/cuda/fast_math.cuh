@@ -11,6 +11,11 @@ __device__ __forceinline__ float float_of_bits(uint32_t bits) {
 	memcpy(&x, &bits, sizeof x);
 	return x;
 }
+__device__ __forceinline__ uint32_t bits_of_float(float x) {
+	uint32_t bits;
+	memcpy(&bits, &x, sizeof bits);
+	return bits;
+}
 
 #ifdef D2V_EMULATION
 #define D2V_FAST_FUNCTION(name, instruction, plain) \

@@ -131,6 +131,12 @@ template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> read_pack(co
 	bits.words = *(const decltype(bits.words) *)from;
 	return bits;
 }
+// The same, not kept in the L1 cache: what is read once, where others want the cache for longer.
+template <class T, int N> __device__ __forceinline__ d2v_bits<T, N> read_pack_once(const T *from) {
+	d2v_bits<T, N> bits;
+	bits.words = __ldcg((const decltype(bits.words) *)from);
+	return bits;
+}
 // 16 bytes as one number: four words the compiler would store one by one wherever it lost sight of their being neighbours.
 template <class T, int N> __device__ __forceinline__ void write_pack(T *to, const d2v_bits<T, N> &bits) {
 	if constexpr (sizeof bits == 16) {

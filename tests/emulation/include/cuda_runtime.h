@@ -147,6 +147,9 @@ static inline int __popc(unsigned bits) {
 template <class T> static inline T __ldg(const T *p) {
 	return *p;
 }
+template <class T> static inline T __ldcg(const T *p) {
+	return *p;
+}
 static inline float __fmul_rn(float a, float b) {
 	volatile float product = a * b; // not to be fused with what follows
 	return product;

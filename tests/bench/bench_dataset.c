@@ -5,10 +5,10 @@
 // in the order of an epoch, with the loader's look-ahead, after the page cache was told to forget the file; as a share
 // of the rate of reading the same file from front to back, likewise forgotten. Results are lines for people on stderr
 // and one JSON line on stdout.
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/progress.h"
 #include "loaders/image_source.h"
+#include "tests/bench/work_folder.h"
 #include "tests/loaders/image_data.h"
 
 #include <fcntl.h>
@@ -171,7 +171,8 @@ static d2v_status measure_reading(const char *folder, double *share, d2v_error *
 	return D2V_OK;
 }
 
-static d2v_status measure(const char *folder, d2v_error *err) {
+static d2v_status measure(void *context, const char *folder, d2v_error *err) {
+	(void)context;
 	char small[600], large[600];
 	double ready, share;
 	snprintf(small, sizeof small, "%s/small", folder);
@@ -185,17 +186,5 @@ static d2v_status measure(const char *folder, d2v_error *err) {
 }
 
 int main(void) {
-	const char *parent = getenv("TMPDIR");
-	char folder[512];
-	d2v_error err;
-	snprintf(folder, sizeof folder, "%s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(folder)) {
-		perror(folder);
-		return 1;
-	}
-	d2v_status status = measure(folder, &err);
-	if (status != D2V_OK)
-		fprintf(stderr, "bench_dataset: %s\n", err.text);
-	d2v_file_remove_tree(folder, NULL);
-	return d2v_status_exit_code(status);
+	return work_in_folder("bench_dataset", measure, NULL);
 }

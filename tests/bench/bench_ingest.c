@@ -13,6 +13,7 @@
 #include "base/progress.h"
 #include "ingest/ingest.h"
 #include "shards/codec.h"
+#include "tests/bench/work_folder.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -303,23 +304,19 @@ static d2v_status run(bench *b, d2v_error *err) {
 	return D2V_OK;
 }
 
+static d2v_status run_in(void *context, const char *folder, d2v_error *err) {
+	bench *b = context;
+	snprintf(b->folder, sizeof b->folder, "%s", folder);
+	snprintf(b->archive, sizeof b->archive, "%s/speech.tar", folder);
+	snprintf(b->out, sizeof b->out, "%s/out", folder);
+	d2v_status status = run(b, err);
+	for (size_t i = 0; i < b->count; i++)
+		d2v_free(b->files[i].bytes);
+	return status;
+}
+
 int main(void) {
 	static bench b;
-	const char *parent = getenv("TMPDIR");
-	d2v_error err = { 0 };
 	d2v_memory_keep_freed(); // as d2v-ingest does
-	snprintf(b.folder, sizeof b.folder, "%.400s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(b.folder)) {
-		perror(b.folder);
-		return 1;
-	}
-	snprintf(b.archive, sizeof b.archive, "%s/speech.tar", b.folder);
-	snprintf(b.out, sizeof b.out, "%s/out", b.folder);
-	d2v_status status = run(&b, &err);
-	if (status != D2V_OK)
-		fprintf(stderr, "bench_ingest: %s\n", err.text);
-	for (size_t i = 0; i < b.count; i++)
-		d2v_free(b.files[i].bytes);
-	d2v_file_remove_tree(b.folder, NULL);
-	return d2v_status_exit_code(status);
+	return work_in_folder("bench_ingest", run_in, &b);
 }

@@ -4,11 +4,11 @@
 // The limit it is held against is 20,000 x real time per core; the rate at which this machine copies memory is measured
 // beside it, since the loader does little but copy, sum up and hash. "first" is a pass in which every record's digest
 // is checked, "steady" are the passes after it. Results are lines for people on stderr and one JSON line on stdout.
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/progress.h"
 #include "loaders/bench.h"
 #include "loaders/speech_source.h"
+#include "tests/bench/work_folder.h"
 #include "tests/loaders/speech_data.h"
 
 #include <stdio.h>
@@ -57,7 +57,8 @@ static void report(const char *what, const d2v_bench_result *result) {
 	d2v_bench_print(result, stderr);
 }
 
-static d2v_status measure(const char *folder, d2v_error *err) {
+static d2v_status measure(void *context, const char *folder, d2v_error *err) {
+	(void)context;
 	d2v_bench_result first, steady, two;
 	speech_data data = { .folder = folder,
 		.seed = 1,
@@ -84,17 +85,5 @@ static d2v_status measure(const char *folder, d2v_error *err) {
 }
 
 int main(void) {
-	const char *parent = getenv("TMPDIR");
-	char folder[512];
-	d2v_error err;
-	snprintf(folder, sizeof folder, "%s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(folder)) {
-		perror(folder);
-		return 1;
-	}
-	d2v_status status = measure(folder, &err);
-	if (status != D2V_OK)
-		fprintf(stderr, "bench_loader: %s\n", err.text);
-	d2v_file_remove_tree(folder, NULL);
-	return d2v_status_exit_code(status);
+	return work_in_folder("bench_loader", measure, NULL);
 }

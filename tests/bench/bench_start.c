@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/progress.h"
+#include "tests/bench/work_folder.h"
 #include "tests/loaders/speech_data.h"
 
 #include <errno.h>
@@ -61,7 +62,8 @@ static d2v_status measure(const char *folder, double *best, d2v_error *err) {
 	return d2v_file_remove_tree(run, err);
 }
 
-static d2v_status run(const char *folder, d2v_error *err) {
+static d2v_status run(void *context, const char *folder, d2v_error *err) {
+	(void)context;
 	char data[1024];
 	double best = INFINITY;
 	snprintf(data, sizeof data, "%s/data", folder);
@@ -77,17 +79,5 @@ static d2v_status run(const char *folder, d2v_error *err) {
 }
 
 int main(void) {
-	const char *parent = getenv("TMPDIR");
-	char folder[512];
-	d2v_error err = { 0 };
-	snprintf(folder, sizeof folder, "%.400s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(folder)) {
-		perror(folder);
-		return 1;
-	}
-	d2v_status status = run(folder, &err);
-	if (status != D2V_OK)
-		fprintf(stderr, "bench_start: %s\n", err.text);
-	d2v_file_remove_tree(folder, NULL);
-	return d2v_status_exit_code(status);
+	return work_in_folder("bench_start", run, NULL);
 }

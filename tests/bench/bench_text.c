@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "ingest/ingest.h"
 #include "ingest/tokenizer.h"
+#include "tests/bench/work_folder.h"
 
 #include <archive.h>
 #include <archive_entry.h>
@@ -217,27 +218,24 @@ static d2v_status run(bench *b, d2v_error *err) {
 	return D2V_OK;
 }
 
+static d2v_status run_in(void *context, const char *folder, d2v_error *err) {
+	bench *b = context;
+	snprintf(b->folder, sizeof b->folder, "%s", folder);
+	snprintf(b->archive, sizeof b->archive, "%s/openwebtext.tar.xz", folder);
+	snprintf(b->out, sizeof b->out, "%s/out", folder);
+	d2v_status status = run(b, err);
+	d2v_tokenizer_close(b->tokenizer);
+	return status;
+}
+
 int main(void) {
 	static bench b = { .reading = PTHREAD_MUTEX_INITIALIZER };
-	const char *parent = getenv("TMPDIR"), *shared = getenv("D2V_SHARED");
-	d2v_error err = { 0 };
+	const char *shared = getenv("D2V_SHARED");
 	snprintf(b.source, sizeof b.source, "%s/data/openwebtext/openwebtext.tar.xz", shared ? shared : "");
 	snprintf(b.bpe, sizeof b.bpe, "%s/data/gpt2", shared ? shared : "");
 	if (!shared || !d2v_file_exists(b.source)) {
 		printf("skipped: D2V_SHARED has no OpenWebText\n");
 		return 0;
 	}
-	snprintf(b.folder, sizeof b.folder, "%.400s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(b.folder)) {
-		perror(b.folder);
-		return 1;
-	}
-	snprintf(b.archive, sizeof b.archive, "%s/openwebtext.tar.xz", b.folder);
-	snprintf(b.out, sizeof b.out, "%s/out", b.folder);
-	d2v_status status = run(&b, &err);
-	if (status != D2V_OK)
-		fprintf(stderr, "bench_text: %s\n", err.text);
-	d2v_tokenizer_close(b.tokenizer);
-	d2v_file_remove_tree(b.folder, NULL);
-	return d2v_status_exit_code(status);
+	return work_in_folder("bench_text", run_in, &b);
 }

@@ -10,6 +10,7 @@
 #include "base/progress.h"
 #include "ingest/bpe_encoder.h"
 #include "ingest/char_class.h"
+#include "tests/bench/work_folder.h"
 #include "tests/ref/sample_text.h"
 
 #include <math.h>
@@ -27,7 +28,7 @@
 #define TARGET_TWO 1.8
 
 typedef struct bench {
-	char archive[600], gpt2[600], scratch[600];
+	char archive[600], gpt2[600], folder[600];
 	sample_text words;
 	d2v_vocabulary *vocabulary;
 	d2v_bpe_merges *merges;
@@ -131,9 +132,9 @@ static double tiktoken_rate(bench *b) {
 	char command[2000], path[700];
 	double seconds;
 	unsigned long long count, sum, ours = 0;
-	snprintf(path, sizeof path, "%s/text", b->scratch);
+	snprintf(path, sizeof path, "%s/text", b->folder);
 	D2V_ASSERT(d2v_file_replace(path, b->words.bytes, b->words.size, NULL) == D2V_OK);
-	snprintf(command, sizeof command, "tests/bench/tiktoken.sh '%s' '%s' '%s'", path, b->gpt2, b->scratch);
+	snprintf(command, sizeof command, "tests/bench/tiktoken.sh '%s' '%s' '%s'", path, b->gpt2, b->folder);
 	FILE *output = popen(command, "r");
 	int read = output ? fscanf(output, "%lf %llu %llu", &seconds, &count, &sum) : 0;
 	if (output)
@@ -207,26 +208,22 @@ static void release(bench *b) {
 	d2v_bpe_merges_free(b->merges);
 	d2v_vocabulary_free(b->vocabulary);
 	sample_text_release(&b->words);
-	d2v_file_remove_tree(b->scratch, NULL);
+}
+
+static d2v_status measure_in(void *context, const char *folder, d2v_error *err) {
+	bench *b = context;
+	snprintf(b->folder, sizeof b->folder, "%s", folder);
+	d2v_status status = measure(b, err);
+	release(b);
+	return status;
 }
 
 int main(void) {
 	static bench b;
-	d2v_error err = { 0 };
-	const char *parent = getenv("TMPDIR");
 	if (!sample_path("openwebtext/openwebtext.tar.xz", b.archive, sizeof b.archive) ||
 		!sample_path("gpt2", b.gpt2, sizeof b.gpt2)) {
 		fprintf(stderr, "skipped: no OpenWebText sample and GPT-2 vocabulary under D2V_SHARED\n");
 		return 0;
 	}
-	snprintf(b.scratch, sizeof b.scratch, "%s/d2v-bench-XXXXXX", parent && *parent ? parent : "/tmp");
-	if (!mkdtemp(b.scratch)) {
-		perror(b.scratch);
-		return 1;
-	}
-	d2v_status status = measure(&b, &err);
-	if (status != D2V_OK)
-		fprintf(stderr, "bench_tokenizer: %s\n", err.text);
-	release(&b);
-	return d2v_status_exit_code(status);
+	return work_in_folder("bench_tokenizer", measure_in, &b);
 }

@@ -14,9 +14,8 @@
 // the processors busy (from memory).
 //
 // The data set was read once when its batches were copied: files are in the page cache, as far as it holds them.
-#include "base/file.h"
-#include "base/memory.h"
 #include "base/progress.h"
+#include "tests/bench/work_folder.h"
 #include "tests/loaders/replayed_source.h"
 #include "tools/open_device.h"
 #include "tools/open_source.h"
@@ -41,6 +40,8 @@ typedef struct run_times {
 } run_times;
 
 typedef struct bench {
+	char **arguments; // RECIPE KEY=VALUE...
+	int count;
 	d2v_config config;
 	long updates, skip, turns;
 	d2v_device *device;
@@ -139,7 +140,8 @@ static double spread_of(const run_times *list, long count) {
 	return most / least - 1;
 }
 
-static void print(const bench *b, const char *recipe) {
+static void print(const bench *b) {
+	const char *recipe = b->arguments[0];
 	run_times memory = mean_of(b->from_memory, b->turns), shards = mean_of(b->from_shards, b->turns);
 	double growth = shards.seconds / memory.seconds - 1;
 	double spread = fmax(spread_of(b->from_memory, b->turns), spread_of(b->from_shards, b->turns));
@@ -176,19 +178,19 @@ static d2v_status numbers(bench *b, d2v_error *err) {
 }
 
 // What was given, and behind it what makes a benchmark of a run.
-static d2v_status load(bench *b, const char *folder, char **arguments, int count, d2v_error *err) {
+static d2v_status load(bench *b, const char *folder, d2v_error *err) {
 	char updates[64], save_dir[TEXT_MAX];
 	const char *own[] = { updates, save_dir, "checkpoint.no_save=true", "lr_scheduler.warmup_updates=0",
 		"d2v.probe_interval=0" };
 	const char *keys[KEYS_MAX];
-	int given = count - 1, more = (int)(sizeof own / sizeof *own);
+	int given = b->count - 1, more = (int)(sizeof own / sizeof *own);
 	if (given < 0 || given > KEYS_MAX - more)
 		return d2v_fail(err, D2V_INVALID, "usage: bench_feed RECIPE [KEY=VALUE...]");
 	snprintf(updates, sizeof updates, "optimization.max_update=%ld", b->updates);
 	snprintf(save_dir, sizeof save_dir, "checkpoint.save_dir=%s", folder);
 	for (int i = 0; i < given + more; i++)
-		keys[i] = i < given ? arguments[1 + i] : own[i - given];
-	return d2v_recipe_load(&b->config, arguments[0], keys, given + more, err);
+		keys[i] = i < given ? b->arguments[1 + i] : own[i - given];
+	return d2v_recipe_load(&b->config, b->arguments[0], keys, given + more, err);
 }
 
 static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
@@ -209,29 +211,22 @@ static d2v_status open_sources(bench *b, d2v_error *err) {
 	return d2v_source_seek(b->live, &b->start, err);
 }
 
-static d2v_status measure(bench *b, const char *folder, char **arguments, int count, d2v_error *err) {
+static d2v_status measure(void *context, const char *folder, d2v_error *err) {
+	bench *b = context;
 	D2V_TRY(numbers(b, err));
-	D2V_TRY(load(b, folder, arguments, count, err));
+	D2V_TRY(load(b, folder, err));
 	D2V_TRY(open_sources(b, err));
-	return take_turns(b, err);
+	D2V_TRY(take_turns(b, err));
+	print(b);
+	return D2V_OK;
 }
 
 int main(int argc, char **argv) {
 	static bench b;
-	const char *parent = getenv("TMPDIR");
-	char folder[1024];
-	d2v_error err = { 0 };
-	snprintf(folder, sizeof folder, "%s/d2v-feed.XXXXXX", parent ? parent : "/tmp");
-	if (!mkdtemp(folder))
-		return perror(folder), 1;
-	d2v_status status = measure(&b, folder, argv + 1, argc - 1, &err);
-	if (status == D2V_OK)
-		print(&b, argv[1]);
-	else
-		fprintf(stderr, "bench_feed: %s\n", err.text);
+	b.arguments = argv + 1, b.count = argc - 1;
+	int code = work_in_folder("bench_feed", measure, &b);
 	d2v_source_close(b.memory);
 	d2v_source_close(b.live);
 	d2v_device_close(b.device);
-	d2v_file_remove_tree(folder, NULL);
-	return status == D2V_OK ? 0 : d2v_status_exit_code(status);
+	return code;
 }

@@ -35,7 +35,7 @@ batch_of() { # RECIPE
 	*) echo "bench_loader: $1: image-, audio- or text-"; exit 2 ;;
 	esac
 	batch=("${published[@]}")
-	[ -z "$small" ] || batch=("${little[@]}")
+	[ -z "$small" ] || batch=("${little[@]}" model.clone_batch=2)
 }
 
 pairs=("$@")

@@ -138,6 +138,10 @@ EMULATED_OBJ := $(CU_SRC:%.cu=$(O)/emulated/%.o) $(patsubst %.cc,$(O)/emulated/%
             $(O)/emulated/kernels/cuda/cuda_device.o $(O)/emulated/kernels/cuda/cuda_graph.o
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
 SUPPORT_LIB := $(O)/tests/libsupport.a
+# tools/shard_*.c belong to d2v-shard alone, and so for every program; what belongs to none is shared by all.
+TOOL_OWN    := $(foreach t,$(TOOL_SRC),$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))
+TOOL_SHARED := $(filter-out $(TOOL_SRC) $(TOOL_OWN),$(wildcard tools/*.c))
+TOOL_LIB    := $(O)/tools/libshared.a
 TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
@@ -193,9 +197,9 @@ $(O)/emulated/%.o: %.c $(O)/flags | $(BUILD)/have-CHECK
 $(O)/emulated/test_golden: $(O)/tests/golden/test_golden.o
 $(O)/emulated/test_step_ahead: $(O)/tests/train/test_step_ahead.o
 $(filter-out %/test_golden %/test_step_ahead,$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
-$(EMULATED): $(EMULATED_OBJ) $(SUPPORT_OBJ) $(LIB)
+$(EMULATED): $(EMULATED_OBJ) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
 	$(call say,LINK)
-	$(Q)$(LINK) -o $@ $^ -lcmocka $(LIBS) -lstdc++
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB) -lcmocka $(LIBS) -lstdc++
 
 # Recipes travel inside the library: a program needs no data files beside it.
 $(O)/gen/recipes_embedded.c: $(RECIPES) Makefile
@@ -216,10 +220,6 @@ $(O)/libd2v.so: $(LIB_OBJ) $(O)/gen/recipes_embedded.o
 	$(call say,LINK)
 	$(Q)$(LINK) -shared -Wl,-soname,libd2v.so -o $@ $^ $(LIBS)
 
-# tools/shard_*.c belong to d2v-shard alone, and so for every program; what belongs to none is shared by all.
-TOOL_OWN    := $(foreach t,$(TOOL_SRC),$(wildcard $(t:tools/d2v-%.c=tools/%)_*.c))
-TOOL_SHARED := $(filter-out $(TOOL_SRC) $(TOOL_OWN),$(wildcard tools/*.c))
-TOOL_LIB    := $(O)/tools/libshared.a
 $(TOOL_LIB): $(TOOL_SHARED:%.c=$(O)/%.o)
 	@rm -f $@
 	$(call say,AR)
@@ -235,16 +235,15 @@ $(TOOLS): $(BIN)/%: $(O)/tools/%.o $(TOOL_LIB) $(LIB) $(BIN)/.variant
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(TOOL_LIB) $(LIB) $(LIBS)
 
 $(TESTS:=.o) $(SUPPORT_OBJ) $(BENCHES:=.o): | $(BUILD)/have-CHECK
-$(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_OBJ) $(LIB)
-	$(call say,LINK)
-	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(filter $(TOOL_LIB),$^) $(LIB) -lcmocka $(LIBS)
-$(O)/tests/gpu/bench_gpu: $(O)/tests/gpu/whole_step.o
-$(O)/tests/gpu/bench_feed: $(TOOL_LIB)
-# A helper takes of it what it uses, and needs no cmocka.
+# Of what the tests and the programs share everybody takes what it uses.
 $(SUPPORT_LIB): $(SUPPORT_OBJ)
 	@rm -f $@
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
+$(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB) -lcmocka $(LIBS)
+$(O)/tests/gpu/bench_gpu: $(O)/tests/gpu/whole_step.o
 $(HELPERS): %: %.o $(SUPPORT_LIB) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)

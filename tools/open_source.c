@@ -4,20 +4,13 @@
 #include "loaders/joint_source.h"
 #include "loaders/speech_source.h"
 #include "loaders/text_source.h"
+#include "tools/loader_settings.h"
 
 #include <string.h>
 
 #define EVAL_BATCH 64
 #define EVAL_AUDIO 960000 // audio samples of a batch
 #define EVAL_BORDER 128   // pictures of at least this side lose a border, as is usual with ImageNet
-
-static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
-	return d2v_device_alloc_host(context, out, bytes, err);
-}
-
-static void free_host(void *context, void *block) {
-	d2v_device_free_host(context, block);
-}
 
 static d2v_prefetch_options common_options(const d2v_config *config, const d2v_task_part *part, d2v_device *device) {
 	return (d2v_prefetch_options){
@@ -29,30 +22,11 @@ static d2v_prefetch_options common_options(const d2v_config *config, const d2v_t
 		.threads = config->dataset.num_workers > 0 ? (int)config->dataset.num_workers : 1,
 		.max_damaged = (uint64_t)config->own.max_damaged,
 		.max_damaged_share = config->own.max_damaged_share,
-		.allocator = { .alloc = alloc_host, .free = free_host, .context = device },
+		.allocator = d2v_loader_memory(device),
 	};
 }
 
-static d2v_mask_settings mask_settings(const d2v_modality_config *modality) {
-	return (d2v_mask_settings){ .mask_prob = modality->mask_prob,
-		.mask_prob_adjust = modality->mask_prob_adjust,
-		.mask_length = (int32_t)modality->mask_length,
-		.inverse_mask = modality->inverse_mask,
-		.mask_dropout = modality->mask_dropout,
-		.add_masks = modality->add_masks };
-}
-
 // ---- speech
-
-static d2v_status frames_of(const d2v_config *config, d2v_frames_spec *frames, d2v_error *err) {
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(config->model.audio.feature_encoder_spec, &spec, err));
-	for (int i = 0; i < spec.count; i++)
-		frames->layer[i] =
-			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
-	frames->count = spec.count;
-	return D2V_OK;
-}
 
 static d2v_status speech_options(const d2v_config *config, const d2v_task_part *part, d2v_device *device,
 	d2v_speech_options *options, d2v_error *err) {
@@ -64,11 +38,11 @@ static d2v_status speech_options(const d2v_config *config, const d2v_task_part *
 			.min_sample_size = (uint32_t)config->task.min_sample_size,
 			.max_sample_size = (uint32_t)config->task.max_sample_size },
 		.clone_batch = (int32_t)config->model.clone_batch,
-		.masks = mask_settings(&config->model.audio),
+		.masks = d2v_loader_masks(&config->model.audio),
 		.normalize = config->task.normalize,
 		.rate = (uint32_t)config->task.sample_rate,
 	};
-	return frames_of(config, &options->frames, err);
+	return d2v_loader_frames(&config->model.audio, &options->frames, err);
 }
 
 // Samples that give the first frame.
@@ -89,7 +63,7 @@ static d2v_image_options image_options(const d2v_config *config, const d2v_task_
 		.patch_size = (int32_t)config->model.image.patch_size,
 		.flip = 0.5,
 		.clone_batch = (int32_t)config->model.clone_batch,
-		.masks = mask_settings(&config->model.image),
+		.masks = d2v_loader_masks(&config->model.image),
 	};
 }
 
@@ -103,7 +77,7 @@ static d2v_text_options text_options(const d2v_config *config, const d2v_task_pa
 			.max_tokens = (uint64_t)part->max_tokens,
 			.required_batch_size_multiple = (uint32_t)config->dataset.required_batch_size_multiple },
 		.clone_batch = (int32_t)config->model.clone_batch,
-		.masks = mask_settings(&config->model.text),
+		.masks = d2v_loader_masks(&config->model.text),
 	};
 }
 

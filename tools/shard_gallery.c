@@ -6,6 +6,7 @@
 #include "base/progress.h"
 #include "base/random.h"
 #include "base/version.h"
+#include "tools/loader_settings.h"
 #include "tools/option_rows.h"
 #include "tools/shard_gallery_sample.h"
 #include "tools/shard_gallery_style.h"
@@ -79,16 +80,6 @@ static const d2v_modality_config *modality_of(const gallery *self) {
 	return d2v_model_config_modality(&self->config.model, self->look.manifest->modality);
 }
 
-static d2v_status take_frames(gallery *self, d2v_error *err) {
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(self->config.model.audio.feature_encoder_spec, &spec, err));
-	for (int i = 0; i < spec.count; i++)
-		self->look.frames.layer[i] =
-			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
-	self->look.frames.count = spec.count;
-	return D2V_OK;
-}
-
 static d2v_status take_recipe(gallery *self, d2v_error *err) {
 	d2v_modality modality = self->look.manifest->modality;
 	static const char *const usual[] = {
@@ -100,12 +91,7 @@ static d2v_status take_recipe(gallery *self, d2v_error *err) {
 		return d2v_fail(
 			err, D2V_INVALID, "recipe %s: knows nothing of %s data", self->recipe, d2v_modality_name(modality));
 	const d2v_modality_config *settings = modality_of(self);
-	self->look.masks = (d2v_mask_settings){ .mask_prob = settings->mask_prob,
-		.mask_prob_adjust = settings->mask_prob_adjust,
-		.mask_length = (int32_t)settings->mask_length,
-		.inverse_mask = settings->inverse_mask,
-		.mask_dropout = settings->mask_dropout,
-		.add_masks = settings->add_masks };
+	self->look.masks = d2v_loader_masks(settings);
 	D2V_TRY(d2v_masks_check(&self->look.masks, err));
 	self->look.tokens = (int32_t)self->config.task.tokens_per_sample;
 	if (modality == D2V_IMAGE)
@@ -113,7 +99,7 @@ static d2v_status take_recipe(gallery *self, d2v_error *err) {
 	if (modality == D2V_TEXT)
 		D2V_TRY(d2v_token_text_open(&self->tokenizer, self->path, err));
 	self->look.tokenizer = self->tokenizer;
-	return modality == D2V_AUDIO ? take_frames(self, err) : D2V_OK;
+	return modality == D2V_AUDIO ? d2v_loader_frames(settings, &self->look.frames, err) : D2V_OK;
 }
 
 static void write_masks(gallery *self) {

@@ -6,7 +6,7 @@
 // Arguments: [RECIPE [STEPS]], with 0 steps the last part alone.
 #include "base/memory.h"
 #include "base/progress.h"
-#include "loaders/synthetic_source.h"
+#include "tests/train/synthetic_batches.h"
 #include "train/model.h"
 #include "train/optimizer.h"
 #include "train/profile.h"
@@ -19,7 +19,6 @@
 #include <time.h>
 
 #define LENGTH 160000 // samples of an utterance
-#define TOKENS 256    // of a row of text
 #define STEPS 6
 #define PRODUCTS 3
 
@@ -34,37 +33,14 @@ typedef struct bench {
 	double peak;      // FLOP per second of the best product
 } bench;
 
-static d2v_status set_speech(d2v_synthetic_options *options, const d2v_modality_config *audio, d2v_error *err) {
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(audio->feature_encoder_spec, &spec, err));
-	for (int i = 0; i < spec.count; i++)
-		options->frames.layer[i] =
-			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
-	options->frames.count = spec.count;
-	options->samples = 6, options->length = LENGTH;
-	return D2V_OK;
-}
-
 static d2v_status open_source(bench *b, d2v_error *err) {
-	d2v_modality modality = (d2v_modality)b->config.model.supported_modality;
-	const d2v_modality_config *own = d2v_model_config_modality(&b->config.model, modality);
-	d2v_synthetic_options options = { .modality = modality, .seed = 1, .repeat = 2 };
-	options.clones = (int32_t)b->config.model.clone_batch;
-	options.masks = (d2v_mask_settings){ .mask_prob = own->mask_prob,
-		.mask_prob_adjust = own->mask_prob_adjust,
-		.mask_length = (int32_t)own->mask_length,
-		.inverse_mask = own->inverse_mask };
-	if (modality == D2V_AUDIO)
-		D2V_TRY(set_speech(&options, own, err));
-	if (modality == D2V_IMAGE) {
-		options.samples = 32;
-		options.side = (int32_t)own->input_size, options.patch = (int32_t)own->patch_size;
-	}
-	if (modality == D2V_TEXT) {
-		options.samples = 8;
-		options.tokens = TOKENS, options.vocabulary = (int32_t)own->vocab_size;
-	}
-	return d2v_synthetic_source_open(&b->source, &options, err);
+	static const synthetic_shape shapes[] = {
+		[D2V_AUDIO] = { .samples = 6, .length = LENGTH },
+		[D2V_IMAGE] = { .samples = 32 },
+		[D2V_TEXT] = { .samples = 8, .tokens = 256 },
+	};
+	return synthetic_batches_open(
+		&b->source, &b->config, shapes[b->config.model.supported_modality], b->device, err);
 }
 
 static d2v_status open_bench(bench *b, const char *recipe, d2v_error *err) {

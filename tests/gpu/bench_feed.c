@@ -17,6 +17,7 @@
 #include "base/progress.h"
 #include "tests/bench/work_folder.h"
 #include "tests/loaders/replayed_source.h"
+#include "tools/loader_settings.h"
 #include "tools/open_device.h"
 #include "tools/open_source.h"
 #include "train/recipe.h"
@@ -193,21 +194,13 @@ static d2v_status load(bench *b, const char *folder, d2v_error *err) {
 	return d2v_recipe_load(&b->config, b->arguments[0], keys, given + more, err);
 }
 
-static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
-	return d2v_device_alloc_host(context, out, bytes, err);
-}
-
-static void free_host(void *context, void *block) {
-	d2v_device_free_host(context, block);
-}
-
 static d2v_status open_sources(bench *b, d2v_error *err) {
 	D2V_TRY(d2v_open_device(&b->device, b->config.own.device, b->config.own.threads, err));
 	D2V_TRY(d2v_open_source(&b->live, &b->config, b->device, err));
 	b->start = d2v_source_tell(b->live);
-	d2v_source_allocator pinned = { alloc_host, free_host, b->device };
+	d2v_source_allocator memory = d2v_loader_memory(b->device);
 	size_t batches = (size_t)b->updates * (size_t)d2v_config_batches_per_update(&b->config, 1);
-	D2V_TRY(replayed_source_open(&b->memory, b->live, batches, &pinned, err));
+	D2V_TRY(replayed_source_open(&b->memory, b->live, batches, &memory, err));
 	return d2v_source_seek(b->live, &b->start, err);
 }
 

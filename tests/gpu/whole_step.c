@@ -2,7 +2,7 @@
 
 #include "base/memory.h"
 #include "base/progress.h"
-#include "loaders/synthetic_source.h"
+#include "tests/train/synthetic_batches.h"
 #include "train/optimizer.h"
 #include "train/plan.h"
 #include "train/recipe.h"
@@ -12,47 +12,6 @@
 #define WARM_UP 5 // updates that do not count: plans and graphs are made
 #define COUNTED 10
 #define MOST 100
-
-// ---- the batches
-
-static d2v_status set_speech(d2v_synthetic_options *options, const d2v_modality_config *own, d2v_error *err) {
-	d2v_conv_spec spec;
-	D2V_TRY(d2v_conv_spec_parse(own->feature_encoder_spec, &spec, err));
-	for (int i = 0; i < spec.count; i++)
-		options->frames.layer[i] =
-			(d2v_frames_layer){ .kernel = (int32_t)spec.layer[i].kernel, .stride = (int32_t)spec.layer[i].stride };
-	options->frames.count = spec.count;
-	return D2V_OK;
-}
-
-static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *err) {
-	return d2v_device_alloc_host(context, out, bytes, err);
-}
-
-static void free_host(void *context, void *block) {
-	d2v_device_free_host(context, block);
-}
-
-static d2v_status open_source(
-	d2v_source **source, d2v_device *device, const d2v_config *config, const whole_step *step, d2v_error *err) {
-	d2v_modality modality = (d2v_modality)config->model.supported_modality;
-	const d2v_modality_config *own = d2v_model_config_modality(&config->model, modality);
-	d2v_synthetic_options options = { .modality = modality, .seed = 1, .repeat = 2, .samples = step->samples };
-	options.clones = (int32_t)config->model.clone_batch;
-	options.allocator = (d2v_source_allocator){ alloc_host, free_host, device };
-	options.masks = (d2v_mask_settings){ .mask_prob = own->mask_prob,
-		.mask_prob_adjust = own->mask_prob_adjust,
-		.mask_length = (int32_t)own->mask_length,
-		.inverse_mask = own->inverse_mask };
-	options.length = step->length, options.tokens = step->tokens;
-	if (modality == D2V_AUDIO)
-		D2V_TRY(set_speech(&options, own, err));
-	if (modality == D2V_IMAGE)
-		options.side = (int32_t)own->input_size, options.patch = (int32_t)own->patch_size;
-	if (modality == D2V_TEXT)
-		options.vocabulary = (int32_t)own->vocab_size;
-	return d2v_synthetic_source_open(source, &options, err);
-}
 
 // ---- updates
 
@@ -155,7 +114,8 @@ static d2v_status open_run(run *r, const d2v_config *config, const whole_step *s
 	d2v_model_set_memory(r->model, step->memory);
 	D2V_TRY(d2v_model_init(r->model, err));
 	D2V_TRY(d2v_optimizer_new(&r->optimizer, r->model, &adam, err));
-	return open_source(&r->source, r->device, config, step, err);
+	const synthetic_shape shape = { step->samples, step->length, step->tokens };
+	return synthetic_batches_open(&r->source, config, shape, r->device, err);
 }
 
 static void close_run(run *r) {

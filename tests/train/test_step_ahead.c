@@ -8,6 +8,7 @@
 #include "loaders/synthetic_source.h"
 #include "tests/base/scratch.h"
 #include "tests/train/tiny_model.h"
+#include "tools/loader_settings.h"
 #include "train/optimizer.h"
 
 #include <stdlib.h>
@@ -33,13 +34,6 @@ typedef struct run {
 	uint64_t results; // digest of all results
 } run;
 
-static d2v_status alloc_host(void *context, void *out, size_t bytes, d2v_error *e) {
-	return d2v_device_alloc_host(context, out, bytes, e);
-}
-static void free_host(void *context, void *block) {
-	d2v_device_free_host(context, block);
-}
-
 static d2v_model_config config_of_all(void) {
 	d2v_model_config config;
 	tiny_config(&config);
@@ -59,7 +53,7 @@ static void open_sources(run *r, const d2v_model_config *config) {
 		options.length = 420, options.frames = (d2v_frames_spec){ { { 5, 4 }, { 3, 2 } }, 2 };
 		options.side = (int32_t)config->image.input_size, options.patch = (int32_t)config->image.patch_size;
 		options.tokens = 20, options.vocabulary = (int32_t)config->text.vocab_size;
-		options.allocator = (d2v_source_allocator){ alloc_host, free_host, r->device };
+		options.allocator = d2v_loader_memory(r->device);
 		assert_ok(d2v_synthetic_source_open(&r->sources[i], &options, &err));
 	}
 }

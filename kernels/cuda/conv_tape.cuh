@@ -101,16 +101,17 @@ static __host__ __device__ inline int pitch_of(int count, int packs) {
 	return (count + 7) / 8 * 8 + (packs % 2 ? packs % 8 : 4);
 }
 
-// Starts the copies of `count` places of a group, PACKS a place, to a tape; from: (positions, channels) at the group's first
-// channel. Neighbouring threads have neighbouring packs, eight of them two of four places: whole sectors of memory, and
-// with the pitch's last bits all banks. An odd number of packs goes by place and pack as it is, with the same effect.
+// Starts the copies of `count` places of a group, PACKS a place, to a tape, by `threads` threads of which this one is
+// `thread`; from: (positions, channels) at the group's first channel. Neighbouring threads have neighbouring packs, eight
+// of them two of four places: whole sectors of memory, and with the pitch's last bits all banks. An odd number of packs
+// goes by place and pack as it is, with the same effect.
 template <int PACKS>
-static __device__ __forceinline__ void fetch_places(
-	bf16 *tape, int pitch, const int *table, int count, const bf16 *from, int64_t channels, const tape_part &part) {
+static __device__ __forceinline__ void fetch_places(bf16 *tape, int pitch, const int *table, int count,
+	const bf16 *from, int64_t channels, const tape_part &part, int thread, int threads) {
 	const bf16 *first = from + part.first * channels;
 	constexpr int pairs = PACKS / 2;
 #pragma unroll 4
-	for (int i = threadIdx.x; i < count * PACKS; i += blockDim.x) {
+	for (int i = thread; i < count * PACKS; i += threads) {
 		int place = i / PACKS, pack = i % PACKS;
 		if (PACKS % 2 == 0)
 			place = i / 8 / pairs * 4 + i % 8 / 2, pack = i / 8 % pairs * 2 + i % 2;

@@ -3,22 +3,24 @@
 // channels in as out.
 //
 // a is the tape (conv_tape.cuh), b the group's weights, both in shared memory: 64 results are the sum of as many products as
-// there are pairs of packs in all taps, asked for at once. A block keeps its group's weights and goes over tiles. Its warpgroups
-// have 64 results each and round them when the products have ended; they are stored under the next ones.
+// there are pairs of packs in all taps, asked for at once. A block keeps its group's weights and goes over tiles. Four
+// warps, the fillers, each keep a stage of their own full, every fourth tile; the warpgroups take units of 64 results in
+// turns, through all tiles, round them when the products have ended, and store them under their next ones. Nobody waits
+// for a barrier of the block: a stage's barriers tell when its tile is there (full) and done with (empty).
 //
-// With 48 channels a product reads 3.5 KB of shared memory, 28 cycles, and takes the tensor cores 24. Warpgroups that do the same
-// thing at the same time leave both idle when they store: so two blocks share a multiprocessor where there is room.
+// With 48 channels a product reads 3.5 KB of shared memory, 28 cycles, and takes the tensor cores 24: 0.75 ms for the 4,096
+// copies of an image decoder's batch, whose bytes take 0.6 to 0.9 ms. So both must go on all the time. (Two blocks a
+// multiprocessor, each of which fetched a tile and then computed, took the sum of the two, and 15 % more: H200.)
+#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/conv_tape.cuh"
 
-#define UNIT 64                                // results of a warpgroup
-#define SHARED_MOST_OF_TWO ((size_t)112 << 10) // of two blocks that share a multiprocessor
-#define MOST_OF_PAIR 48                        // channels of a group, for which two blocks have registers enough
-
-// Warpgroups of a block. Two blocks of three have 80 registers a thread.
-static constexpr int most_groups(bool pair) {
-	return pair ? 3 : MOST_GROUPS;
-}
+#define UNIT 64       // results of a warpgroup
+#define MOST_STAGES 4 // and warps that fill them
+#define THREADS_MOST (GROUP_THREADS * (MOST_GROUPS + 1))
+#define REGISTERS 104 // of 96 a thread the fillers leave these to the others
+#define FILLER_REGISTERS 56
+#define BARRIER_BYTES (2 * MOST_STAGES * sizeof(uint64_t))
 
 // ---- weights
 
@@ -186,49 +188,69 @@ template <int PACKS> struct lane_results {
 
 // ---- the kernel
 
-// Block (number, group): tiles number, number + gridDim.x, ... PAIR: two blocks share a multiprocessor. With one stage a tape is fetched
-// when the last one is done with, under the products of the other block.
-template <int PACKS, bool PAIR>
-static __global__ void __launch_bounds__(GROUP_THREADS *most_groups(PAIR), PAIR ? 2 : 1) convolve_tapes(
-	conv_tape s, bf16 *y, const bf16 *x, const bf16 *w, const bf16 *bias, bool flipped, bool accumulate, int stages) {
+// What a block works with: a group's arrays, at its first channel, and its shared memory.
+struct plane_work {
+	bf16 *y;
+	const bf16 *x;
+	bf16 *weights, *tapes;
+	int *places, *results;  // tables
+	uint64_t *full, *empty; // one a stage
+	int stages, tape_size;
+};
+template <int PACKS>
+static __device__ __forceinline__ plane_work find_work(
+	const conv_tape &s, unsigned char *bytes, bf16 *y, const bf16 *x, int stages) {
 	constexpr int N = 8 * PACKS;
-	D2V_SHARED_MATRICES(bytes);
-	int taps = s.shape.kernel_h * s.shape.kernel_w, tape_size = s.place_pitch * N, stage = 0;
-	bf16 *weights = (bf16 *)bytes, *tapes = weights + count_packs(taps, PACKS) * N * 8;
-	int *places = (int *)(tapes + stages * tape_size), *results = places + s.places;
-	int warp = warp_number(), groups = (int)blockDim.x / GROUP_THREADS, lane = (int)threadIdx.x % 32;
-	x += blockIdx.y * N, y += blockIdx.y * N;
-	number_places(places, s);
-	number_results(results, s);
-	fetch_weights<PACKS>(weights, w + (int64_t)blockIdx.y * N * taps * N, taps, flipped);
-	float add[PACKS][2];
-#pragma unroll
-	for (int j = 0; j < PACKS; j++)
-#pragma unroll
-		for (int i = 0; i < 2; i++)
-			add[j][i] = bias ? to_float(bias[blockIdx.y * N + channel_of<PACKS>(j, lane % 4) + i]) : 0.0f;
-	__syncthreads();
-	auto fetch = [&](int tile, int to) {
-		if (tile < s.tiles)
-			fetch_places<PACKS>(
-				tapes + to * tape_size, s.place_pitch, places, s.places, x, s.shape.in, find_sources(s, tile));
+	plane_work work;
+	work.y = y + blockIdx.y * N, work.x = x + blockIdx.y * N;
+	work.stages = stages, work.tape_size = s.place_pitch * N;
+	work.weights = (bf16 *)bytes;
+	work.tapes = work.weights + count_packs(s.shape.kernel_h * s.shape.kernel_w, PACKS) * N * 8;
+	work.full = (uint64_t *)(work.tapes + stages * work.tape_size), work.empty = work.full + MOST_STAGES;
+	work.places = (int *)(work.empty + MOST_STAGES), work.results = work.places + s.places;
+	return work;
+}
+
+// The block's n-th tile. False: there are no more.
+static __device__ __forceinline__ bool find_tile(int &tile, const conv_tape &s, int n) {
+	tile = (int)blockIdx.x + n * (int)gridDim.x;
+	return tile < s.tiles;
+}
+
+// A filler's whole work: every tile whose stage is its own.
+template <int PACKS>
+static __device__ __forceinline__ void fill_stage(const conv_tape &s, const plane_work &work, int stage) {
+	int lane = (int)threadIdx.x % 32, tile;
+	unsigned parity = 1; // the first time there is nobody to wait for
+	for (int n = stage; stage < work.stages && find_tile(tile, s, n); n += work.stages, parity ^= 1) {
+		barrier_wait(work.empty + stage, parity);
+		fetch_places<PACKS>(work.tapes + stage * work.tape_size, s.place_pitch, work.places, s.places, work.x,
+			s.shape.in, find_sources(s, tile), lane, 32);
 		copy_commit();
-	};
-	fetch(blockIdx.x, 0);
-	loose_matrix b = find_loose_matrix(weights, N, 8);
-	float sums[PACKS][4];
-	lane_results<PACKS> last = {}, now;
-	for (int tile = blockIdx.x; tile < s.tiles; tile += gridDim.x, stage ^= stages - 1) {
 		copy_wait<0>();
 		shared_fence();
-		__syncthreads(); // this tape is there, the other is done with
-		loose_matrix a = find_loose_matrix(tapes + stage * tape_size, s.place_pitch, 8);
-		for (int first = warp / 4 * UNIT; first < s.results; first += groups * UNIT) {
-			start_all_products<PACKS>(sums, from_pack(a, first), b, s);
-			if (stages > 1 && first < groups * UNIT)
-				fetch(tile + gridDim.x, stage ^ 1);
+		__syncwarp();
+		if (lane == 0)
+			barrier_arrive(work.full + stage);
+	}
+}
+
+// A warpgroup's whole work: every unit whose turn is its own. add: the bias of the lane's channels.
+template <int PACKS>
+static __device__ __forceinline__ void compute_units(const conv_tape &s, const plane_work &work,
+	const float (&add)[PACKS][2], int group, int groups, bool accumulate) {
+	int warp = warp_number() % 4, lane = (int)threadIdx.x % 32, units = s.results / UNIT, unit = group, stage = 0, tile;
+	unsigned parity = 0;
+	loose_matrix b = find_loose_matrix(work.weights, 8 * PACKS, 8);
+	float sums[PACKS][4];
+	lane_results<PACKS> last = {}, now;
+	for (int n = 0; find_tile(tile, s, n); n++) {
+		barrier_wait(work.full + stage, parity);
+		loose_matrix a = find_loose_matrix(work.tapes + stage * work.tape_size, s.place_pitch, 8);
+		for (; unit < units; unit += groups) {
+			start_all_products<PACKS>(sums, from_pack(a, unit * UNIT), b, s);
 			last.store();
-			now.find(results, first + warp % 4 * 16 + lane / 4, find_results(s, tile), y, s.shape.out);
+			now.find(work.results, unit * UNIT + warp * 16 + lane / 4, find_results(s, tile), work.y, s.shape.out);
 			if (accumulate)
 				now.load();
 			products_wait<0>();
@@ -236,15 +258,52 @@ static __global__ void __launch_bounds__(GROUP_THREADS *most_groups(PAIR), PAIR 
 			now.round(sums, add, accumulate);
 			last = now;
 		}
-		if (stages == 1) {
-			__syncthreads(); // the tape is done with
-			fetch(tile + gridDim.x, 0);
-			last.store();
-			last.to[0] = last.to[1] = NULL;
-		}
+		unit -= units;
+		__syncwarp();
+		if (lane == 0)
+			barrier_arrive(work.empty + stage);
+		if (++stage == work.stages)
+			stage = 0, parity ^= 1;
 	}
 	last.store();
+}
+
+// Block (number, group): tiles number, number + gridDim.x, ... The first warpgroup are the fillers.
+template <int PACKS>
+static __global__ void __launch_bounds__(THREADS_MOST, 1) convolve_tapes(conv_tape s, bf16 *y, const bf16 *x, const bf16 *w,
+	const bf16 *bias, bool flipped, bool accumulate, int stages) {
+	constexpr int N = 8 * PACKS;
+	D2V_SHARED_MATRICES(bytes);
+	plane_work work = find_work<PACKS>(s, bytes, y, x, stages);
+	int warp = warp_number(), groups = (int)blockDim.x / GROUP_THREADS - 1;
+	int taps = s.shape.kernel_h * s.shape.kernel_w;
+	number_places(work.places, s);
+	number_results(work.results, s);
+	fetch_weights<PACKS>(work.weights, w + (int64_t)blockIdx.y * N * taps * N, taps, flipped);
+	if (threadIdx.x == 0) {
+		for (int i = 0; i < stages; i++) {
+			barrier_init(work.full + i, 1);
+			barrier_init(work.empty + i, 4 * (unsigned)groups); // a warp each
+		}
+		barriers_are_made();
+	}
+	copy_commit();
 	copy_wait<0>();
+	shared_fence();
+	__syncthreads();
+	if (warp < 4) {
+		give_registers<FILLER_REGISTERS>();
+		fill_stage<PACKS>(s, work, warp);
+	} else {
+		take_registers<REGISTERS>();
+		float add[PACKS][2];
+#pragma unroll
+		for (int j = 0; j < PACKS; j++)
+#pragma unroll
+			for (int i = 0; i < 2; i++)
+				add[j][i] = bias ? to_float(bias[blockIdx.y * N + channel_of<PACKS>(j, (int)threadIdx.x % 4) + i]) : 0.0f;
+		compute_units<PACKS>(s, work, add, warp / 4 - 1, groups, accumulate);
+	}
 }
 
 // ---- choosing
@@ -255,31 +314,30 @@ struct planes_plan {
 	tape_room room;
 	int64_t blocks; // of a group
 	int stages;
-	bool pair;
 };
 
 // As many pictures a tile as leave a tile for every block.
-static planes_plan make_plan(const conv_shape &c, bool pair, int stages) {
+static planes_plan make_plan(const conv_shape &c, int stages) {
 	size_t channels = (size_t)(c.in / c.groups);
-	int64_t at_once = gpu_property(cudaDevAttrMultiProcessorCount, 1) * (pair ? 2 : 1);
 	planes_plan plan = {};
-	plan.pair = pair, plan.stages = stages, plan.blocks = max(at_once / c.groups, (int64_t)1);
-	plan.room.most = pair ? SHARED_MOST_OF_TWO : SHARED_MOST, plan.room.unit = UNIT;
-	plan.room.fixed = (size_t)count_packs(c.kernel_h * c.kernel_w, (int)channels / 8) * channels * 16;
+	plan.stages = stages;
+	plan.blocks = max(gpu_property(cudaDevAttrMultiProcessorCount, 1) / c.groups, (int64_t)1);
+	plan.room.most = SHARED_MOST, plan.room.unit = UNIT;
+	plan.room.fixed = (size_t)count_packs(c.kernel_h * c.kernel_w, (int)channels / 8) * channels * 16 + BARRIER_BYTES;
 	plan.room.of_place = (size_t)stages * channels * sizeof(bf16);
 	plan.tape = cut_tape(c, plan.room, max(c.rows / plan.blocks, (int64_t)1));
 	return plan;
 }
 
-// Two blocks a multiprocessor, so that one computes while the other stores and waits, unless that costs too much of the tiles.
+// As many stages as can be had without more waste.
 static planes_plan choose_plan(const conv_shape &c) {
-	planes_plan alone = make_plan(c, false, 2);
-	for (int stages = 2; stages > 0 && c.in / c.groups <= MOST_OF_PAIR; stages--) {
-		planes_plan pair = make_plan(c, true, stages);
-		if (pair.tape.tiles && (!alone.tape.tiles || useful_share(pair.tape) > 0.95 * useful_share(alone.tape)))
-			return pair;
+	planes_plan fewest = make_plan(c, 2);
+	for (int stages = MOST_STAGES; stages > 2; stages--) {
+		planes_plan plan = make_plan(c, stages);
+		if (plan.tape.tiles && useful_share(plan.tape) > 0.95 * useful_share(fewest.tape))
+			return plan;
 	}
-	return alone;
+	return fewest;
 }
 
 static conv_shape turn_back(const conv_shape &c) {
@@ -306,18 +364,9 @@ static void convolve(d2v_device *dev, const conv_shape &c, d2v_real *y, const d2
 	planes_plan plan = choose_plan(c);
 	const conv_tape &s = plan.tape;
 	dim3 grid((unsigned)min((int64_t)s.tiles, plan.blocks), (unsigned)c.groups);
-	unsigned threads = (unsigned)(min(s.results / UNIT, most_groups(plan.pair)) * GROUP_THREADS);
-	auto launch = [&](auto kernel) {
-		D2V_LAUNCH(dev, kernel, grid, threads, tape_bytes(s, plan.room), s, (bf16 *)y, (const bf16 *)x, (const bf16 *)turned,
-			(const bf16 *)bias, flipped, accumulate, plan.stages);
-	};
-	BY_BLOCKS(s.channels, {
-		constexpr bool MAY_PAIR = 8 * BLOCKS <= MOST_OF_PAIR;
-		if (plan.pair)
-			launch(convolve_tapes<BLOCKS, MAY_PAIR>);
-		else
-			launch(convolve_tapes<BLOCKS, false>);
-	});
+	unsigned threads = (unsigned)((min(s.results / UNIT, MOST_GROUPS) + 1) * GROUP_THREADS);
+	BY_BLOCKS(s.channels, D2V_LAUNCH(dev, (convolve_tapes<BLOCKS>), grid, threads, tape_bytes(s, plan.room), s, (bf16 *)y,
+							  (const bf16 *)x, (const bf16 *)turned, (const bf16 *)bias, flipped, accumulate, plan.stages));
 }
 
 void d2v_cuda_conv_groups_forward(

@@ -54,10 +54,10 @@ static __device__ __forceinline__ void sum_taps(
 	auto fetch = [&](int number, int to) {
 		if (number < work.end) {
 			bf16 *tapes = work.stages + to * stage_size;
-			fetch_places<PACKS>(
-				tapes, s.place_pitch, work.places, s.places, work.x, s.shape.in, find_sources(s, number));
-			fetch_places<PACKS>(
-				tapes + x_size, s.result_pitch, work.results, s.results, work.d_y, s.shape.out, find_results(s, number));
+			fetch_places<PACKS>(tapes, s.place_pitch, work.places, s.places, work.x, s.shape.in,
+				find_sources(s, number), (int)threadIdx.x, (int)blockDim.x);
+			fetch_places<PACKS>(tapes + x_size, s.result_pitch, work.results, s.results, work.d_y, s.shape.out,
+				find_results(s, number), (int)threadIdx.x, (int)blockDim.x);
 		}
 		copy_commit();
 	};

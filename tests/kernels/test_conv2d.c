@@ -72,6 +72,7 @@ static void test_conv2d(void **state) {
 		{ 37, 3, 3, 34, 20, 3, 2, .bias = true },    // more rows than parts
 		{ 1, 50, 13, 128, 128, 3, 2, .bias = true },     // rows of a picture a tile
 		{ 7, 5, 6, 48, 48, 4, 2, .accumulate = true },   // several pictures a tile, packs left over
+		{ 17, 14, 14, 64, 64, 3, 2, .accumulate = true }, // tiles that come round to where the first ones were
 		// dense, with channels in packs: through cuDNN where there is one
 		{ 3, 7, 5, 64, 48, 3, 1, .bias = true, .accumulate = true },
 		{ 2, 6, 6, 16, 24, 4, 1, .bias = true },

@@ -2,7 +2,7 @@
 # What the loader costs a GPU: each RECIPE in one process at its published global batch, its trainer's loop over the same
 # batches from memory and from the loader at work (tests/gpu/bench_feed.c). A row each.
 #     OBJ=build/cuda BIN=build/bin tests/gpu/bench_loader.sh [RECIPE=DATASET...]
-# Without arguments it makes data sets first, out of nothing: some 600 JPEGs, 600 utterances, 6 MB of text, for image-base,
+# Without arguments it makes data sets first, out of nothing: 768 JPEGs, 600 utterances, 6 MB of text, for image-base,
 # audio-base and text-base. DEVICE=cuda:1 takes another GPU; UPDATES, SKIP and TURNS are bench_feed's. SMALL=1: the tiny
 # recipes on little data and in little batches, to try all of it on a processor (DEVICE=cpu).
 set -euo pipefail
@@ -14,7 +14,7 @@ trap 'rm -rf "$dir"' EXIT
 quietly() { "$@" >"$dir/log" 2>&1 || { tail -n 20 "$dir/log"; echo "bench_loader: failed: $*"; exit 1; }; }
 
 make_data_sets() {
-	local count=(600 600 6) size=base
+	local count=(768 600 6) size=base # three batches of pictures
 	[ -z "$small" ] || { count=(40 12 1) size=tiny; }
 	quietly "$OBJ/tests/gpu/make_samples" "$dir/made" "${count[@]}"
 	quietly "$OBJ/tools/demo/learn_merges" "$dir/bpe" 700 <"$dir/made/text.txt"

@@ -45,6 +45,9 @@ struct scale_sums {
 // d_scale += sums of scales (rows, heads, per_row) over rows and per_row.
 void d2v_cuda_add_attention_scales(d2v_device *dev, const d2v_attention *op, const float *scales, int64_t per_row);
 
+// d_qkv_bias, if it is wanted, += the column sums of d_qkv: a pass over it, behind kernels that do not sum what they write.
+void d2v_cuda_add_qkv_columns(d2v_device *dev, const d2v_attention *op);
+
 bool d2v_cuda_attention_is_tensor(d2v_device *dev, const d2v_attention *op);
 void d2v_cuda_attention_tensor_forward(d2v_device *dev, const d2v_attention *op);
 void d2v_cuda_attention_tensor_backward(d2v_device *dev, const d2v_attention *op);

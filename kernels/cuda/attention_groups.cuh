@@ -27,6 +27,7 @@
 #define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
 #define MOST_STAGES 8
 #define MOST_GROUPS 4  // beside the filler
+#define COLUMN_SUMS (3 * GROUP_SIZE)
 
 // How many of a batch of `most` tokens are gone over where `left` remain; their vectors must be there, be it as zeros.
 // (What lies between them and the next whole 64 may be read for scores that nobody looks at.)
@@ -49,6 +50,7 @@ struct ring_plan {
 
 // A block's shared memory.
 struct ring_memory {
+	float *columns; // backward: (warps, 3, GROUP_SIZE) sums over columns of d_q, d_k and d_v; whole kilobytes
 	bf16 *stages, *own;
 	float2 *facts;              // of the queries, backward: lse in units of log2, d_out . out
 	float *key_places, *places; // of tokens as keys, and as queries
@@ -58,7 +60,9 @@ struct ring_memory {
 
 static inline __host__ __device__ size_t lay_out(ring_memory &m, unsigned char *bytes, const ring_plan &plan) {
 	int all = plan.places * plan.rows * plan.batches;
-	m.stages = (bf16 *)bytes, m.own = m.stages + plan.stages * 2 * plan.rows * SWIZZLED_ROW;
+	m.columns = (float *)bytes;
+	m.stages = (bf16 *)(m.columns + (plan.passes > 1 ? plan.groups * 4 * COLUMN_SUMS : 0));
+	m.own = m.stages + plan.stages * 2 * plan.rows * SWIZZLED_ROW;
 	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES,
 	m.own_full = m.empty + MOST_STAGES;
 	m.facts = (float2 *)(m.own_full + MOST_GROUPS);

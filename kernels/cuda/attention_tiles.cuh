@@ -163,6 +163,41 @@ static __device__ __forceinline__ void store_rows(T *to, int64_t pitch, int64_t 
 	}
 }
 
+// Of a warp's results, rows as for store_rows: the sums of each lane's columns over rows, and then over lanes.
+template <int COLUMNS> struct column_sums {
+	float at[COLUMNS / 4] = { 0 }; // of column n * 8 + 2 t + i at 2 n + i
+
+	__device__ __forceinline__ void add(const float (&rows)[COLUMNS / 8][4]) {
+#pragma unroll
+		for (int n = 0; n < COLUMNS / 8; n++)
+#pragma unroll
+			for (int i = 0; i < 2; i++)
+				at[2 * n + i] += rows[n][i] + rows[n][2 + i];
+	}
+	// to (COLUMNS) += the sums, of which each lane takes some, the same every time: what is the warp's own needs no barrier.
+	__device__ __forceinline__ void add_to(float *to) {
+		constexpr int each = COLUMNS / 32; // columns of a lane
+		int lane = threadIdx.x % 32;
+#pragma unroll
+		for (int halving = 0; halving < 3; halving++) { // half of the lanes go on with half of the columns
+			const int width = COLUMNS / 8 >> halving, distance = 16 >> halving;
+#pragma unroll
+			for (int i = 0; i < COLUMNS / 8; i++) {
+				if (i >= width)
+					break;
+				float low = at[i], high = at[i + width];
+				float other = __shfl_xor_sync(0xffffffffu, lane & distance ? low : high, distance);
+				at[i] = (lane & distance ? high : low) + other;
+			}
+		}
+#pragma unroll
+		for (int i = 0; i < each; i++) {
+			int n = lane / 4 * each + i;
+			to[n / 2 * 8 + lane % 4 * 2 + n % 2] += at[i];
+		}
+	}
+};
+
 // ---- choosing
 
 #define BY_SIZE(size, ...) \

@@ -190,6 +190,11 @@ void d2v_cuda_add_attention_scales(d2v_device *dev, const d2v_attention *op, con
 	D2V_LAUNCH(dev, sum_scales, (unsigned)op->heads, 256, 0, *op, scales, per_row);
 }
 
+void d2v_cuda_add_qkv_columns(d2v_device *dev, const d2v_attention *op) {
+	if (op->d_qkv_bias)
+		d2v_cuda_add_column_sums(dev, op->d_qkv_bias, op->d_qkv, op->rows * op->tokens, 3 * op->width);
+}
+
 // Whether Hopper's warpgroups take it on. D2V_ATTENTION=auto, or nothing: where they are the better way, which on an H200 they
 // were from 40 tokens on forward, the shortest heads measured, and from 197 on backward; over 40 tokens, where most of their
 // tile has nothing to do, backward took 1.6 times as long. =wgmma: whenever the GPU can; =tiles: never.
@@ -250,6 +255,7 @@ static void go_back_by_tokens(d2v_device *dev, const d2v_attention *op) {
 	});
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, scales, op->tokens);
+	d2v_cuda_add_qkv_columns(dev, op);
 }
 
 void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
@@ -261,8 +267,6 @@ void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
 		d2v_cuda_attention_tensor_backward(dev, op);
 	else
 		go_back_by_tokens(dev, op);
-	if (op->d_qkv_bias)
-		d2v_cuda_add_column_sums(dev, op->d_qkv_bias, op->d_qkv, op->rows * op->tokens, 3 * op->width);
 }
 
 static __global__ void write_bias(d2v_attention op, float *bias) {

@@ -577,6 +577,7 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 		dev, (go_back<T, SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op, draws, plan);
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
+	d2v_cuda_add_qkv_columns(dev, op);
 }
 
 template <class T, int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {

@@ -10,6 +10,9 @@
 // of keys, whose sums are twice as many, asks for the next scores behind its sums, and has dP come under its
 // exponentials: so there are registers for 64 queries. (With 32 that all went on under each other a step took as long,
 // by a profile, as one of 64 of the other pass.)
+//
+// The column sums of what they write, for the gradient of qkv's bias, are added up by each warp in places of its own in
+// shared memory over all tiles it gets. Those belong to one of the model's heads: blocks are a multiple of them.
 #include "kernels/cuda/attention_groups.cuh"
 
 // Of a block, beside the filler. (Three, which leave each no registers for going on: 5 to 10 % slower.)
@@ -17,7 +20,7 @@
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
 #define REGISTERS 224 // of 168 a thread the filler leaves these to the others
 #define FILLER_REGISTERS 48
-#define BATCH 320             // tokens that are there together, of a head that does not fit
+#define BATCH 320 // tokens that are there together, of a head that does not fit
 
 // What all steps of a warp's tile have in common.
 struct group_step {
@@ -26,7 +29,7 @@ struct group_step {
 	const uint32_t *draws;     // of dropout: the lane's, at token 0 of what is not the warp's
 	int lowest;                // the bit of key g in words of the warp's keys
 	int tokens;
-	bool idle;                 // no token is this warp's
+	bool idle; // no token is this warp's
 };
 
 // A stage: its two matrices and what is known of its tokens.
@@ -226,9 +229,8 @@ static __device__ __forceinline__ void find_probabilities(
 
 // P without what is dropped, and dS, in the places of P and dP of the same.
 template <int N, bool DROP>
-static __device__ __forceinline__ void find_gradients(
-	float (&s)[8][4], float (&d_p)[8][4], const group_step &step, const group_stage &stage, int at,
-	const uint32_t (&draws)[2]) {
+static __device__ __forceinline__ void find_gradients(float (&s)[8][4], float (&d_p)[8][4], const group_step &step,
+	const group_stage &stage, int at, const uint32_t (&draws)[2]) {
 	int t = (int)threadIdx.x % 4;
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
@@ -334,6 +336,12 @@ static __device__ __forceinline__ void go_over_queries(
 
 // ---- the passes
 
+// Scratch that a launch leaves, or NULL: not wanted.
+struct back_sums {
+	float *scales;  // (heads of all rows, tiles, 4): a warp's part of the gradient of the bias's scale
+	float *columns; // (blocks / heads, warps, 3D): see store_columns
+};
+
 // What a warpgroup does with its tiles of one pass over a head. go(stage, first batch, last batch): the tile `at`
 // against a stage.
 template <class F>
@@ -357,7 +365,7 @@ static __device__ __forceinline__ void go_through(const ring_memory &m, const ri
 		}
 }
 
-// A padded key's gradients are 0. (What its probabilities were meanwhile stays in its row.)
+// The gradients of what is no key are 0. (What its probabilities were meanwhile stays in its row.)
 static __device__ __forceinline__ void clear_outside(group_keys &own) {
 #pragma unroll
 	for (int half = 0; half < 2; half++)
@@ -372,9 +380,26 @@ static __device__ __forceinline__ bf16 *gradients_of(const d2v_attention &op, un
 	return (bf16 *)op.d_qkv + token * 3 * op.width + (int)(n % (unsigned)op.heads) * GROUP_SIZE;
 }
 
+// Adds a tile's columns to the warp's sums.
+static __device__ __forceinline__ void add_columns(float *sums, const float (&rows)[GROUP_SIZE / 8][4]) {
+	column_sums<GROUP_SIZE> columns;
+	columns.add(rows);
+	columns.add_to(sums);
+}
+
+// What the warp has summed, to its row of (warps of the blocks that have the head, 3D).
+static __device__ __forceinline__ void store_columns(
+	float *to, const float *sums, const d2v_attention &op, int warp, float factor, float factor_of_values) {
+	unsigned heads = (unsigned)op.heads;
+	to += (int64_t)(blockIdx.x / heads * (GROUPS * 4) + warp) * 3 * op.width + blockIdx.x % heads * GROUP_SIZE;
+	__syncwarp();
+	for (int i = (int)threadIdx.x % 32; i < COLUMN_SUMS; i += 32)
+		to[i / GROUP_SIZE * op.width + i % GROUP_SIZE] = sums[i] * (i < 2 * GROUP_SIZE ? factor : factor_of_values);
+}
+
 template <bool BIAS, bool DROP>
 static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
-	const d2v_attention &op, const score_draws &drawn, float *scales) {
+	const d2v_attention &op, const score_draws &drawn, const back_sums &sums) {
 	int warp = warp_number(), group = warp / 4, row = warp % 4 * 16, g = (int)threadIdx.x % 32 / 4, turn = 0;
 	int all = plan.rows * plan.batches;
 	const float root = 1.0f / sqrtf((float)GROUP_SIZE), kept = DROP ? drawn.kept : 1.0f;
@@ -387,6 +412,9 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 	step.scale = LOG2_E * root, step.tokens = plan.tokens;
 	step.own = find_matrix(m.own + 2 * group * TILE_ELEMENTS);
 	step.second = from_row(step.own, GROUP_TOKENS);
+	for (int i = (int)threadIdx.x % 32; i < COLUMN_SUMS; i += 32)
+		m.columns[warp * COLUMN_SUMS + i] = 0;
+	__syncwarp();
 	// The tile's own vectors are done with: the next one's may come.
 	auto turn_over = [&] {
 		at.advance(plan);
@@ -421,8 +449,10 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				if (!step.idle)
 					store_rows<GROUP_SIZE>(
 						gradients_of(op, n), 3 * op.width, first, plan.tokens, own.d_q, root * kept, root * kept);
-				if (BIAS && scales)
-					store_scale(scales + ((int64_t)n * plan.tiles + first / GROUP_TOKENS) * 4 + warp % 4, own,
+				if (!step.idle && sums.columns)
+					add_columns(m.columns + warp * COLUMN_SUMS, own.d_q);
+				if (BIAS && sums.scales)
+					store_scale(sums.scales + ((int64_t)n * plan.tiles + first / GROUP_TOKENS) * 4 + warp % 4, own,
 						make_alibi(op, n % (unsigned)op.heads).slope * kept);
 			});
 		}
@@ -447,20 +477,26 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				});
 				if (!last || step.idle)
 					return;
-				if (op.key_padding)
+				if (op.key_padding || first + 16 > plan.tokens)
 					clear_outside(own);
 				bf16 *d_k = gradients_of(op, n) + op.width;
 				store_rows<GROUP_SIZE>(d_k, 3 * op.width, first, plan.tokens, own.d_k, root * kept, root * kept);
 				store_rows<GROUP_SIZE>(d_k + op.width, 3 * op.width, first, plan.tokens, own.d_v, kept, kept);
+				if (sums.columns) {
+					float *columns = m.columns + warp * COLUMN_SUMS + GROUP_SIZE;
+					add_columns(columns, own.d_k);
+					add_columns(columns + GROUP_SIZE, own.d_v);
+				}
 			});
 		}
 	}
+	if (sums.columns)
+		store_columns(sums.columns, m.columns + warp * COLUMN_SUMS, op, warp, root * kept, kept);
 }
 
-// scales (heads of all rows, tiles, 4): a warp's part of the gradient of the bias's scale; NULL: not wanted.
 template <bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(THREADS, 1) go_back(
-	const __grid_constant__ ring_maps maps, d2v_attention op, score_draws drawn, ring_plan plan, float *scales) {
+	const __grid_constant__ ring_maps maps, d2v_attention op, score_draws drawn, ring_plan plan, back_sums sums) {
 	D2V_SHARED_MATRICES(bytes);
 	ring_memory m;
 	lay_out(m, bytes, plan);
@@ -470,8 +506,16 @@ static __global__ void __launch_bounds__(THREADS, 1) go_back(
 		fill_ring<2, BIAS>(m, plan, maps, op, DROP ? drawn.kept : 1.0f);
 	} else {
 		take_registers<REGISTERS>();
-		go_back_ring<BIAS, DROP>(m, plan, maps, op, drawn, scales);
+		go_back_ring<BIAS, DROP>(m, plan, maps, op, drawn, sums);
 	}
+}
+
+// Blocks of a launch. For column sums they must be a multiple of the heads, which may leave multiprocessors without
+// one; where too many are *columns says no, and a pass over d_qkv has to do it.
+static unsigned choose_blocks(const d2v_attention *op, const ring_plan &plan, bool *columns) {
+	unsigned blocks = ring_blocks(plan), whole = blocks - blocks % (unsigned)op->heads;
+	*columns = op->d_qkv_bias && whole * 16 >= blocks * 15;
+	return *columns ? whole : blocks;
 }
 
 void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op) {
@@ -480,15 +524,24 @@ void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op
 	ring_memory m;
 	score_draws drawn;
 	ring_maps maps = {};
-	void *scales;
+	bool scales = op->slope && op->d_scale, columns;
 	plan_ring(plan, op, GROUPS, 2, BATCH);
-	size_t sums = op->slope && op->d_scale ? (size_t)plan.heads * (size_t)plan.tiles * 4 * sizeof(float) : 0;
-	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_draw(dev, op, &drawn, sums, &scales))
+	unsigned blocks = choose_blocks(op, plan, &columns);
+	int64_t pieces = columns ? blocks / (unsigned)op->heads * (GROUPS * 4) : 0;
+	size_t scale_count = scales ? (size_t)plan.heads * (size_t)plan.tiles * 4 : 0;
+	size_t bytes = (scale_count + (size_t)(pieces * 3 * op->width)) * sizeof(float);
+	void *scratch;
+	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_draw(dev, op, &drawn, bytes, &scratch))
 		return;
-	BY_RULES(op, D2V_LAUNCH(dev, (go_back<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan), maps, *op,
-					 drawn, plan, sums ? (float *)scales : NULL));
-	if (sums)
-		d2v_cuda_add_attention_scales(dev, op, (const float *)scales, plan.tiles * 4);
+	back_sums sums = { scales ? (float *)scratch : NULL, columns ? (float *)scratch + scale_count : NULL };
+	BY_RULES(op,
+		D2V_LAUNCH(dev, (go_back<BIAS, DROP>), blocks, THREADS, lay_out(m, NULL, plan), maps, *op, drawn, plan, sums));
+	if (scales)
+		d2v_cuda_add_attention_scales(dev, op, sums.scales, plan.tiles * 4);
+	if (columns)
+		d2v_cuda_add_partials(dev, { { op->d_qkv_bias } }, 1, sums.columns, pieces, 3 * op->width);
+	else
+		d2v_cuda_add_qkv_columns(dev, op);
 }
 
 // Compute capability 9.x, of which alone sm_90a is.

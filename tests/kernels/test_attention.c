@@ -137,6 +137,7 @@ static void test_lengths(void **state) {
 		{ 1, 400, 0, 1, 64, .slope = true, .scale = true, .drop = .1f },
 		{ 3, 40, 1, 2, 128, .unsummed = true },
 		{ 1, 140, 0, 2, 128, .drop = .1f, .unsummed = true },
+		{ 2, 140, 0, 3, 192, .slope = true, .scale = true, .drop = .1f }, // heads are no divisor of the blocks
 		{ 2, 1, 0, 1, 64, .drop = .5f }, // draws come in words of 32
 		{ 2, 32, 0, 1, 64, .drop = .5f, .before = 1 },
 		{ 1, 96, 0, 2, 64, .slope = true, .drop = .5f, .before = 2 },

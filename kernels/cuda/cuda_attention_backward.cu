@@ -9,6 +9,9 @@
 // scratch memory that belongs to the block, in the order of the rounds. So every sum has one order, and no atomics are
 // needed.
 //
+// Column sums, for the gradient of qkv's bias, are taken of what is stored when it is: each warp has places for them in shared
+// memory, and what a head's warps have is added up in order behind its last round.
+//
 // 32 keys a warp halve what is read of the queries, but leave registers for 8 warps only; 16 a warp leave them for 12.
 // Which is better depends on what the number of tokens leaves over (count_cost).
 #include "kernels/cuda/attention_tiles.cuh"
@@ -34,6 +37,7 @@ struct backward_plan {
 	float *d_q, *sums; // scratch of each block for several rounds: units of d_q, 2 sums a query
 	int ahead;         // the block that will probably follow this one is so many heads further
 	float *scales;     // (rows, heads) or NULL
+	float *columns;    // (rows, 3D) or NULL: sums over a row's tokens
 };
 
 // A block's shared memory, each part a multiple of 16 bytes.
@@ -41,6 +45,7 @@ template <class T, int SIZE> struct backward_memory {
 	float2 *facts;         // of all queries: lse in units of log2, d_out . out
 	float *places;         // where they stand
 	float *totals;         // one a warp
+	float *columns;        // (warps, 3, SIZE) sums over the rows of d_q, d_k and d_v
 	head_row<T, SIZE> *k, *v; // the round's keys
 	// Of the first of two stages; the second is `stage_bytes` away.
 	head_row<T, SIZE> *q, *d_out;
@@ -55,10 +60,11 @@ template <class X> static __device__ __forceinline__ X *in_stage(X *first, int s
 
 template <class T, int SIZE>
 static inline __host__ __device__ size_t lay_out(
-	backward_memory<T, SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums) {
+	backward_memory<T, SIZE> &m, unsigned char *bytes, const backward_plan &plan, bool sums, bool columns) {
 	int queries = plan.tiles * plan.tile;
 	m.facts = (float2 *)bytes, m.places = (float *)(m.facts + queries), m.totals = m.places + queries;
-	m.k = (head_row<T, SIZE> *)(m.totals + 16), m.v = m.k + plan.keys;
+	m.columns = m.totals + 16;
+	m.k = (head_row<T, SIZE> *)(m.columns + (columns ? plan.warps * 3 * SIZE : 0)), m.v = m.k + plan.keys;
 	m.q = m.v + plan.keys, m.d_out = m.q + plan.tile;
 	m.d_s = (ds_row<T> *)(m.d_out + plan.tile);
 	m.sums = (float2 *)(m.d_s + plan.keys);
@@ -339,6 +345,11 @@ static __device__ __forceinline__ void go_over_queries(const backward_memory<T, 
 		store_rows<UNIT>(to + channel, pitch, first, step.tokens, d_q[0], factor, factor);
 		if (both)
 			store_rows<UNIT>(to + channel, pitch, first + 16, step.tokens, d_q[1], factor, factor);
+		if (plan.columns) {
+			column_sums<UNIT> sums;
+			sums.add(d_q[0]), sums.add(d_q[1]);
+			sums.add_to(m.columns + (int)threadIdx.x / 32 * 3 * SIZE + channel);
+		}
 	}
 }
 
@@ -413,6 +424,15 @@ static __device__ __forceinline__ void start_keys(
 	}
 }
 
+// Adds the columns of a warp's d_k and d_v to its sums. (Keys that do not exist have zeros.)
+template <int SIZE, int M> static __device__ __forceinline__ void add_columns(float *to, const keys<SIZE, M> &own) {
+	column_sums<SIZE> d_k, d_v;
+#pragma unroll
+	for (int m = 0; m < M; m++)
+		d_k.add(own.d_k[m]), d_v.add(own.d_v[m]);
+	d_k.add_to(to), d_v.add_to(to + SIZE);
+}
+
 // A round of keys against all queries. next: the head to come. Returns what the thread knows of the scale's gradient.
 template <int SIZE, int M, bool BIAS, bool DROP, class T>
 static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> &m, const d2v_attention &op,
@@ -476,6 +496,8 @@ static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> 
 			store_rows<SIZE>(
 				at.d_qkv + 2 * op.width, at.pitch, first + k * 16, tokens, own.d_v[k], step.kept, step.kept);
 		}
+	if (plan.columns && groups > 0)
+		add_columns(m.columns + (warp * 3 + 1) * SIZE, own);
 	__syncthreads(); // the keys are done with
 	return own.products - correction;
 }
@@ -495,12 +517,27 @@ static __device__ __forceinline__ void store_scale(
 		*to = total * factor;
 }
 
+// The head's column sums to their places of a row's, with the warps added in their order. The whole block.
+template <class T, int SIZE>
+static __device__ __forceinline__ void store_columns(const backward_memory<T, SIZE> &m, const backward_plan &plan,
+	const d2v_attention &op, int64_t n, float factor, float factor_of_values) {
+	head_place<T> at = find_head<T, SIZE>(op, n); // once more: registers
+	float *to = plan.columns + at.r * at.pitch + at.h * SIZE;
+	for (int i = (int)threadIdx.x; i < 3 * SIZE; i += (int)blockDim.x) {
+		float total = 0;
+		for (int warp = 0; warp < plan.warps; warp++)
+			total += m.columns[warp * 3 * SIZE + i];
+		to[i / SIZE * op.width + i % SIZE] = total * (i < 2 * SIZE ? factor : factor_of_values);
+	}
+	__syncthreads(); // the next head's may come
+}
+
 template <class T, int SIZE, int M, bool BIAS, bool DROP>
 static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 	go_back(d2v_attention op, score_draws draws, backward_plan plan) {
 	D2V_SHARED(unsigned char, bytes);
 	backward_memory<T, SIZE> m;
-	lay_out(m, bytes, plan, plan.scales != NULL);
+	lay_out(m, bytes, plan, plan.scales != NULL, plan.columns != NULL);
 	float root = 1.0f / sqrtf((float)SIZE);
 	for (int64_t n = blockIdx.x; n < op.rows * op.heads; n += gridDim.x) {
 		head_place<T> at = find_head<T, SIZE>(op, n);
@@ -510,10 +547,14 @@ static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 		step.draws = DROP ? draws_of(draws, n) + threadIdx.x % 32 : NULL;
 		step.tokens = op.tokens, step.sums = plan.scales != NULL;
 		float products = 0;
+		for (int i = (int)threadIdx.x; plan.columns && i < plan.warps * 3 * SIZE; i += (int)blockDim.x)
+			m.columns[i] = 0;
 		for (int round = 0; round < plan.rounds; round++)
 			products += go_round<SIZE, M, BIAS, DROP>(m, op, plan, step, at, n + plan.ahead, round, root);
 		if (BIAS && plan.scales) // distances are negative there (alibi_distance)
 			store_scale(m, plan, plan.scales + n, products, -bias.slope * step.kept);
+		if (plan.columns)
+			store_columns(m, plan, op, n, root * step.kept, step.kept);
 	}
 }
 
@@ -537,7 +578,7 @@ template <class T, int SIZE, int M> static backward_plan plan_head(const d2v_att
 	backward_memory<T, SIZE> m;
 	for (int most = backward_shape<SIZE, M>::warps;; most--) {
 		backward_plan plan = plan_keys(op->tokens, most, M);
-		*shared = lay_out(m, NULL, plan, scales);
+		*shared = lay_out(m, NULL, plan, scales, op->d_qkv_bias);
 		if (*shared <= most_shared() || most == 1)
 			return plan;
 	}
@@ -565,7 +606,8 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 	// With several rounds only as many as run at a time, so that their scratch stays small, and in the cache.
 	int64_t heads = op->rows * op->heads, blocks = plan.rounds == 1 ? heads : min(heads, (int64_t)plan.ahead);
 	int64_t tiles = plan.rounds > 1 ? blocks * plan.tiles : 0, unit = units_of<SIZE>(plan.tile) * 32 * UNIT;
-	size_t count = (size_t)(tiles * (unit + 2 * plan.tile) + heads);
+	int64_t columns = op->d_qkv_bias ? op->rows * 3 * op->width : 0;
+	size_t count = (size_t)(tiles * (unit + 2 * plan.tile) + (scales ? heads : 0) + columns);
 	score_draws draws;
 	void *rest;
 	if (!d2v_cuda_attention_draw(dev, op, &draws, count * sizeof(float), &rest))
@@ -573,11 +615,13 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 	float *scratch = (float *)rest;
 	plan.d_q = scratch, plan.sums = scratch + tiles * unit;
 	plan.scales = scales ? plan.sums + tiles * 2 * plan.tile : NULL;
+	plan.columns = columns ? scratch + count - columns : NULL;
 	D2V_LAUNCH(
 		dev, (go_back<T, SIZE, M, BIAS, DROP>), (unsigned)blocks, (unsigned)(32 * plan.warps), shared, *op, draws, plan);
 	if (scales)
 		d2v_cuda_add_attention_scales(dev, op, plan.scales, 1);
-	d2v_cuda_add_qkv_columns(dev, op);
+	if (columns)
+		d2v_cuda_add_partials(dev, { { op->d_qkv_bias } }, 1, plan.columns, op->rows, 3 * op->width);
 }
 
 template <class T, int SIZE, bool BIAS, bool DROP> static void launch(d2v_device *dev, const d2v_attention *op) {

@@ -156,6 +156,7 @@ static void norm(bench *b, const char *name, double times, double back, d2v_norm
 	op.residual = residual ? reals(b, all) : NULL;
 	op.sum = residual ? reals(b, all) : NULL;
 	op.d_residual = residual ? reals(b, all) : NULL;
+	op.d_bias_before = residual || !affine ? floats(b, op.channels) : NULL; // behind a branch, or a decoder's convolution
 	op.y = reals(b, all);
 	op.d_y = reals(b, all);
 	op.d_sum = reals(b, all);
@@ -199,6 +200,7 @@ static void attention(
 	op.d_out = reals(b, all);
 	op.d_qkv = reals(b, 3 * all);
 	op.d_scale = biased ? floats(b, H) : NULL;
+	op.d_qkv_bias = floats(b, 3 * D);
 	double flops = 4.0 * (double)(all * tokens);
 	pair(b, name, times, back, flops, 2 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
 }

@@ -187,7 +187,8 @@ static void linear(bench *b, const char *name, int64_t rows, int64_t in, int64_t
 	op.x = reals(b, rows * in), op.w = reals(b, out * in), op.bias = reals(b, out), op.y = reals(b, rows * out);
 	op.pre = gelu ? reals(b, rows * out) : NULL;
 	op.d_y = reals(b, rows * out), op.d_x = reals(b, rows * in);
-	op.d_w = floats(b, out * in), op.d_bias = floats(b, out);
+	op.d_w = floats(b, out * in);
+	op.d_bias = gelu ? floats(b, out) : NULL; // the others' is summed by whoever writes d_y: a norm, or attention
 	double flops = 2.0 * (double)(rows * in * out);
 	pair(b, name, flops, 2 * flops, 0, 0, run_linear_forward, run_linear_backward, &op);
 }
@@ -209,6 +210,13 @@ static void gelu_layer(bench *b, const char *name, int64_t rows, int64_t in, int
 		unsetenv("D2V_GELU");
 	}
 	give_all(b);
+}
+
+// The way back without the sums for a bias that ride on it: what they cost. (Apart they are a `bias gradient`.)
+static void without_sums(bench *b, const char *name, double flops, double bytes, body *backward, const void *op) {
+	char text[96];
+	snprintf(text, sizeof text, "%s, backward without sums", name);
+	row(b, text, flops, bytes, backward, op);
 }
 
 // The same by one of the ways there are (kernels/cuda/cuda_attention.cu): side by side they tell which is to be chosen.
@@ -239,10 +247,14 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 	}
 	op.qkv = reals(b, 3 * all), op.out = reals(b, all), op.d_out = reals(b, all), op.d_qkv = reals(b, 3 * all);
 	op.lse = floats(b, rows * HEADS * tokens);
+	op.d_qkv_bias = floats(b, 3 * WIDTH);
 	op.drop.p = drop;
 	double flops = 4.0 * (double)(all * tokens);
 	attention_by(b, "tiles", name, flops, &op);
 	attention_by(b, "wgmma", name, flops, &op);
+	d2v_attention unsummed = op;
+	unsummed.d_qkv_bias = NULL;
+	without_sums(b, name, 2.5 * flops, 0, run_attention_backward, &unsummed);
 	pair(b, name, flops, 2.5 * flops, 0, 0, run_attention_forward, run_attention_backward, &op);
 }
 
@@ -280,7 +292,7 @@ static void bias_gradient(bench *b, const char *name, int64_t rows, int64_t out)
 	give_all(b);
 }
 
-// add: of a decoder's layer, which has no gain.
+// add: of a decoder's layer, which has no gain. Behind a branch or a convolution there is a bias to sum for.
 static void norm(bench *b, const char *name, int64_t rows, int64_t channels, bool residual, bool gelu, bool add) {
 	d2v_norm op = { .rows = rows, .channels = channels, .eps = 1e-5f, .gelu = gelu };
 	int64_t all = rows * channels;
@@ -297,6 +309,10 @@ static void norm(bench *b, const char *name, int64_t rows, int64_t channels, boo
 	op.mean = floats(b, rows), op.rstd = floats(b, rows), op.d_y = reals(b, all), op.d_sum = reals(b, all);
 	if (residual)
 		op.residual = reals(b, all), op.sum = reals(b, all), op.d_residual = reals(b, all);
+	if (residual || add) {
+		without_sums(b, name, 0, size * (residual ? 4 : 3), run_norm_backward, &op);
+		op.d_bias_before = floats(b, channels);
+	}
 	pair(b, name, 0, 0, size * (residual ? 4 : add ? 3 : 2), size * (residual ? 4 : 3), run_norm_forward, run_norm_backward, &op);
 }
 

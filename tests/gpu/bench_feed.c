@@ -1,7 +1,6 @@
 // What feeding a device from shards costs it: the trainer's own loop over the same batches twice, once from the loader
 // at work and once from memory, where they were put before.
-//     bench_feed RECIPE [KEY=VALUE...]     recipe and data set as for d2v-train; UPDATES, SKIP, TURNS in the
-//     environment
+//     bench_feed RECIPE [KEY=VALUE...]     as for d2v-train; the environment may say UPDATES, SKIP, TURNS
 //
 // UPDATES (36) updates' batches are taken from the source that d2v-train would open, and copied. Every run of the
 // trainer begins with the same weights at the same batch, so that updates are the same work in all of them: shapes,

@@ -30,12 +30,13 @@ batch_of() { # RECIPE
 	case $1 in
 	image-*) published=(dataset.batch_size=256) little=(dataset.batch_size=4) ;;
 	audio-*) published=(dataset.max_tokens=8000000) # 500 s
-		little=(dataset.max_tokens=128000 task.max_sample_size=64000) ;;
-	text-*) published=(dataset.batch_size=64) little=(dataset.batch_size=4 task.tokens_per_sample=64) ;;
+		little=(dataset.max_tokens=64000 task.max_sample_size=32000) ;;
+	text-*) published=(dataset.batch_size=64)
+		little=(dataset.batch_size=4 task.tokens_per_sample=64 model.modalities.text.vocab_size=1200) ;;
 	*) echo "bench_loader: $1: image-, audio- or text-"; exit 2 ;;
 	esac
 	batch=("${published[@]}")
-	[ -z "$small" ] || batch=("${little[@]}" model.clone_batch=2)
+	[ -z "$small" ] || batch=("${little[@]}" model.clone_batch=2 model.depth=1)
 }
 
 pairs=("$@")

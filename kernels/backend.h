@@ -64,6 +64,7 @@ typedef struct d2v_backend {
 #define D2V_BACKEND_ENTRY(name, type) void (*name)(d2v_device * dev, const type *op);
 	D2V_STRUCT_OPS(D2V_BACKEND_ENTRY)
 #undef D2V_BACKEND_ENTRY
+	size_t (*attention_kept_bytes)(d2v_device *dev, const d2v_attention *op); // NULL: 0. Asked with dropout only
 	void (*attention_bias)(d2v_device *dev, const d2v_attention *op, float *bias);
 	void (*drop)(d2v_device *dev, d2v_real *y, const d2v_real *x, d2v_dropout drop, bool accumulate, int64_t count);
 	void (*add)(d2v_device *dev, d2v_real *y, const d2v_real *x, float a, int64_t count);

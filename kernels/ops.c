@@ -34,6 +34,11 @@ static void end(d2v_device *dev) {
 	}
 D2V_STRUCT_OPS(D2V_DISPATCH)
 
+size_t d2v_attention_kept_bytes(d2v_device *dev, const d2v_attention *op) {
+	bool drops = op->drop.p > 0 && op->rows * op->tokens * op->width > 0;
+	return drops && dev->backend->attention_kept_bytes ? dev->backend->attention_kept_bytes(dev, op) : 0;
+}
+
 void d2v_attention_bias(d2v_device *dev, const d2v_attention *op, float *bias) {
 	if (begin(dev, "attention_bias")) {
 		dev->backend->attention_bias(dev, op, bias);

@@ -25,7 +25,8 @@ bool d2v_ops_is_dry(const d2v_device *device);
 // what it was. p > 1 - 2^-16: nothing is kept. p = 0: off.
 // The draw is that of n = (first + e)/span: an array may be a piece of a longer one, whose draws are counted through.
 // Word n%8/2 of d2v_philox_block_7(key, n/8, 0) has it in its lower half for even n, in its upper half for odd n.
-// Backward regenerates it; no mask is stored. span 1: plain dropout; span = T*D: DropPath (one draw for a whole row).
+// Backward regenerates it; attention alone may be given memory to store what it kept (d2v_attention.kept). span 1: plain
+// dropout; span = T*D: DropPath (one draw for a whole row).
 typedef struct d2v_dropout {
 	float p;
 	d2v_random_key key;
@@ -169,6 +170,9 @@ void d2v_conv2d_backward(d2v_device *dev, const d2v_conv2d *op);
 //   multiple of 32. Its span is 1, its `first` that of a row.
 //   slope NULL: no bias. positions NULL: pos of token j is j-E. A row whose keys are all padded gives zeros.
 // lse[r,h,i] = log sum_j exp(S[i,j]) is kept for backward, which computes S again.
+// kept: what forward leaves for backward alone, in d2v_attention_kept_bytes of the device's memory. A GPU leaves there
+//   which scores dropout kept, two bits a score (kernels/kept_draws.h). NULL: nothing is left, backward draws again,
+//   and the results have the same bytes.
 // d_scale[h] += sum over r,i,j of dS * slope[h] * -|pos_i-pos_j|, for scale[h] >= 0; nothing for negative scale (as clamp does).
 // d_qkv_bias, the gradient of the bias of the layer that makes qkv, += the column sums of d_qkv, taken before or after it is
 // rounded, as is cheapest; that layer is then given no d_bias of its own. (The keys' third is what rounding leaves of a zero.)
@@ -179,6 +183,7 @@ typedef struct d2v_attention {
 	const d2v_real *qkv;      // (R, N, 3D)
 	d2v_real *out;            // (R, N, D); written by forward, read by backward
 	float *lse;               // (R, H, N)
+	void *kept;               // or NULL
 	const float *slope;       // (H) or NULL
 	const float *scale;       // (H) or NULL: 1
 	const int32_t *positions; // (R, N-E) or NULL
@@ -190,6 +195,8 @@ typedef struct d2v_attention {
 	float *d_scale;        // (H) or NULL
 	float *d_qkv_bias;     // (3D) or NULL
 } d2v_attention;
+// Of an operation whose sizes and dropout are set; 0: kept is not looked at. It says so while the device is planning too.
+size_t d2v_attention_kept_bytes(d2v_device *dev, const d2v_attention *op);
 void d2v_attention_forward(d2v_device *dev, const d2v_attention *op);
 void d2v_attention_backward(d2v_device *dev, const d2v_attention *op);
 // The bias alone, (H, N, N) of row 0, scale included: for looking at it.

@@ -1,6 +1,7 @@
 #include "base/arena.h"
 #include "base/memory.h"
 #include "kernels/backend.h"
+#include "kernels/kept_draws.h"
 
 #include <float.h>
 #include <stdio.h>
@@ -35,6 +36,11 @@ static void outline_free(d2v_device *dev, void *pointer) {
 	(void)dev, (void)pointer;
 }
 
+// A device whose working type has 16 bits is a GPU, in bf16.
+static size_t outline_attention_kept_bytes(d2v_device *dev, const d2v_attention *op) {
+	return dev->real_size == 2 && d2v_attention_has_tensor_heads(op, true) ? d2v_kept_draws_bytes(op, true) : 0;
+}
+
 // Dry devices ask for nothing else.
 static const d2v_backend backend = {
 	.close = outline_close,
@@ -44,6 +50,7 @@ static const d2v_backend backend = {
 	.free = outline_free,
 	.alloc_host = outline_alloc,
 	.free_host = outline_free,
+	.attention_kept_bytes = outline_attention_kept_bytes,
 };
 
 d2v_status d2v_device_outline(d2v_device **device, size_t real_size, size_t memory, d2v_error *err) {

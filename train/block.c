@@ -143,27 +143,28 @@ static void attend(
 	qkv.d_bias = NULL; // attention's, which writes d_y
 	d2v_pass_run(pass, &d2v_op_linear, &qkv);
 
-	d2v_pass_run(pass, &d2v_op_attention,
-		&(d2v_attention){
-			.qkv = all,
-			.out = mixed,
-			.lse = d2v_pass_floats(pass, run->rows * run->config->num_heads),
-			.slope = tokens->slope,
-			.scale = tokens->scale,
-			.positions = tokens->positions,
-			.key_padding = tokens->key_padding,
-			.drop = d2v_pass_dropout(pass, run->config->attention_dropout, 1,
-				run->config->num_heads * tokens->count * d2v_attention_draws(tokens->count)),
-			.rows = tokens->rows,
-			.tokens = tokens->count,
-			.extra = tokens->extra,
-			.heads = run->config->num_heads,
-			.width = run->width,
-			.d_out = tokens->narrow,
-			.d_qkv = tokens->wide,
-			.d_scale = pass->tape ? tokens->d_scale : NULL,
-			.d_qkv_bias = d2v_pass_gradient(pass, block->qkv_bias),
-		});
+	d2v_attention attention = {
+		.qkv = all,
+		.out = mixed,
+		.lse = d2v_pass_floats(pass, run->rows * run->config->num_heads),
+		.slope = tokens->slope,
+		.scale = tokens->scale,
+		.positions = tokens->positions,
+		.key_padding = tokens->key_padding,
+		.drop = d2v_pass_dropout(pass, run->config->attention_dropout, 1,
+			run->config->num_heads * tokens->count * d2v_attention_draws(tokens->count)),
+		.rows = tokens->rows,
+		.tokens = tokens->count,
+		.extra = tokens->extra,
+		.heads = run->config->num_heads,
+		.width = run->width,
+		.d_out = tokens->narrow,
+		.d_qkv = tokens->wide,
+		.d_scale = pass->tape ? tokens->d_scale : NULL,
+		.d_qkv_bias = d2v_pass_gradient(pass, block->qkv_bias),
+	};
+	attention.kept = d2v_pass_kept(pass, d2v_attention_kept_bytes(pass->device, &attention));
+	d2v_pass_run(pass, &d2v_op_attention, &attention);
 
 	d2v_linear proj = linear(run, block->proj, block->proj_bias, run->width, run->width);
 	proj.x = mixed, proj.y = tokens->branch, proj.d_y = d_branch, proj.d_x = tokens->narrow, proj.d_bias = d_bias;

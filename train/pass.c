@@ -35,6 +35,10 @@ float *d2v_pass_floats(d2v_pass *pass, int64_t count) {
 	return d2v_arena_take(pass->arena, (size_t)count * sizeof(float));
 }
 
+void *d2v_pass_kept(d2v_pass *pass, size_t bytes) {
+	return pass->tape && bytes ? d2v_arena_take(pass->arena, bytes) : NULL;
+}
+
 size_t d2v_pass_begin(const d2v_pass *pass) {
 	return d2v_arena_mark(pass->arena);
 }

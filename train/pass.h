@@ -37,6 +37,8 @@ d2v_real *d2v_pass_reals(d2v_pass *pass, int64_t count);
 // For buffers only the backward pass writes: NULL when nothing is recorded.
 d2v_real *d2v_pass_gradient_reals(d2v_pass *pass, int64_t count);
 float *d2v_pass_floats(d2v_pass *pass, int64_t count);
+// For what the forward pass leaves for the backward pass alone: NULL when nothing is recorded, or of no bytes.
+void *d2v_pass_kept(d2v_pass *pass, size_t bytes);
 
 // Memory taken between the two is given back when nothing is recorded; what is taken inside must not be used after
 // `end`.

@@ -323,15 +323,4 @@ static __device__ __forceinline__ void fetch_own(const ring_memory &m, const rin
 			own + TILE_ELEMENTS, maps, op, at.n, at.pass ? VALUES : OUTPUT_GRADIENTS, at.slot, m.own_full + group);
 }
 
-// Which of 64 keys each of a warp's 16 queries keeps: of query i lane i has the first 32 keys, a bit each, and lane i +
-// 16 the others. The lane's words at key 0, and at `key`.
-static __device__ __forceinline__ const uint32_t *find_draws(
-	const score_draws &draws, int64_t head, int query, int tokens) {
-	int lane = (int)threadIdx.x % 32;
-	return draws_of(draws, head) + query + lane % 16 + lane / 16 * tokens;
-}
-static __device__ __forceinline__ uint32_t read_draws(const uint32_t *draws, int key, int tokens) {
-	return draws[key / DRAWN_KEYS * tokens];
-}
-
 #endif

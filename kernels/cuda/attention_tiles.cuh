@@ -67,9 +67,18 @@ static __device__ __forceinline__ float distance_between(float i, float j) {
 	return fmaxf(fabsf(i - j), 0.0f);
 }
 
-// The words of a head's first 32 keys, query 0 first.
-static __device__ __forceinline__ const uint32_t *draws_of(const score_draws &draws, int64_t head) {
-	return draws.words + head * draws.words_of_head;
+// The lane's words of 16 rows, from row `row` of a head on: of their first 64 columns, and of those that `column` is in.
+// words: of_queries or of_keys.
+static __device__ __forceinline__ const uint32_t *find_draws(
+	const uint32_t *words, const score_draws &draws, int64_t head, int row) {
+	return words + head * draws.words_of_head + row / D2V_DRAWN_ROWS * draws.words_of_rows + threadIdx.x % 32;
+}
+static __device__ __forceinline__ uint32_t read_draws(const uint32_t *draws, int column) {
+	return draws[column / D2V_DRAWN_COLUMNS * D2V_DRAWN_WORDS];
+}
+// Whether the score of row g + 8 half and column 8 n + 2 t + i is kept.
+static __device__ __forceinline__ bool is_kept(uint32_t draws, int n, int half, int i) {
+	return draws & 1u << (4 * n + 2 * half + i);
 }
 
 // All bits of each of a pair's two halves, or none: as the sign of byte `byte` says, of `low` and of `high`.

@@ -65,6 +65,7 @@ bool d2v_cuda_graph_launch(d2v_device *dev);
 #define D2V_CUDA_DECLARE(name, type) void d2v_cuda_##name(d2v_device *dev, const type *op);
 D2V_STRUCT_OPS(D2V_CUDA_DECLARE)
 #undef D2V_CUDA_DECLARE
+size_t d2v_cuda_attention_kept_bytes(d2v_device *dev, const d2v_attention *op);
 void d2v_cuda_attention_bias(d2v_device *dev, const d2v_attention *op, float *bias);
 void d2v_cuda_drop(d2v_device *dev, d2v_real *y, const d2v_real *x, d2v_dropout drop, bool accumulate, int64_t count);
 void d2v_cuda_add(d2v_device *dev, d2v_real *y, const d2v_real *x, float a, int64_t count);

@@ -84,9 +84,8 @@ template <int SIZE, int M> struct keys {
 struct backward_step {
 	float scale, slope; // of q . k, of the distance; in units of log2
 	float kept;         // dropout's factor: everything but lse and P is without it
-	// Of dropout, at the lane's query of the first N: the words that have the warp's keys, key g as bit `lowest`.
-	const uint32_t *draws;
-	int lowest;
+	const uint32_t *draws; // of dropout, of the warp's first 16 keys (find_draws)
+	int words_of_rows;
 	int64_t tokens;
 	int keys; // of the round, rounded up to 16
 	bool sums;
@@ -189,7 +188,7 @@ static __device__ __forceinline__ void store_columns(
 	}
 }
 
-// N queries from query `first`, at `in_tile` of the stage: d_v, d_k, and dS^T into shared memory.
+// N queries from query `first`, a multiple of 32, at `in_tile` of the stage: d_v, d_k, and dS^T into shared memory.
 template <int SIZE, int N, int M, int ROOM, bool BIAS, bool DROP, bool MASK, class T>
 static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const backward_memory<T, SIZE> &m,
 	const backward_step &step, int stage, int in_tile, int first, int tile) {
@@ -197,7 +196,10 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 	int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, warp = (int)threadIdx.x / 32, row = warp * 16 * ROOM;
 	const head_row<T, SIZE> *q = in_stage(m.q, stage, m.stage_bytes) + in_tile,
 						 *d_out = in_stage(m.d_out, stage, m.stage_bytes) + in_tile;
-	uint32_t draws = DROP ? step.draws[first] : 0; // lane n has query n's
+	uint32_t draws[M];
+#pragma unroll
+	for (int k = 0; k < M; k++)
+		draws[k] = DROP ? read_draws(step.draws + k * step.words_of_rows, first) >> first % D2V_DRAWN_COLUMNS / 2 : 0;
 	float s[M][N / 8][4], d_p[M][N / 8][4];
 	multiply_queries<SIZE, N, M, OWN>(s, own.k, lane_of_a(m.k + row), lane_of_b(q));
 	multiply_queries<SIZE, N, M, OWN>(d_p, own.v, lane_of_a(m.v + row), lane_of_b(d_out));
@@ -210,7 +212,6 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
 			float lse = i ? facts.z : facts.x, inner = i ? facts.w : facts.y, place = i ? places.y : places.x;
-			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, draws, n * 8 + 2 * t + i) >> step.lowest : 0;
 			gradients[n][i] = distances[n][i] = 0;
 #pragma unroll
 			for (int k = 0; k < 2 * M; k++) {
@@ -219,7 +220,7 @@ static __device__ __forceinline__ void go_over(keys<SIZE, ROOM> &own, const back
 				float probability = power_of_2(score * step.scale - (BIAS ? lse + step.slope * distance : lse));
 				if (MASK)
 					probability = own_place == OUTSIDE ? 0.0f : probability;
-				score = !DROP || kept & 1u << (8 * k) ? probability : 0.0f;
+				score = !DROP || is_kept(draws[k / 2], n, k % 2, i) ? probability : 0.0f;
 				gradient = DROP ? score * gradient - probability * inner : probability * (gradient - inner);
 				if (BIAS && step.sums) {
 					distance = MASK && own_place == OUTSIDE ? 0.0f : distance;
@@ -459,7 +460,7 @@ static __device__ __forceinline__ float go_round(const backward_memory<T, SIZE> 
 		fetch_facts(m, op, plan, at.r, at.h, step.kept);
 	keys<SIZE, M> own;
 	start_keys<SIZE, M>(own, op, at, first);
-	step.draws += DROP ? first / DRAWN_KEYS * tokens : 0, step.lowest = first % DRAWN_KEYS + (int)threadIdx.x % 32 / 4;
+	step.draws += DROP ? first / D2V_DRAWN_ROWS * step.words_of_rows : 0;
 	int groups = (tokens - first + 15) / 16; // of the warp's keys
 	bool masked = op.key_padding || first + 16 * M > tokens;
 	copy_wait<0>();
@@ -544,7 +545,7 @@ static __global__ void __launch_bounds__(32 * backward_shape<SIZE, M>::warps, 1)
 		alibi bias = make_alibi(op, at.h);
 		backward_step step;
 		step.scale = LOG2_E * root, step.slope = LOG2_E * bias.factor, step.kept = DROP ? draws.kept : 1.0f;
-		step.draws = DROP ? draws_of(draws, n) + threadIdx.x % 32 : NULL;
+		step.draws = DROP ? find_draws(draws.of_keys, draws, n, 0) : NULL, step.words_of_rows = draws.words_of_rows;
 		step.tokens = op.tokens, step.sums = plan.scales != NULL;
 		float products = 0;
 		for (int i = (int)threadIdx.x; plan.columns && i < plan.warps * 3 * SIZE; i += (int)blockDim.x)
@@ -610,7 +611,7 @@ static void launch_plan(d2v_device *dev, const d2v_attention *op, backward_plan 
 	size_t count = (size_t)(tiles * (unit + 2 * plan.tile) + (scales ? heads : 0) + columns);
 	score_draws draws;
 	void *rest;
-	if (!d2v_cuda_attention_draw(dev, op, &draws, count * sizeof(float), &rest))
+	if (!d2v_cuda_attention_find_draws(dev, op, &draws, count * sizeof(float), &rest))
 		return;
 	float *scratch = (float *)rest;
 	plan.d_q = scratch, plan.sums = scratch + tiles * unit;

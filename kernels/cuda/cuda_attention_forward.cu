@@ -55,7 +55,8 @@ static __device__ __forceinline__ forward_memory<T, SIZE> lay_out(unsigned char 
 // What all steps of a warp have in common.
 struct forward_step {
 	float scale, slope;    // of q . k, of the distance; in units of log2
-	const uint32_t *draws; // of dropout, at key 0: of query i in lane i
+	const uint32_t *draws; // of dropout, of the first 16 queries (find_draws)
+	int words_of_rows;
 	int64_t tokens;
 };
 
@@ -140,7 +141,10 @@ static __device__ __forceinline__ void raise_tops(queries<SIZE, 2> &own, const f
 template <int SIZE, int M, int COLUMNS, bool BIAS, bool DROP, class T>
 static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const forward_step &step, const T *q,
 	const T *k, const T *v, const float *places, int first, bool masked) {
-	uint32_t draws = DROP ? step.draws[first / DRAWN_KEYS * step.tokens] : 0;
+	uint32_t draws[M];
+#pragma unroll
+	for (int m = 0; m < M; m++)
+		draws[m] = DROP ? read_draws(step.draws + m * step.words_of_rows, first) >> first % D2V_DRAWN_COLUMNS / 2 : 0;
 	float s[M][COLUMNS / 8][4], best[M][2];
 	multiply_keys<SIZE, M, COLUMNS>(s, q, k);
 	if (BIAS || masked)
@@ -162,15 +166,13 @@ static __device__ __forceinline__ void attend_keys(queries<SIZE, 2> &own, const 
 #pragma unroll
 		for (int half = 0; half < 2; half++) {
 			float base = own.top[m][half] == -INFINITY ? 0.0f : own.top[m][half] * unit, sum = 0;
-			int row = m * 16 + half * 8 + threadIdx.x % 32 / 4;
-			uint32_t bits = DROP ? __shfl_sync(0xffffffffu, draws, row) >> (2 * (threadIdx.x % 4)) : 0;
 #pragma unroll
 			for (int n = 0; n < COLUMNS / 8; n++)
 #pragma unroll
 				for (int i = 0; i < 2; i++) {
 					float weight = power_of_2(s[m][n][2 * half + i] * unit - base);
 					sum += weight;
-					s[m][n][2 * half + i] = !DROP || bits & 1u << (n * 8 + i) ? weight : 0.0f;
+					s[m][n][2 * half + i] = !DROP || is_kept(draws[m], n, half, i) ? weight : 0.0f;
 				}
 			own.sum[m][half] += sum;
 		}
@@ -258,7 +260,8 @@ static __global__ void __launch_bounds__(32 * WARPS, forward_shape<SIZE>::blocks
 	forward_step step;
 	step.scale = LOG2_E / sqrtf((float)SIZE), step.slope = LOG2_E * make_alibi(op, h).factor;
 	step.tokens = op.tokens;
-	step.draws = DROP ? draws_of(draws, n) + first + threadIdx.x % 32 : NULL;
+	step.draws = DROP ? find_draws(draws.of_queries, draws, n, (int)first) : NULL;
+	step.words_of_rows = draws.words_of_rows;
 #pragma unroll
 	for (int m = 0; m < 2; m++)
 #pragma unroll
@@ -320,7 +323,7 @@ template <class T, int SIZE, bool BIAS, bool DROP> static void launch(d2v_device
 	}
 	unsigned blocks = (unsigned)(op->rows * op->heads * ((groups + warps - 1) / warps)), threads = (unsigned)(32 * warps);
 	score_draws draws;
-	if (!d2v_cuda_attention_draw(dev, op, &draws, 0, NULL))
+	if (!d2v_cuda_attention_draw(dev, op, &draws))
 		return;
 	if constexpr (SIZE == 64 && !BIAS)
 		if (op->tokens <= TILE) {

@@ -26,8 +26,7 @@
 struct group_step {
 	float scale, slope;        // of q . k, of the distance; in units of log2
 	shared_matrix own, second; // the tile's q and d_out, or k and v
-	const uint32_t *draws;     // of dropout: the lane's, at token 0 of what is not the warp's
-	int lowest;                // the bit of key g in words of the warp's keys
+	const uint32_t *draws;     // of dropout (find_draws)
 	int tokens;
 	bool idle; // no token is this warp's
 };
@@ -70,19 +69,11 @@ struct group_queries {
 template <int N, bool BIAS, bool DROP>
 static __device__ __forceinline__ void find_rows(float (&s)[8][4], float (&d_p)[8][4], group_queries &own,
 	const group_step &step, const float *places, bool masked, uint32_t draws) {
-	int row = (int)threadIdx.x % 32 / 4, shift = (int)threadIdx.x % 4 * 2;
-	uint32_t bits[2][2] = { { 0, 0 }, { 0, 0 } };
-	if (DROP)
-#pragma unroll
-		for (int half = 0; half < 2; half++) {
-			bits[half][0] = __shfl_sync(0xffffffffu, draws, row + 8 * half) >> shift;
-			bits[half][1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 8 * half + 16) >> shift : 0;
-		}
 	if (masked)
 		mask_keys<N>(s, places);
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
-		float2 two = BIAS ? *(const float2 *)&places[n * 8 + shift] : make_float2(0, 0);
+		float2 two = BIAS ? *(const float2 *)&places[n * 8 + threadIdx.x % 4 * 2] : make_float2(0, 0);
 #pragma unroll
 		for (int half = 0; half < 2; half++)
 #pragma unroll
@@ -90,7 +81,7 @@ static __device__ __forceinline__ void find_rows(float (&s)[8][4], float (&d_p)[
 				float place = i ? two.y : two.x, distance = BIAS ? distance_between(own.place[half], place) : 0.0f;
 				float exponent = s[n][2 * half + i] * step.scale - own.facts[half].x, &gradient = d_p[n][2 * half + i];
 				float probability = power_of_2(BIAS ? exponent - step.slope * distance : exponent);
-				bool kept = !DROP || bits[half][n / 4] & 1u << (n % 4 * 8 + i);
+				bool kept = !DROP || is_kept(draws, n, half, i);
 				gradient = probability * ((kept ? gradient : 0.0f) - own.facts[half].y);
 				if (BIAS)
 					own.sums[half].add(probability, gradient, distance);
@@ -136,7 +127,7 @@ static __device__ __forceinline__ void go_on(uint32_t (&d)[GROUP_TOKENS / 16][4]
 	products_commit();
 	start_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at, step.tokens) : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at) : 0;
 	products_wait<1>();
 	done();
 	take_keys<N, BIAS, DROP>(d, s, d_p, draws, own, step, stage, at, masked);
@@ -163,7 +154,7 @@ static __device__ __forceinline__ void go_over_keys(
 	start_product<GROUP_TOKENS>(s, step.own, stage.first, 0);
 	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, 0);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token, step.tokens) : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token) : 0;
 	products_wait<0>();
 	if (count <= at)
 		done();
@@ -229,20 +220,18 @@ static __device__ __forceinline__ void find_probabilities(
 
 // P without what is dropped, and dS, in the places of P and dP of the same.
 template <int N, bool DROP>
-static __device__ __forceinline__ void find_gradients(float (&s)[8][4], float (&d_p)[8][4], const group_step &step,
-	const group_stage &stage, int at, const uint32_t (&draws)[2]) {
-	int t = (int)threadIdx.x % 4;
+static __device__ __forceinline__ void find_gradients(
+	float (&s)[8][4], float (&d_p)[8][4], const group_stage &stage, int at, uint32_t draws) {
 #pragma unroll
 	for (int n = 0; n < N / 8; n++) {
-		float4 facts = *(const float4 *)&stage.facts[at + n * 8 + 2 * t];
+		float4 facts = *(const float4 *)&stage.facts[at + n * 8 + threadIdx.x % 4 * 2];
 #pragma unroll
 		for (int i = 0; i < 2; i++) {
 			float inner = i ? facts.w : facts.y;
-			uint32_t kept = DROP ? __shfl_sync(0xffffffffu, draws[n / 4], n % 4 * 8 + 2 * t + i) >> step.lowest : 0;
 #pragma unroll
 			for (int half = 0; half < 2; half++) {
 				float probability = s[n][half * 2 + i], &score = s[n][half * 2 + i], &gradient = d_p[n][half * 2 + i];
-				score = !DROP || kept & 1u << (8 * half) ? probability : 0.0f;
+				score = !DROP || is_kept(draws, n, half, i) ? probability : 0.0f;
 				gradient = DROP ? score * gradient - probability * inner : probability * (gradient - inner);
 			}
 		}
@@ -271,12 +260,10 @@ template <int N, bool BIAS, bool DROP>
 static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&s)[8][4], const group_keys &own,
 	const group_step &step, const group_stage &stage, int at) {
 	float d_p[8][4];
-	uint32_t draws[2] = { 0, 0 };
 	products_fence();
 	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, at);
 	products_commit();
-	if (DROP && !step.idle)
-		draws[0] = step.draws[stage.token + at], draws[1] = N > 32 ? step.draws[stage.token + at + 32] : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at) : 0;
 	if (!step.idle)
 		find_probabilities<N, BIAS>(s, own, step, stage, at);
 	products_wait<0>();
@@ -284,7 +271,7 @@ static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&
 	if (step.idle)
 		clear(s), clear(d_p);
 	else
-		find_gradients<N, DROP>(s, d_p, step, stage, at, draws);
+		find_gradients<N, DROP>(s, d_p, stage, at, draws);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
 		pack_fragment<bf16>(pairs.p[n], s[2 * n], s[2 * n + 1]);
@@ -430,7 +417,7 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				if (start) {
 					first = at.slot * GROUP_TOKENS + row;
 					step.idle = first >= plan.tokens;
-					step.draws = DROP ? find_draws(drawn, n, first, plan.tokens) : NULL;
+					step.draws = DROP ? find_draws(drawn.of_queries, drawn, n, first) : NULL;
 					clear(own.d_q);
 #pragma unroll
 					for (int half = 0; half < 2; half++) {
@@ -462,9 +449,7 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				if (start) {
 					first = at.slot * GROUP_TOKENS + row;
 					step.idle = first >= plan.tokens;
-					if (DROP)
-						step.draws = draws_of(drawn, n) + first / DRAWN_KEYS * plan.tokens + threadIdx.x % 32,
-						step.lowest = first % DRAWN_KEYS + g;
+					step.draws = DROP ? find_draws(drawn.of_keys, drawn, n, first) : NULL;
 					clear(own.d_k), clear(own.d_v);
 #pragma unroll
 					for (int half = 0; half < 2; half++)
@@ -531,7 +516,7 @@ void d2v_cuda_attention_groups_backward(d2v_device *dev, const d2v_attention *op
 	size_t scale_count = scales ? (size_t)plan.heads * (size_t)plan.tiles * 4 : 0;
 	size_t bytes = (scale_count + (size_t)(pieces * 3 * op->width)) * sizeof(float);
 	void *scratch;
-	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_draw(dev, op, &drawn, bytes, &scratch))
+	if (!make_maps(dev, maps, op, true) || !d2v_cuda_attention_find_draws(dev, op, &drawn, bytes, &scratch))
 		return;
 	back_sums sums = { scales ? (float *)scratch : NULL, columns ? (float *)scratch + scale_count : NULL };
 	BY_RULES(op,

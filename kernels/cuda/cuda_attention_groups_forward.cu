@@ -22,7 +22,7 @@ struct group_queries {
 
 struct forward_step {
 	float scale, slope;    // of q . k, of the distance; in units of log2
-	const uint32_t *draws; // of dropout: the lane's at key 0 (find_draws)
+	const uint32_t *draws; // of dropout (find_draws)
 	int tokens;
 	bool idle; // no query is this warp's
 };
@@ -96,21 +96,15 @@ template <int N, bool DROP>
 static __device__ __forceinline__ void pack_weights(
 	uint32_t (&p)[GROUP_TOKENS / 16][4], const float (&s)[8][4], uint32_t draws) {
 #pragma unroll
-	for (int half = 0; half < 2; half++) {
-		int row = half * 8 + (int)threadIdx.x % 32 / 4;
-		uint32_t kept[2] = { 0, 0 }; // of 32 keys each: byte n is of the 8 from key 8 n, its sign of the lane's second
-		if (DROP) {
-			kept[0] = __shfl_sync(0xffffffffu, draws, row) << (6 - threadIdx.x % 4 * 2);
-			kept[1] = N > 32 ? __shfl_sync(0xffffffffu, draws, row + 16) << (6 - threadIdx.x % 4 * 2) : 0;
-		}
+	for (int half = 0; half < 2; half++)
 #pragma unroll
 		for (int n = 0; n < N / 8; n++) {
 			uint32_t &pair = p[n / 2][n % 2 * 2 + half];
 			pair = round_pair<bf16>(s[n][2 * half], s[n][2 * half + 1]);
+			int sign = 6 - 4 * (n % 2) - 2 * half; // is_kept: of the second, where byte n / 2 has its sign then
 			if (DROP)
-				pair &= spread_signs(kept[n / 4] << 1, kept[n / 4], n % 4);
+				pair &= spread_signs(draws << (sign + 1), draws << sign, n / 2);
 		}
-	}
 }
 
 // A batch's matrices, the queries being the warpgroup's, and what else its steps have in common.
@@ -172,7 +166,7 @@ static __device__ __forceinline__ void go_on(uint32_t (&p)[GROUP_TOKENS / 16][4]
 	products_commit();
 	start_sums<GROUP_TOKENS>(own, p, work, at - GROUP_TOKENS);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first + at, step.tokens) : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first + at) : 0;
 	products_wait<1>();
 	done();
 	attend_keys<N, BIAS, DROP>(p, s, draws, own, step, work, at, masked);
@@ -198,7 +192,7 @@ static __device__ __forceinline__ void attend_batch(
 	products_fence();
 	start_scores(s, work, 0);
 	products_commit();
-	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first, step.tokens) : 0;
+	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first) : 0;
 	products_wait<0>();
 	if (count <= at)
 		done();
@@ -274,7 +268,7 @@ static __device__ __forceinline__ void attend_ring(const ring_memory &m, const r
 						barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 						start_queries(own);
 						step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
-						step.draws = DROP ? find_draws(drawn, n, first, plan.tokens) : NULL;
+						step.draws = DROP ? find_draws(drawn.of_queries, drawn, n, first) : NULL;
 						step.idle = first >= plan.tokens;
 						own.place[0] =
 							BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4, all - 1)] : 0;
@@ -325,7 +319,7 @@ void d2v_cuda_attention_groups_forward(d2v_device *dev, const d2v_attention *op)
 	score_draws drawn;
 	ring_maps maps = {};
 	plan_ring(plan, op, GROUPS, 1, BATCH);
-	if (!make_maps(dev, maps, op, false) || !d2v_cuda_attention_draw(dev, op, &drawn, 0, NULL))
+	if (!make_maps(dev, maps, op, false) || !d2v_cuda_attention_draw(dev, op, &drawn))
 		return;
 	BY_RULES(op, D2V_LAUNCH(dev, (attend_groups<BIAS, DROP>), ring_blocks(plan), THREADS, lay_out(m, NULL, plan), maps,
 					 *op, drawn, plan));

@@ -183,7 +183,8 @@ static const d2v_backend cuda_backend = {
 #define D2V_CUDA_ENTRY(name, type) .name = d2v_cuda_##name,
 	D2V_STRUCT_OPS(D2V_CUDA_ENTRY)
 #undef D2V_CUDA_ENTRY
-		.attention_bias = d2v_cuda_attention_bias,
+		.attention_kept_bytes = d2v_cuda_attention_kept_bytes,
+	.attention_bias = d2v_cuda_attention_bias,
 	.drop = d2v_cuda_drop,
 	.add = d2v_cuda_add,
 	.sum_squares = d2v_cuda_sum_squares,

@@ -219,6 +219,12 @@ static void without_sums(bench *b, const char *name, double flops, double bytes,
 	row(b, text, flops, bytes, backward, op);
 }
 
+// What a step's forward leaves for its backward.
+static void *take_kept(bench *b, const d2v_attention *op) {
+	size_t bytes = d2v_attention_kept_bytes(b->dev, op);
+	return bytes ? take(b, bytes) : NULL;
+}
+
 // The same by one of the ways there are (kernels/cuda/cuda_attention.cu): side by side they tell which is to be chosen.
 static void attention_by(bench *b, const char *way, const char *name, double flops, const d2v_attention *op) {
 	char text[64], back[80];
@@ -249,6 +255,7 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 	op.lse = floats(b, rows * HEADS * tokens);
 	op.d_qkv_bias = floats(b, 3 * WIDTH);
 	op.drop.p = drop;
+	op.kept = take_kept(b, &op);
 	double flops = 4.0 * (double)(all * tokens);
 	attention_by(b, "tiles", name, flops, &op);
 	attention_by(b, "wgmma", name, flops, &op);
@@ -260,13 +267,16 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 
 static void run_draws(d2v_device *dev, const void *op) {
 	score_draws draws;
-	d2v_cuda_attention_draw(dev, op, &draws, 0, NULL);
+	d2v_cuda_attention_draw(dev, op, &draws);
 }
 
-// What dropout adds to both ways of attention before they begin; it is bound by instructions, not by what it writes.
+// What dropout adds to attention before it begins, of a step forward alone: what is kept serves both ways. It is bound by
+// instructions, not by what it writes, twice.
 static void draws(bench *b, const char *name, int64_t rows, int64_t tokens) {
-	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = 12, .drop.p = .1f };
-	row(b, name, 0, (double)(rows * op.heads * tokens * ((tokens + 31) / 32 * 4)), run_draws, &op);
+	d2v_attention op = { .rows = rows, .tokens = tokens, .heads = 12, .width = 768, .drop.p = .1f };
+	op.kept = take_kept(b, &op);
+	row(b, name, 0, (double)d2v_attention_kept_bytes(b->dev, &op), run_draws, &op);
+	give_all(b);
 }
 
 // The kernels around a product that cannot take its GELU: forward the product's result is written, read, and written once

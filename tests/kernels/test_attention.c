@@ -65,20 +65,34 @@ static d2v_attention make(harness *h, const shape *s, const tables *t) {
 	return op;
 }
 
+// What forward leaves for backward, if it leaves anything.
+static void *make_kept(d2v_device *dev, const d2v_attention *op) {
+	size_t bytes = d2v_attention_kept_bytes(dev, op);
+	void *kept = NULL;
+	if (bytes)
+		assert_int_equal(d2v_device_alloc(dev, &kept, bytes, NULL), D2V_OK);
+	return kept;
+}
+
+// The last side keeps what can be kept, the one before it does not: it makes no difference to any byte.
 static void check(const shape *s) {
 	harness h;
 	harness_open(&h);
 	tables t = make_tables(s);
 	d2v_attention reference = { 0 };
+	void *kept = NULL;
 	for (int side = 0; side < SIDES; side++) {
 		harness_side(&h, side);
 		d2v_attention op = make(&h, s, &t);
+		if (side == MANY_THREADS)
+			op.kept = kept = make_kept(h.device, &op);
 		d2v_attention_forward(h.device, &op);
 		if (!s->teacher)
 			d2v_attention_backward(h.device, &op);
 		reference = side == REFERENCE ? op : reference;
 	}
 	harness_compare(&h);
+	d2v_device_free(h.devices[MANY_THREADS], kept);
 	if (s->tokens < 50) {
 		harness_differences(&h, "qkv", "d_qkv", "out", "d_out", run, &reference);
 		if (s->slope && s->scale)
@@ -141,12 +155,50 @@ static void test_lengths(void **state) {
 		{ 2, 1, 0, 1, 64, .drop = .5f }, // draws come in words of 32
 		{ 2, 32, 0, 1, 64, .drop = .5f, .before = 1 },
 		{ 1, 96, 0, 2, 64, .slope = true, .drop = .5f, .before = 2 },
+		{ 3, 31, 0, 1, 64, .padding = true, .drop = .3f },
+		{ 3, 33, 1, 1, 64, .slope = true, .padding = true, .drop = .3f, .before = 1 },
+		{ 1, 65, 0, 2, 64, .drop = .5f }, // heads that the tensor cores take in bf16 alone
 		{ 2, 192, 0, 1, 64, .drop = 1 },
 		{ 1, 512, 0, 1, 64, .slope = false, .teacher = true },
 		{ 1, 620, 0, 1, 64, .slope = true, .scale = true, .positions = true, .teacher = true },
 	};
 	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
 		check(&shapes[i]);
+}
+
+// Backward reads what is kept: wiped out it says that every score was dropped, and the values' gradient is 0. Its size is
+// what a plan for such a device counts, and 0 where there is nothing to keep.
+static void test_kept(void **state) {
+	(void)state;
+	harness h;
+	d2v_device *outline;
+	shape s = { 2, 70, 0, 2, 128, .drop = .5f };
+	harness_open(&h);
+	tables t = make_tables(&s);
+	harness_side(&h, ONE_THREAD);
+	d2v_attention op = make(&h, &s, &t);
+	size_t bytes = d2v_attention_kept_bytes(h.device, &op);
+	assert_int_equal(d2v_device_outline(&outline, d2v_device_real_size(h.device), 0, NULL), D2V_OK);
+	assert_int_equal(d2v_attention_kept_bytes(outline, &op), bytes);
+	d2v_device_close(outline);
+	if (bytes) {
+		op.kept = make_kept(h.device, &op);
+		d2v_attention_forward(h.device, &op);
+		d2v_device_zero(h.device, op.kept, bytes);
+		d2v_attention_backward(h.device, &op);
+		for (int64_t token = 0; token < s.rows * s.tokens; token++)
+			for (int64_t c = 0; c < s.width; c++)
+				assert_true(harness_get(&h, ONE_THREAD, "d_qkv", (token * 3 + 2) * s.width + c) == 0);
+	}
+	d2v_attention whole = op;
+	whole.drop.p = 0;
+	assert_int_equal(d2v_attention_kept_bytes(h.device, &whole), 0);
+	whole = op, whole.rows = 0;
+	assert_int_equal(d2v_attention_kept_bytes(h.device, &whole), 0);
+	d2v_device_free(h.device, op.kept);
+	d2v_free(t.positions);
+	d2v_free(t.padding);
+	harness_close(&h);
 }
 
 static void test_bias(void **state) {
@@ -173,6 +225,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_attention),
 		cmocka_unit_test(test_lengths),
+		cmocka_unit_test(test_kept),
 		cmocka_unit_test(test_bias),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

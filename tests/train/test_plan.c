@@ -78,6 +78,42 @@ static void test_outline(void **state) {
 	d2v_device_close(device);
 }
 
+// What attention's dropout adds to a step of text-base of 4 blocks, 8 copies and 266 kept tokens.
+static int64_t dropout_bytes(size_t real_size, d2v_memory_options memory) {
+	static const char *const set[] = { "model.attention_dropout=0", "model.attention_dropout=0.1" };
+	d2v_step_shape shape = { D2V_TEXT, 4, 8, 0, 512, 266 };
+	size_t bytes[2];
+	d2v_device *card;
+	d2v_config *config;
+	d2v_error err = { 0 };
+	assert_int_equal(d2v_device_outline(&card, real_size, 0, &err), D2V_OK);
+	assert_int_equal(d2v_alloc_zero(&config, 1, sizeof *config, &err), D2V_OK);
+	for (int i = 0; i < 2; i++) {
+		d2v_model *model;
+		if (d2v_recipe_load(config, "text-base", &set[i], 1, &err) != D2V_OK ||
+			d2v_model_outline(&model, card, &config->model, &err) != D2V_OK)
+			fail_msg("%s", err.text);
+		d2v_model_set_memory(model, memory);
+		assert_int_equal(d2v_model_step_memory(model, &shape, &bytes[i], &err), D2V_OK);
+		d2v_model_free(model);
+	}
+	d2v_free(config);
+	d2v_device_close(card);
+	return (int64_t)bytes[1] - (int64_t)bytes[0];
+}
+
+// Two bits a score of each layer, in whole blocks; of one layer at a time where layers are computed again, of one group
+// at a time where there are groups, which keep nothing for each other; nothing on a processor.
+static void test_kept_draws(void **state) {
+	(void)state;
+	int64_t bytes = (266 + 15) / 16 * ((266 + 63) / 64) * (16 * 64 / 8), heads = 4 * 8 * 12; // of kernels/kept_draws.h
+	int64_t layer = 2 * heads * bytes, group = layer / 2;
+	assert_int_equal(dropout_bytes(4, (d2v_memory_options){ 0 }), 0);
+	assert_int_equal(dropout_bytes(2, (d2v_memory_options){ 0 }), 12 * layer);
+	assert_int_equal(dropout_bytes(2, (d2v_memory_options){ .recompute = true }), layer);
+	assert_int_equal(dropout_bytes(2, (d2v_memory_options){ .clone_groups = 2 }), 12 * group);
+}
+
 // A card that holds exactly a step that needs so much.
 static double card_for(const d2v_plan *plan, double step_bytes) {
 	return (plan->weight_bytes + plan->optimizer_bytes + step_bytes + 1) / D2V_PLAN_MEMORY;
@@ -147,6 +183,7 @@ static void test_text(void **state) {
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_outline),
+		cmocka_unit_test(test_kept_draws),
 		cmocka_unit_test(test_cheapest_way),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_counts),

@@ -6,9 +6,15 @@
 //     fetch_box(to, &map, column, row, &full);   // any number of them, `bytes` together
 //     barrier_wait(&full, 0);                    // whoever reads: the first time the barrier opens, then 1, 0, 1, ...
 //
+// and back, in groups of the thread that asks, who must have seen the last one's end before the block ends:
+//
+//     store_stack_box(&map, column, row, which, from); // after the writers' shared_fence() and a barrier
+//     stores_commit();                                 // closes the group
+//     stores_wait<0>();                                // all groups have been read: there may be written again
+//
 // A box is 64 columns wide, its rows are swizzled as wgmma.cuh has them; it begins at a multiple of 1024 bytes. What of
-// it lies outside of the matrix is zeros. Copies write through the asynchronous proxy: products need no fence after
-// them.
+// it lies outside of the matrix is zeros, and is not stored. Copies go through the asynchronous proxy: products need no
+// fence after them.
 #ifndef D2V_KERNELS_CUDA_BULK_COPY_CUH
 #define D2V_KERNELS_CUDA_BULK_COPY_CUH
 
@@ -81,6 +87,15 @@ static inline void fetch_box(bf16 *to, const matrix_map *map, int column, int ro
 static inline void fetch_stack_box(bf16 *to, const matrix_map *map, int column, int row, int which, uint64_t *barrier) {
 	d2v_emulate_fetch_box(to, map, column, row, which, barrier);
 }
+static inline void store_stack_box(const matrix_map *map, int column, int row, int which, const bf16 *from) {
+	d2v_emulate_store_box(map, column, row, which, from);
+}
+static inline void stores_commit() {
+	d2v_emulate_stores_commit();
+}
+template <int PENDING> static inline void stores_wait() {
+	d2v_emulate_stores_wait(PENDING);
+}
 static inline void meet(int number, int threads) {
 	d2v_emulate_group_barrier(number, (size_t)threads);
 }
@@ -129,6 +144,18 @@ __device__ __forceinline__ void fetch_stack_box(
 					 (unsigned)__cvta_generic_to_shared(to)),
 		"l"(map), "r"(column), "r"(row), "r"(which), "r"(barrier_address(barrier))
 		: "memory");
+}
+__device__ __forceinline__ void store_stack_box(
+	const matrix_map *map, int column, int row, int which, const bf16 *from) {
+	asm volatile("cp.async.bulk.tensor.3d.global.shared::cta.bulk_group [%0, {%1, %2, %3}], [%4];" ::"l"(map), "r"(column),
+		"r"(row), "r"(which), "r"((unsigned)__cvta_generic_to_shared(from))
+		: "memory");
+}
+__device__ __forceinline__ void stores_commit() {
+	asm volatile("cp.async.bulk.commit_group;" ::: "memory");
+}
+template <int PENDING> __device__ __forceinline__ void stores_wait() {
+	asm volatile("cp.async.bulk.wait_group.read %0;" ::"n"(PENDING) : "memory");
 }
 // Waits for `threads` threads of the block, whole warps, to come to its barrier `number`, 1 to 15.
 __device__ __forceinline__ void meet(int number, int threads) {

@@ -196,6 +196,14 @@ void d2v_emulate_shared_fence(void) {
 	self().unfenced.clear();
 }
 
+bool d2v_emulate_shared_is_fenced(const void *from, size_t bytes) {
+	size_t first = (size_t)((const unsigned char *)from - d2v_emulate_shared()) / 4;
+	for (size_t word = first; word < first + bytes / 4; word++)
+		if (unfenced_words[word])
+			return false;
+	return true;
+}
+
 void d2v_emulate_products_begin(size_t count) {
 	if (threads.size() < count)
 		threads.resize(count);

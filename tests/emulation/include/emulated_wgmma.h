@@ -13,9 +13,10 @@ void d2v_emulate_products_fence(void);
 void d2v_emulate_products_commit(void);
 void d2v_emulate_products_wait(size_t pending);
 
-// What copies and ordinary stores wrote to shared memory is visible to products after the fence only.
+// What copies and ordinary stores wrote to shared memory is visible to products and bulk copies after the fence only.
 void d2v_emulate_shared_store(const void *to, size_t bytes);
 void d2v_emulate_shared_fence(void);
+bool d2v_emulate_shared_is_fenced(const void *from, size_t bytes);
 
 // The block's shared memory, which begins at address 0.
 size_t d2v_emulate_shared_size(void);

@@ -97,12 +97,12 @@ PIC      := $(if $(filter bundle,$(VARIANT)),-fPIC)
 # No fast-math: it would remove the guards against NaN. What is switched off here only concerns errno and FP traps.
 COMPILE := $(CC) -std=c17 -D_GNU_SOURCE -I. -O3 -g $(ARCH) $(PIC) $(OPENMP) -fno-math-errno -fno-trapping-math $(WARNINGS) \
            $(if $(CUDA),-isystem $(CUDA_PATH)/include) $(SANITIZE) $(CFLAGS)
-# Warpgroups (kernels/cuda/wgmma.cuh) are an affair of Hopper alone: no later chip runs its code.
+# Warpgroups (kernels/cuda/wgmma.cuh) are an affair of Hopper alone: no later chip runs its code. Bulk copies came with it.
 CUDA_CODE = $(foreach a,$(CUDA_ARCHS),-gencode arch=compute_$(a),code=sm_$(a)) \
            -gencode arch=compute_$(lastword $(CUDA_ARCHS)),code=compute_$(lastword $(CUDA_ARCHS))
 CUDA_HOPPER := -gencode arch=compute_90a,code=sm_90a
 # Fused multiply-adds are the GPU's way; where two roundings must be two (Adam, the teacher's average) the source says so.
-CUDA_COMPILE = $(NVCC) -std=c++17 -I. -O3 -lineinfo $(if $(findstring _groups_,$<),$(CUDA_HOPPER),$(CUDA_CODE)) \
+CUDA_COMPILE = $(NVCC) -std=c++17 -I. -O3 -lineinfo $(if $(findstring _groups_,$<)$(findstring _short_,$<),$(CUDA_HOPPER),$(CUDA_CODE)) \
            -Xcompiler -Wall,-Wextra$(if $(PIC),$(comma)$(PIC)) $(if $(WERROR),--Werror all-warnings)
 # The kernels' source as C++ for the processor (tests/emulation/).
 EMULATE  := $(filter ccache,$(CC)) g++ -std=c++17 -Itests/emulation/include -I. -include tests/emulation/include/cuda_runtime.h -O2 -g \

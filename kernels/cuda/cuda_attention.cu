@@ -4,6 +4,7 @@
 // cuda_attention_groups_forward.cu and cuda_attention_groups_backward.cu.
 #include "kernels/cuda/attention.cuh"
 #include "kernels/cuda/attention_groups.h"
+#include "kernels/cuda/attention_short.h"
 #include "kernels/cuda/draws.cuh"
 
 #include <math.h>
@@ -195,15 +196,23 @@ void d2v_cuda_add_qkv_columns(d2v_device *dev, const d2v_attention *op) {
 		d2v_cuda_add_column_sums(dev, op->d_qkv_bias, op->d_qkv, op->rows * op->tokens, 3 * op->width);
 }
 
-// Whether Hopper's warpgroups take it on. D2V_ATTENTION=auto, or nothing: where they are the better way, which on an H200 they
-// were from 40 tokens on forward, the shortest heads measured, and from 197 on backward; over 40 tokens, where most of their
-// tile has nothing to do, backward took 1.6 times as long. =wgmma: whenever the GPU can; =tiles: never.
-static bool is_for_groups(d2v_device *dev, const d2v_attention *op, int64_t fewest) {
+// D2V_ATTENTION has one way throughout where it can be gone. auto, or nothing: the better way, which on an H200 were Hopper's
+// warpgroups from 40 tokens on forward, the shortest heads measured, and from 197 on backward; over 40 tokens, where most of
+// their tile has nothing to do, backward took 1.6 times as long. wgmma: warpgroups; tiles: what runs everywhere; short: auto,
+// and a warp a head backward over short heads (cuda_attention_short_backward.cu), which no GPU has measured yet.
+enum attention_way { AUTO, TILES, WGMMA, SHORT };
+static attention_way choose_way(d2v_device *dev) {
+	static const char *const names[] = { "auto", "tiles", "wgmma", "short" };
 	const char *way = getenv("D2V_ATTENTION");
-	bool always = way && strcmp(way, "wgmma") == 0, never = way && strcmp(way, "tiles") == 0;
-	if (way && !always && !never && strcmp(way, "auto") != 0)
-		d2v_device_set_error(dev, D2V_INVALID, "D2V_ATTENTION=%s is none of auto, tiles and wgmma", way);
-	return !never && (always || op->tokens >= fewest) && d2v_cuda_attention_fits_groups(dev, op);
+	for (int i = AUTO; way && i <= SHORT; i++)
+		if (strcmp(way, names[i]) == 0)
+			return (attention_way)i;
+	if (way)
+		d2v_device_set_error(dev, D2V_INVALID, "D2V_ATTENTION=%s is none of auto, tiles, wgmma and short", way);
+	return AUTO;
+}
+static bool is_for_groups(d2v_device *dev, const d2v_attention *op, attention_way way, int64_t fewest) {
+	return way != TILES && (way == WGMMA || op->tokens >= fewest) && d2v_cuda_attention_fits_groups(dev, op);
 }
 
 static bool is_empty(const d2v_attention *op) {
@@ -222,7 +231,7 @@ static bool check_tokens(d2v_device *dev, const d2v_attention *op, int rows) {
 void d2v_cuda_attention_forward(d2v_device *dev, const d2v_attention *op) {
 	if (is_empty(op))
 		return;
-	if (is_for_groups(dev, op, 40)) {
+	if (is_for_groups(dev, op, choose_way(dev), 40)) {
 		d2v_cuda_attention_groups_forward(dev, op);
 		return;
 	}
@@ -261,7 +270,10 @@ static void go_back_by_tokens(d2v_device *dev, const d2v_attention *op) {
 void d2v_cuda_attention_backward(d2v_device *dev, const d2v_attention *op) {
 	if (is_empty(op))
 		return;
-	if (is_for_groups(dev, op, 129))
+	attention_way way = choose_way(dev);
+	if (way == SHORT && d2v_cuda_attention_fits_short(dev, op))
+		d2v_cuda_attention_short_backward(dev, op);
+	else if (is_for_groups(dev, op, way, 129))
 		d2v_cuda_attention_groups_backward(dev, op);
 	else if (d2v_cuda_attention_is_tensor(dev, op))
 		d2v_cuda_attention_tensor_backward(dev, op);

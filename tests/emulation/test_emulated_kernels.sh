@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The CUDA backend's own source, run on the processor (tests/emulation/include/cuda_runtime.h), through the tests of every
-# operation: against the plain references, in f32, bf16 and f16; attention, convolutions and linear layers in bf16 both
+# operation: against the plain references, in f32, bf16 and f16; attention, convolutions and linear layers in bf16 all
 # ways there are (kernels/cuda/cuda_attention.cu, cuda_conv_grouped.cu, cuda_linear.cu).
 set -eu
 ls "$OBJ"/emulated/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
@@ -25,7 +25,9 @@ for test in "$OBJ"/emulated/test_*; do
 	*) check "$test" cuda:0:f32; check "$test" cuda:0:f16 ;;
 	esac
 	case $test in
-	*/test_attention) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
+	*/test_attention)
+		check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma
+		check "$test" cuda:0 D2V_ATTENTION=short D2V_TEST_ONLY=test_short ;;
 	*/test_linear) check "$test" cuda:0 D2V_GELU=apart; check "$test" cuda:0 D2V_GELU=wgmma ;;
 	*/test_conv?d) check "$test" cuda:0 D2V_CONV=mma; check "$test" cuda:0 D2V_CONV=wgmma ;;
 	*) check "$test" cuda:0 ;;

@@ -55,7 +55,7 @@ for test in "$OBJ"/tests/kernels/test_*; do
 		queue "${test##*/} $precision" env D2V_TEST_DEVICE="$device:$precision" "$test"
 	done
 done
-for way in tiles wgmma; do
+for way in tiles wgmma short; do
 	queue "test_attention bf16 $way" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=$way "$OBJ/tests/kernels/test_attention"
 done
 for way in apart wgmma; do
@@ -131,6 +131,8 @@ if [ "${SANITIZE:-yes}" = yes ] && command -v compute-sanitizer >/dev/null; then
 			queue "$tool $test" env D2V_TEST_DEVICE="$device" compute-sanitizer --tool $tool --error-exitcode 9 \
 				"$OBJ/tests/kernels/test_$test"
 		done
+		queue "$tool attention short" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=short D2V_TEST_ONLY=test_short \
+			compute-sanitizer --tool $tool --error-exitcode 9 "$OBJ/tests/kernels/test_attention"
 		for test in conv1d conv2d; do
 			queue "$tool $test wgmma" env D2V_TEST_DEVICE="$device" D2V_CONV=wgmma compute-sanitizer --tool $tool \
 				--error-exitcode 9 "$OBJ/tests/kernels/test_$test"

@@ -1,0 +1,436 @@
+// Attention over short heads, backward: a warp a head, from the first copy to the last, without meeting another.
+//
+// All scores of a head stay in the warp's registers. S^T = k q^T and dP^T = v d_out^T give P^T and, with D = the sum of
+// P dP over a query's keys, dS^T, both rounded to pairs; from those d_v^T = d_out^T P, d_k^T = q^T dS and, turned
+// within the warp, d_q^T = k^T dS^T. So `out` is not read, which every other way needs for D: of the bytes that are
+// left, q, k, v, d_out and three gradients, everything is read or written once.
+//
+// They are what bounds it: 900 bytes a token against 27 instructions of a warp and 7.5 products of 16 x 8 x 16, counted
+// in the code for 40 tokens, so a multiprocessor has issued a head's instructions in a seventh of the time that its
+// bytes take. What matters is that copies never pause. A warp has four matrices in shared memory and asks for the next
+// head's v as soon as the scores are there, for its q after d_k, d_out after d_v, k after d_q; a fifth matrix is on its
+// way to memory. Of 40 tokens a multiprocessor holds eight heads, 200 KB of which most are under way, where 36 KB would
+// do.
+//
+// Tokens are told apart by eights (octets): what lies beyond the last one is zeros in shared memory, as the copy engine
+// leaves them, has probabilities of 0 as keys and as queries, and is not stored.
+#include "kernels/cuda/attention_short.h"
+#include "kernels/cuda/attention_tiles.cuh"
+#include "kernels/cuda/bulk_copy.cuh"
+
+#define CHANNELS 64 // of a head
+#define PARTS (CHANNELS / 16)
+#define OCTET 8
+#define OCTET_BYTES (OCTET * CHANNELS * (int)sizeof(bf16))
+#define MOST_OCTETS 8
+#define MOST_BYTES (227 * 1024) // of a block's shared memory
+
+enum short_matrix { QUERIES, KEYS, VALUES, OUTPUT_GRADIENTS, RESULTS, MATRICES };
+
+// Heads of as many octets.
+template <int OCTETS> struct short_shape {
+	static constexpr int tokens = OCTETS * OCTET, matrix_bytes = OCTETS * OCTET_BYTES;
+	static constexpr int head_bytes = MATRICES * matrix_bytes;
+	static constexpr int warp_bytes = head_bytes + tokens * (int)sizeof(float) + (int)sizeof(uint64_t);
+	// The fourth warp of a part of a multiprocessor, and the third, are paid for in registers: 168 and 255 are left.
+	static constexpr int most = OCTETS <= 3 ? 12 : 8, fitting = MOST_BYTES / warp_bytes;
+	static constexpr int warps = fitting < most ? fitting : most;
+	// What there are registers for: octets of queries whose scores are f32 at a time, parts of results.
+	static constexpr int queries = OCTETS <= 5 ? OCTETS : 4, parts = OCTETS <= 5 ? PARTS : PARTS / 2;
+};
+
+struct short_maps {
+	matrix_map qkv, d_out, d_qkv; // a sample's tokens are a matrix
+};
+
+// A warp's shared memory.
+struct short_memory {
+	unsigned char *matrices;
+	float *lse;     // of the queries, in units of log2; of one that had no key, or is none, infinite
+	uint64_t *full; // opens when a head's four matrices are there
+};
+template <int OCTETS> static __device__ __forceinline__ short_memory find_memory(unsigned char *bytes, int warp) {
+	typedef short_shape<OCTETS> shape;
+	short_memory m;
+	uint64_t *barriers = (uint64_t *)(bytes + shape::warps * shape::head_bytes);
+	m.matrices = bytes + warp * shape::head_bytes;
+	m.full = barriers + warp;
+	m.lse = (float *)(barriers + shape::warps) + warp * shape::tokens;
+	return m;
+}
+template <int OCTETS>
+static __device__ __forceinline__ unsigned char *matrix_of(const short_memory &m, short_matrix which) {
+	return m.matrices + which * short_shape<OCTETS>::matrix_bytes;
+}
+
+// The bytes from a matrix's begin to the row whose address a lane gives load_matrices and its kind (swizzled_pack): of
+// two octets and their packs 2 part, 2 part + 1 in the order that a takes rows in and b columns, and by octets first,
+// as b takes rows and a columns; of one octet and its packs 4 half to 4 half + 3.
+struct short_lane {
+	int packs_last[PARTS], packs_first[PARTS], one[PARTS / 2];
+};
+static __device__ __forceinline__ short_lane find_lane() {
+	int lane = (int)threadIdx.x % 32, row = lane % 8, low = lane / 8 % 2, high = lane / 16;
+	short_lane at;
+#pragma unroll
+	for (int part = 0; part < PARTS; part++) {
+		at.packs_last[part] = low * OCTET_BYTES + row * 128 + ((2 * part + high) ^ row) * 16;
+		at.packs_first[part] = high * OCTET_BYTES + row * 128 + ((2 * part + low) ^ row) * 16;
+	}
+#pragma unroll
+	for (int half = 0; half < PARTS / 2; half++)
+		at.one[half] = row * 128 + ((4 * half + lane / 8) ^ row) * 16;
+	return at;
+}
+
+// ---- copies, by the warp's first lane
+
+static __device__ __forceinline__ bool is_first_lane() {
+	return threadIdx.x % 32 == 0;
+}
+
+// Of qkv.
+static __device__ __forceinline__ int third_of(short_matrix which) {
+	return which == QUERIES ? 0 : which == KEYS ? 1 : 2;
+}
+
+// Head n of all rows; `there` if it exists.
+struct short_head {
+	unsigned n;
+	int r, column; // in matrices of `width` columns
+	bool there;
+};
+static __device__ __forceinline__ short_head find_head(const d2v_attention &op, unsigned n, unsigned heads) {
+	unsigned each = (unsigned)op.heads;
+	return { n, (int)(n / each), (int)(n % each) * CHANNELS, n < heads };
+}
+
+// Starts the copy of one of a head's matrices. That of v, the first, announces them all.
+template <int OCTETS, short_matrix WHICH>
+static __device__ __forceinline__ void fetch_matrix(
+	const short_memory &m, const short_maps &maps, const d2v_attention &op, const short_head &head) {
+	if (!is_first_lane() || !head.there)
+		return;
+	bf16 *to = (bf16 *)matrix_of<OCTETS>(m, WHICH);
+	if (WHICH == VALUES)
+		barrier_expect(m.full, 4 * short_shape<OCTETS>::matrix_bytes);
+	if (WHICH == OUTPUT_GRADIENTS)
+		fetch_stack_box(to, &maps.d_out, head.column, 0, head.r, m.full);
+	else
+		fetch_stack_box(to, &maps.qkv, third_of(WHICH) * (int)op.width + head.column, 0, head.r, m.full);
+}
+
+// ---- what is known of the tokens
+
+// Of tokens `lane` and `lane` + 32, asked for before their head's turn comes.
+struct short_facts {
+	float lse[2];
+	bool outside[2]; // no keys
+};
+template <int OCTETS, bool MASK>
+static __device__ __forceinline__ void ask_facts(short_facts &facts, const d2v_attention &op, const short_head &head) {
+#pragma unroll
+	for (int i = 0; i < (OCTETS + 3) / 4; i++) {
+		int token = (int)threadIdx.x % 32 + i * 32;
+		bool there = head.there && token < op.tokens;
+		facts.lse[i] = there ? op.lse[(int64_t)head.n * op.tokens + token] : -INFINITY;
+		if (MASK)
+			facts.outside[i] = !there || (op.key_padding && op.key_padding[(int64_t)head.r * op.tokens + token]);
+	}
+}
+
+// Puts lse where all lanes find it. Returns which of the lane's keys are none: key g of octet i is bit 8 i.
+template <int OCTETS, bool MASK>
+static __device__ __forceinline__ uint64_t put_facts(const short_memory &m, const short_facts &facts) {
+	uint64_t outside = 0;
+#pragma unroll
+	for (int i = 0; i < (OCTETS + 3) / 4; i++) {
+		int token = (int)threadIdx.x % 32 + i * 32;
+		if (token < OCTETS * OCTET)
+			m.lse[token] = facts.lse[i] == -INFINITY ? INFINITY : facts.lse[i] * LOG2_E;
+		if (MASK)
+			outside |= (uint64_t)__ballot_sync(0xffffffffu, facts.outside[i]) << (32 * i);
+	}
+	__syncwarp();
+	return outside >> (threadIdx.x % 32 / 4);
+}
+
+// ---- scores
+
+// f32 of all keys and N octets of queries, transposed: keys by 16, of which a lane has g and g + 8, by pairs of queries
+// 2t, 2t + 1.
+template <int OCTETS, int N> struct short_scores { float at[(OCTETS + 1) / 2][N][4]; };
+
+// x = a (all octets) times b (N octets), over the channels. a's octets go in twos: with an odd number the first of what
+// follows makes the last one's, whose results are not looked at.
+template <int OCTETS, int N>
+static __device__ __forceinline__ void multiply_rows(
+	short_scores<OCTETS, N> &x, const unsigned char *a_rows, const unsigned char *b_rows, const short_lane &lane) {
+	x = {};
+#pragma unroll
+	for (int half = 0; half < PARTS / 2; half++) {
+		uint32_t last[4]; // an octet without a neighbour is loaded for two parts
+		if (N % 2)
+			load_matrices(last, b_rows + (N - 1) * OCTET_BYTES + lane.one[half]);
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			int part = 2 * half + i;
+			uint32_t b[(N + 1) / 2][4];
+#pragma unroll
+			for (int n = 0; n < N / 2; n++)
+				load_matrices(b[n], b_rows + 2 * n * OCTET_BYTES + lane.packs_first[part]);
+			if (N % 2)
+				b[N / 2][0] = last[2 * i], b[N / 2][1] = last[2 * i + 1];
+#pragma unroll
+			for (int m = 0; m < (OCTETS + 1) / 2; m++) {
+				uint32_t a[4];
+				load_matrices(a, a_rows + 2 * m * OCTET_BYTES + lane.packs_last[part]);
+#pragma unroll
+				for (int n = 0; n < N; n++) {
+					uint32_t pair[2] = { b[n / 2][n % 2 * 2], b[n / 2][n % 2 * 2 + 1] };
+					mma_16816<bf16>(x.at[m][n], a, pair);
+				}
+			}
+		}
+	}
+}
+
+// P and dS / root of a head in pairs: of keys' octet i and queries' octet j a lane has key g, queries 2t and 2t + 1.
+template <int OCTETS> struct short_pairs { uint32_t p[OCTETS][OCTETS], d[OCTETS][OCTETS]; };
+
+// Sum over the lanes of equal t.
+static __device__ __forceinline__ float column_sum(float x) {
+	x += __shfl_xor_sync(0xffffffffu, x, 4);
+	x += __shfl_xor_sync(0xffffffffu, x, 8);
+	return x + __shfl_xor_sync(0xffffffffu, x, 16);
+}
+
+// Of N octets of queries from `first` on.
+template <int OCTETS, int N, bool MASK>
+static __device__ __forceinline__ void find_pairs(
+	short_pairs<OCTETS> &pairs, const short_memory &m, const short_lane &lane, int first, uint64_t outside) {
+	float root = 1.0f / sqrtf((float)CHANNELS), scale = LOG2_E * root;
+	short_scores<OCTETS, N> s, d_p;
+	int skipped = first * OCTET_BYTES;
+	multiply_rows<OCTETS, N>(s, matrix_of<OCTETS>(m, KEYS), matrix_of<OCTETS>(m, QUERIES) + skipped, lane);
+	multiply_rows<OCTETS, N>(d_p, matrix_of<OCTETS>(m, VALUES), matrix_of<OCTETS>(m, OUTPUT_GRADIENTS) + skipped, lane);
+#pragma unroll
+	for (int n = 0; n < N; n++) {
+		float2 lse = *(const float2 *)&m.lse[(first + n) * OCTET + (int)threadIdx.x % 4 * 2];
+		float inner[2] = { 0, 0 };
+#pragma unroll
+		for (int key = 0; key < OCTETS; key++)
+#pragma unroll
+			for (int i = 0; i < 2; i++) {
+				float &p = s.at[key / 2][n][key % 2 * 2 + i];
+				p = power_of_2(p * scale - (i ? lse.y : lse.x));
+				if (MASK)
+					p = outside >> (8 * key) & 1 ? 0.0f : p;
+				inner[i] += p * d_p.at[key / 2][n][key % 2 * 2 + i];
+			}
+#pragma unroll
+		for (int i = 0; i < 2; i++)
+			inner[i] = column_sum(inner[i]) * root;
+#pragma unroll
+		for (int key = 0; key < OCTETS; key++) {
+			const float *p = &s.at[key / 2][n][key % 2 * 2], *d = &d_p.at[key / 2][n][key % 2 * 2];
+			pairs.p[key][first + n] = round_pair<bf16>(p[0], p[1]);
+			pairs.d[key][first + n] =
+				round_pair<bf16>(p[0] * (d[0] * root - inner[0]), p[1] * (d[1] * root - inner[1]));
+		}
+	}
+}
+
+// From a lane's point of view: afterwards it has, of octets i and j, query g of octet i and keys 2t and 2t + 1 of octet
+// j.
+template <int OCTETS> static __device__ __forceinline__ void transpose(uint32_t (&pairs)[OCTETS][OCTETS]) {
+#pragma unroll
+	for (int i = 0; i < OCTETS; i++)
+#pragma unroll
+		for (int j = 0; j <= i; j++) {
+			uint32_t pair = transpose_matrix(pairs[i][j]);
+			pairs[i][j] = i == j ? pair : transpose_matrix(pairs[j][i]);
+			pairs[j][i] = pair;
+		}
+}
+
+// Of all queries.
+template <int OCTETS, bool MASK, int FIRST = 0>
+static __device__ __forceinline__ void find_all_pairs(
+	short_pairs<OCTETS> &pairs, const short_memory &m, const short_lane &lane, uint64_t outside, unsigned parity) {
+	constexpr int most = short_shape<OCTETS>::queries, N = OCTETS - FIRST < most ? OCTETS - FIRST : most;
+	barrier_wait(m.full, parity);
+	find_pairs<OCTETS, N, MASK>(pairs, m, lane, FIRST, outside);
+	if constexpr (FIRST + N < OCTETS)
+		find_all_pairs<OCTETS, MASK, FIRST + N>(pairs, m, lane, outside, parity);
+}
+
+// ---- results
+
+// sum, transposed (PARTS of 16 channels from `first` on, all tokens) = the columns of rows times the pairs pair(k, n),
+// of which a lane has token g of octet n and tokens 2t, 2t + 1 of the rows' octet k.
+template <int OCTETS, int COUNT, class F>
+static __device__ __forceinline__ void multiply_columns(
+	float (&sum)[COUNT][OCTETS][4], const unsigned char *rows, const short_lane &lane, int first, F pair) {
+#pragma unroll
+	for (int part = 0; part < COUNT; part++)
+#pragma unroll
+		for (int n = 0; n < OCTETS; n++)
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				sum[part][n][i] = 0;
+#pragma unroll
+	for (int k = 0; k + 1 < OCTETS; k += 2)
+#pragma unroll
+		for (int part = 0; part < COUNT; part++) {
+			uint32_t a[4];
+			load_transposed(a, rows + k * OCTET_BYTES + lane.packs_first[first + part]);
+#pragma unroll
+			for (int n = 0; n < OCTETS; n++) {
+				uint32_t b[2] = { pair(k, n), pair(k + 1, n) };
+				mma_16816<bf16>(sum[part][n], a, b);
+			}
+		}
+	if (OCTETS % 2)
+#pragma unroll
+		for (int part = 0; part < COUNT; part += 2) {
+			uint32_t words[4];
+			load_transposed(words, rows + (OCTETS - 1) * OCTET_BYTES + lane.one[(first + part) / 2]);
+#pragma unroll
+			for (int i = 0; i < 2; i++) {
+				uint32_t a[2] = { words[2 * i], words[2 * i + 1] };
+#pragma unroll
+				for (int n = 0; n < OCTETS; n++)
+					mma_1688<bf16>(sum[part + i][n], a, pair(OCTETS - 1, n));
+			}
+		}
+}
+
+// Into shared memory, as rows of tokens.
+template <int OCTETS, int COUNT>
+static __device__ __forceinline__ void put_columns(
+	unsigned char *rows, const float (&sum)[COUNT][OCTETS][4], const short_lane &lane, int first) {
+#pragma unroll
+	for (int n = 0; n < OCTETS; n++)
+#pragma unroll
+		for (int part = 0; part < COUNT; part += 2) {
+			uint32_t words[4];
+#pragma unroll
+			for (int i = 0; i < 4; i++)
+				words[i] = round_pair<bf16>(sum[part + i / 2][n][i % 2 * 2], sum[part + i / 2][n][i % 2 * 2 + 1]);
+			store_transposed(rows + n * OCTET_BYTES + lane.one[(first + part) / 2], words);
+		}
+}
+
+// The gradient of the head's q, k or v, on its way to memory.
+template <int OCTETS, short_matrix OF, class F>
+static __device__ __forceinline__ void find_gradient(const short_memory &m, const short_maps &maps,
+	const d2v_attention &op, const short_lane &lane, const short_head &head, short_matrix from, F pair) {
+	constexpr int COUNT = short_shape<OCTETS>::parts;
+	unsigned char *to = matrix_of<OCTETS>(m, RESULTS);
+#pragma unroll
+	for (int first = 0; first < PARTS; first += COUNT) {
+		float sum[COUNT][OCTETS][4];
+		multiply_columns<OCTETS, COUNT>(sum, matrix_of<OCTETS>(m, from), lane, first, pair);
+		if (first == 0) { // what is there has gone
+			if (is_first_lane())
+				stores_wait<0>();
+			__syncwarp();
+		}
+		put_columns<OCTETS, COUNT>(to, sum, lane, first);
+	}
+	shared_fence();
+	__syncwarp();
+	if (is_first_lane()) {
+		store_stack_box(&maps.d_qkv, third_of(OF) * (int)op.width + head.column, 0, head.r, (const bf16 *)to);
+		stores_commit();
+	}
+}
+
+// ---- heads
+
+// A head, whose matrices are there or on their way; those of the next one are asked for.
+template <int OCTETS, bool MASK>
+static __device__ __forceinline__ void go_over_head(const short_memory &m, const short_maps &maps,
+	const d2v_attention &op, const short_lane &lane, short_facts &facts, const short_head &head, const short_head &next,
+	unsigned parity) {
+	short_pairs<OCTETS> pairs;
+	uint64_t outside = put_facts<OCTETS, MASK>(m, facts);
+	ask_facts<OCTETS, MASK>(facts, op, next);
+	find_all_pairs<OCTETS, MASK>(pairs, m, lane, outside, parity);
+	__syncwarp();
+	fetch_matrix<OCTETS, VALUES>(m, maps, op, next);
+	auto of_d = [&](int k, int n) { return pairs.d[n][k]; };
+	// d_k first: dS is rounded when it is used, and S and dP are kept until then.
+	find_gradient<OCTETS, KEYS>(m, maps, op, lane, head, QUERIES, of_d);
+	fetch_matrix<OCTETS, QUERIES>(m, maps, op, next);
+	find_gradient<OCTETS, VALUES>(
+		m, maps, op, lane, head, OUTPUT_GRADIENTS, [&](int k, int n) { return pairs.p[n][k]; });
+	fetch_matrix<OCTETS, OUTPUT_GRADIENTS>(m, maps, op, next);
+	transpose<OCTETS>(pairs.d);
+	find_gradient<OCTETS, QUERIES>(m, maps, op, lane, head, KEYS, of_d);
+	fetch_matrix<OCTETS, KEYS>(m, maps, op, next);
+}
+
+// MASK: some of the octets' tokens are no keys. Warps take heads in turns, so that those in memory at the same time are
+// neighbours.
+template <int OCTETS, bool MASK>
+static __global__ void __launch_bounds__(32 * short_shape<OCTETS>::warps, 1)
+	go_back(const __grid_constant__ short_maps maps, d2v_attention op, unsigned heads) {
+	D2V_SHARED_MATRICES(bytes);
+	constexpr unsigned WARPS = short_shape<OCTETS>::warps;
+	short_memory m = find_memory<OCTETS>(bytes, warp_number());
+	short_lane lane = find_lane();
+	short_facts facts;
+	short_head head = find_head(op, blockIdx.x * WARPS + (unsigned)warp_number(), heads);
+	if (is_first_lane()) {
+		barrier_init(m.full, 1);
+		barriers_are_made();
+	}
+	__syncwarp();
+	fetch_matrix<OCTETS, VALUES>(m, maps, op, head);
+	fetch_matrix<OCTETS, QUERIES>(m, maps, op, head);
+	fetch_matrix<OCTETS, OUTPUT_GRADIENTS>(m, maps, op, head);
+	fetch_matrix<OCTETS, KEYS>(m, maps, op, head);
+	ask_facts<OCTETS, MASK>(facts, op, head);
+	for (unsigned parity = 0; head.there; parity ^= 1) {
+		short_head next = find_head(op, head.n + gridDim.x * WARPS, heads);
+		go_over_head<OCTETS, MASK>(m, maps, op, lane, facts, head, next, parity);
+		head = next;
+	}
+	if (is_first_lane())
+		stores_wait<0>();
+}
+
+template <int OCTETS> static void launch(d2v_device *dev, const d2v_attention *op) {
+	typedef short_shape<OCTETS> shape;
+	short_maps maps;
+	if (!make_stack_map(&maps.qkv, op->qkv, op->rows, op->tokens, 3 * op->width, shape::tokens) ||
+		!make_stack_map(&maps.d_out, op->d_out, op->rows, op->tokens, op->width, shape::tokens) ||
+		!make_stack_map(&maps.d_qkv, op->d_qkv, op->rows, op->tokens, 3 * op->width, shape::tokens)) {
+		say_no_map(dev);
+		return;
+	}
+	unsigned heads = (unsigned)(op->rows * op->heads), enough = (heads + shape::warps - 1) / shape::warps;
+	unsigned blocks = min(enough, (unsigned)gpu_property(cudaDevAttrMultiProcessorCount, 1));
+	size_t shared = shape::warps * shape::warp_bytes;
+	if (op->key_padding || op->tokens % OCTET)
+		D2V_LAUNCH(dev, (go_back<OCTETS, true>), blocks, 32 * shape::warps, shared, maps, *op, heads);
+	else
+		D2V_LAUNCH(dev, (go_back<OCTETS, false>), blocks, 32 * shape::warps, shared, maps, *op, heads);
+	d2v_cuda_add_qkv_columns(dev, op);
+}
+
+void d2v_cuda_attention_short_backward(d2v_device *dev, const d2v_attention *op) {
+	static void (*const launches[MOST_OCTETS])(d2v_device *, const d2v_attention *) = { launch<1>, launch<2>, launch<3>,
+		launch<4>, launch<5>, launch<6>, launch<7>, launch<8> };
+	launches[(op->tokens - 1) / OCTET](dev, op);
+}
+
+// Compute capability 9.x, as of all that is compiled for sm_90a; heads that an unsigned can count, a turn more
+// included.
+bool d2v_cuda_attention_fits_short(d2v_device *dev, const d2v_attention *op) {
+	return d2v_cuda_is_bf16(dev) && gpu_property(cudaDevAttrComputeCapabilityMajor, 0) == 9 && op->tokens >= 1 &&
+		   op->tokens <= MOST_OCTETS * OCTET && op->width == op->heads * CHANNELS && !op->slope && op->drop.p <= 0 &&
+		   op->rows * op->heads <= INT32_MAX;
+}

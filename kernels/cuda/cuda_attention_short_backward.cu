@@ -23,6 +23,7 @@
 #define OCTET 8
 #define OCTET_BYTES (OCTET * CHANNELS * (int)sizeof(bf16))
 #define MOST_OCTETS 8
+#define SUMS (3 * CHANNELS)     // over columns of d_q, d_k and d_v
 #define MOST_BYTES (227 * 1024) // of a block's shared memory
 
 enum short_matrix { QUERIES, KEYS, VALUES, OUTPUT_GRADIENTS, RESULTS, MATRICES };
@@ -31,7 +32,7 @@ enum short_matrix { QUERIES, KEYS, VALUES, OUTPUT_GRADIENTS, RESULTS, MATRICES }
 template <int OCTETS> struct short_shape {
 	static constexpr int tokens = OCTETS * OCTET, matrix_bytes = OCTETS * OCTET_BYTES;
 	static constexpr int head_bytes = MATRICES * matrix_bytes;
-	static constexpr int warp_bytes = head_bytes + tokens * (int)sizeof(float) + (int)sizeof(uint64_t);
+	static constexpr int warp_bytes = head_bytes + (tokens + SUMS) * (int)sizeof(float) + (int)sizeof(uint64_t);
 	// The fourth warp of a part of a multiprocessor, and the third, are paid for in registers: 168 and 255 are left.
 	static constexpr int most = OCTETS <= 3 ? 12 : 8, fitting = MOST_BYTES / warp_bytes;
 	static constexpr int warps = fitting < most ? fitting : most;
@@ -47,6 +48,7 @@ struct short_maps {
 struct short_memory {
 	unsigned char *matrices;
 	float *lse;     // of the queries, in units of log2; of one that had no key, or is none, infinite
+	float *columns; // (3, CHANNELS): the sums over all of the warp's heads; NULL: not wanted
 	uint64_t *full; // opens when a head's four matrices are there
 };
 template <int OCTETS> static __device__ __forceinline__ short_memory find_memory(unsigned char *bytes, int warp) {
@@ -55,7 +57,8 @@ template <int OCTETS> static __device__ __forceinline__ short_memory find_memory
 	uint64_t *barriers = (uint64_t *)(bytes + shape::warps * shape::head_bytes);
 	m.matrices = bytes + warp * shape::head_bytes;
 	m.full = barriers + warp;
-	m.lse = (float *)(barriers + shape::warps) + warp * shape::tokens;
+	m.lse = (float *)(barriers + shape::warps) + warp * (shape::tokens + SUMS);
+	m.columns = m.lse + shape::tokens;
 	return m;
 }
 template <int OCTETS>
@@ -322,6 +325,33 @@ static __device__ __forceinline__ void put_columns(
 		}
 }
 
+// to (channels) += their sums over the tokens, of which each lane takes some, the same every time.
+template <int OCTETS, int COUNT>
+static __device__ __forceinline__ void add_columns(float *to, const float (&sum)[COUNT][OCTETS][4]) {
+	int lane = (int)threadIdx.x % 32;
+	float at[2 * COUNT];
+#pragma unroll
+	for (int i = 0; i < 2 * COUNT; i++) {
+		at[i] = 0;
+#pragma unroll
+		for (int n = 0; n < OCTETS; n++)
+			at[i] += sum[i / 2][n][i % 2 * 2] + sum[i / 2][n][i % 2 * 2 + 1];
+	}
+#pragma unroll
+	for (int distance = 2; distance; distance /= 2) { // half of the lanes go on with half of the channels
+		const int width = COUNT * distance / 2;
+#pragma unroll
+		for (int i = 0; i < width; i++) {
+			float low = at[i], high = at[i + width];
+			float other = __shfl_xor_sync(0xffffffffu, lane & distance ? low : high, distance);
+			at[i] = (lane & distance ? high : low) + other;
+		}
+	}
+#pragma unroll
+	for (int i = 0; i < COUNT / 2; i++)
+		to[(lane % 4 * (COUNT / 2) + i) * 8 + lane / 4] += at[i];
+}
+
 // The gradient of the head's q, k or v, on its way to memory.
 template <int OCTETS, short_matrix OF, class F>
 static __device__ __forceinline__ void find_gradient(const short_memory &m, const short_maps &maps,
@@ -338,6 +368,8 @@ static __device__ __forceinline__ void find_gradient(const short_memory &m, cons
 			__syncwarp();
 		}
 		put_columns<OCTETS, COUNT>(to, sum, lane, first);
+		if (m.columns)
+			add_columns<OCTETS, COUNT>(m.columns + third_of(OF) * CHANNELS + first * 16, sum);
 	}
 	shared_fence();
 	__syncwarp();
@@ -372,17 +404,31 @@ static __device__ __forceinline__ void go_over_head(const short_memory &m, const
 	fetch_matrix<OCTETS, KEYS>(m, maps, op, next);
 }
 
+// What the warp has summed, to its row of (warps that have the head, 3D).
+static __device__ __forceinline__ void store_columns(
+	float *to, const short_memory &m, const d2v_attention &op, const short_head &first) {
+	to += (int64_t)(first.n / (unsigned)op.heads) * 3 * op.width + first.column;
+	__syncwarp();
+	for (int i = (int)threadIdx.x % 32; i < SUMS; i += 32)
+		to[i / CHANNELS * op.width + i % CHANNELS] = m.columns[i];
+}
+
 // MASK: some of the octets' tokens are no keys. Warps take heads in turns, so that those in memory at the same time are
-// neighbours.
+// neighbours. columns: where a warp's heads all have the same place in their rows, so that one sum does for them, else
+// NULL.
 template <int OCTETS, bool MASK>
 static __global__ void __launch_bounds__(32 * short_shape<OCTETS>::warps, 1)
-	go_back(const __grid_constant__ short_maps maps, d2v_attention op, unsigned heads) {
+	go_back(const __grid_constant__ short_maps maps, d2v_attention op, unsigned heads, float *columns) {
 	D2V_SHARED_MATRICES(bytes);
 	constexpr unsigned WARPS = short_shape<OCTETS>::warps;
 	short_memory m = find_memory<OCTETS>(bytes, warp_number());
 	short_lane lane = find_lane();
 	short_facts facts;
-	short_head head = find_head(op, blockIdx.x * WARPS + (unsigned)warp_number(), heads);
+	const short_head first = find_head(op, blockIdx.x * WARPS + (unsigned)warp_number(), heads);
+	short_head head = first;
+	for (int i = (int)threadIdx.x % 32; i < SUMS; i += 32)
+		m.columns[i] = 0;
+	m.columns = columns ? m.columns : NULL;
 	if (is_first_lane()) {
 		barrier_init(m.full, 1);
 		barriers_are_made();
@@ -398,8 +444,20 @@ static __global__ void __launch_bounds__(32 * short_shape<OCTETS>::warps, 1)
 		go_over_head<OCTETS, MASK>(m, maps, op, lane, facts, head, next, parity);
 		head = next;
 	}
+	if (columns)
+		store_columns(columns, m, op, first);
 	if (is_first_lane())
 		stores_wait<0>();
+}
+
+// Blocks of a launch. For column sums all of their warps together must be a multiple of a row's heads, which may leave
+// multiprocessors without a block; where too many are *sums says no, and a pass over d_qkv has to do it.
+static unsigned choose_blocks(const d2v_attention *op, unsigned heads, int warps, bool *sums) {
+	unsigned most = (unsigned)gpu_property(cudaDevAttrMultiProcessorCount, 1), blocks = most;
+	while (blocks && (int64_t)blocks * warps % op->heads)
+		blocks--;
+	*sums = op->d_qkv_bias && blocks * 16 >= most * 15;
+	return *sums ? blocks : min(most, (heads + (unsigned)warps - 1) / (unsigned)warps);
 }
 
 template <int OCTETS> static void launch(d2v_device *dev, const d2v_attention *op) {
@@ -411,14 +469,21 @@ template <int OCTETS> static void launch(d2v_device *dev, const d2v_attention *o
 		say_no_map(dev);
 		return;
 	}
-	unsigned heads = (unsigned)(op->rows * op->heads), enough = (heads + shape::warps - 1) / shape::warps;
-	unsigned blocks = min(enough, (unsigned)gpu_property(cudaDevAttrMultiProcessorCount, 1));
+	bool sums;
+	unsigned heads = (unsigned)(op->rows * op->heads), blocks = choose_blocks(op, heads, shape::warps, &sums);
+	int64_t pieces = sums ? blocks * shape::warps / op->heads : 0;
+	float *columns = NULL;
+	if (sums && !(columns = (float *)d2v_cuda_scratch(dev, (size_t)(pieces * 3 * op->width) * sizeof *columns)))
+		return;
 	size_t shared = shape::warps * shape::warp_bytes;
 	if (op->key_padding || op->tokens % OCTET)
-		D2V_LAUNCH(dev, (go_back<OCTETS, true>), blocks, 32 * shape::warps, shared, maps, *op, heads);
+		D2V_LAUNCH(dev, (go_back<OCTETS, true>), blocks, 32 * shape::warps, shared, maps, *op, heads, columns);
 	else
-		D2V_LAUNCH(dev, (go_back<OCTETS, false>), blocks, 32 * shape::warps, shared, maps, *op, heads);
-	d2v_cuda_add_qkv_columns(dev, op);
+		D2V_LAUNCH(dev, (go_back<OCTETS, false>), blocks, 32 * shape::warps, shared, maps, *op, heads, columns);
+	if (sums)
+		d2v_cuda_add_partials(dev, { { op->d_qkv_bias } }, 1, columns, pieces, 3 * op->width);
+	else
+		d2v_cuda_add_qkv_columns(dev, op);
 }
 
 void d2v_cuda_attention_short_backward(d2v_device *dev, const d2v_attention *op) {

@@ -5,12 +5,12 @@
 // within the warp, d_q^T = k^T dS^T. So `out` is not read, which every other way needs for D: of the bytes that are
 // left, q, k, v, d_out and three gradients, everything is read or written once.
 //
-// They are what bounds it: 900 bytes a token against 27 instructions of a warp and 7.5 products of 16 x 8 x 16, counted
-// in the code for 40 tokens, so a multiprocessor has issued a head's instructions in a seventh of the time that its
-// bytes take. What matters is that copies never pause. A warp has four matrices in shared memory and asks for the next
-// head's v as soon as the scores are there, for its q after d_k, d_out after d_v, k after d_q; a fifth matrix is on its
-// way to memory. Of 40 tokens a multiprocessor holds eight heads, 200 KB of which most are under way, where 36 KB would
-// do.
+// They are what bounds it: 900 bytes a token against 28 instructions of a warp (36 with the column sums) and 7.5
+// products of 16 x 8 x 16, counted in sm_90a's code for 40 tokens, so a multiprocessor can issue a head's instructions
+// in a fifth of the time that its bytes take. What matters is that copies never pause. A warp has four matrices in
+// shared memory and asks for the next head's v as soon as the scores are there, for its q after d_k, d_out after d_v, k
+// after d_q; a fifth matrix is on its way to memory. Of 40 tokens a multiprocessor holds eight heads, 200 KB of which
+// most are under way, where 36 KB would do. Beyond 48 tokens some registers are spilled.
 //
 // Tokens are told apart by eights (octets): what lies beyond the last one is zeros in shared memory, as the copy engine
 // leaves them, has probabilities of 0 as keys and as queries, and is not stored.

@@ -214,7 +214,7 @@ static void gelu_layer(bench *b, const char *name, int64_t rows, int64_t in, int
 
 // The way back without the sums for a bias that ride on it: what they cost. (Apart they are a `bias gradient`.)
 static void without_sums(bench *b, const char *name, double flops, double bytes, body *backward, const void *op) {
-	char text[96];
+	char text[128];
 	snprintf(text, sizeof text, "%s, backward without sums", name);
 	row(b, text, flops, bytes, backward, op);
 }
@@ -233,6 +233,20 @@ static void attention_by(bench *b, const char *way, const char *name, double flo
 	setenv("D2V_ATTENTION", way, 1);
 	row(b, text, flops, 0, run_attention_forward, op);
 	row(b, back, 2.5 * flops, 0, run_attention_backward, op);
+	unsetenv("D2V_ATTENTION");
+}
+
+// Backward over short heads without a bias, a warp a head: bound by its bytes, of q, k, v, d_out and three gradients.
+static void attention_short(bench *b, const char *name, const d2v_attention *op) {
+	char text[80];
+	d2v_attention unsummed = *op;
+	double bytes = 7.0 * (double)(op->rows * op->tokens * op->width) * (double)d2v_device_real_size(b->dev);
+	unsummed.d_qkv_bias = NULL;
+	snprintf(text, sizeof text, "%s, short", name);
+	setenv("D2V_ATTENTION", "short", 1);
+	without_sums(b, text, 0, bytes, run_attention_backward, &unsummed);
+	snprintf(text, sizeof text, "%s, short, backward", name);
+	row(b, text, 0, bytes, run_attention_backward, op);
 	unsetenv("D2V_ATTENTION");
 }
 
@@ -259,6 +273,8 @@ static void attention(bench *b, const char *name, int64_t rows, int64_t tokens, 
 	double flops = 4.0 * (double)(all * tokens);
 	attention_by(b, "tiles", name, flops, &op);
 	attention_by(b, "wgmma", name, flops, &op);
+	if (tokens <= 64 && !bias && drop <= 0)
+		attention_short(b, name, &op);
 	d2v_attention unsummed = op;
 	unsummed.d_qkv_bias = NULL;
 	without_sums(b, name, 2.5 * flops, 0, run_attention_backward, &unsummed);
@@ -438,6 +454,7 @@ static void operations(bench *b) {
 	linear(b, "fc1+gelu 163840x768x3072", 163840, 768, 3072, true);
 	linear(b, "fc2 163840x3072x768", 163840, 3072, 768, false);
 	attention(b, "attention 4096x12, 40 tokens", 4096, 40, false, 0);
+	attention(b, "attention 2048x12, 50 tokens", 2048, 50, false, 0); // of a large model
 	attention(b, "attention 256x12, 197 tokens", 256, 197, false, 0);
 	attention(b, "attention 512x12, 266 tokens", 512, 266, false, 0);
 	attention(b, "attention 512x12, 266 tokens, dropout", 512, 266, false, .1f);
@@ -493,10 +510,10 @@ static void print_step(const bench *b, const char *name, const whole_step *step,
 		r->flops * 1e-12, step->layer_drop ? ", layers left out counted" : "", r->taken * 1e-9, r->planned * 1e-9,
 		100 * (r->taken / r->planned - 1), (unsigned long long)r->graphs.launched, (unsigned long long)r->graphs.made,
 		(unsigned long long)r->graphs.changed);
-	printf("{\"bench\":\"gpu_step\",\"recipe\":\"%s\",\"layer_drop\":%s,\"recompute\":%s,\"clone_groups\":%lld,\"samples\":%d,"
+	printf("{\"bench\":\"gpu_step\",\"name\":\"%s\",\"recipe\":\"%s\",\"layer_drop\":%s,\"recompute\":%s,\"clone_groups\":%lld,\"samples\":%d,"
 		"\"seconds\":%.6g,\"median\":%.6g,\"as_graph\":%.6g,\"as_graph_median\":%.6g,\"tflop\":%.6g,\"ratio\":%.4g,"
 		"\"mfu\":%.4g,\"bytes\":%.6g,\"planned\":%.6g}\n",
-		step->recipe, step->layer_drop ? "true" : "false", step->memory.recompute ? "true" : "false",
+		name, step->recipe, step->layer_drop ? "true" : "false", step->memory.recompute ? "true" : "false",
 		(long long)step->memory.clone_groups, step->samples, r->plain.mean, r->plain.median, r->as_graph.mean,
 		r->as_graph.median, r->flops * 1e-12, r->flops / r->plain.mean / b->product_peak,
 		r->flops / r->plain.mean / DATASHEET, r->taken, r->planned);
@@ -507,6 +524,23 @@ static void name_step(char *name, size_t size, const whole_step *step) {
 	bool groups = step->memory.clone_groups > 1, recompute = step->memory.recompute;
 	snprintf(name, size, "%s, %d a batch%s%s%s%s", step->recipe, step->samples, recompute ? " recomputed" : "",
 		groups ? " in groups" : "", recompute || groups ? "" : " at once", step->layer_drop ? ", layer drop" : "");
+}
+
+// way: what is added to its name.
+static void measure_step(bench *b, const whole_step *step, const char *way) {
+	d2v_error err = { 0 };
+	char name[64], text[96];
+	whole_step_result result;
+	name_step(name, sizeof name, step);
+	snprintf(text, sizeof text, "%s%s", name, way);
+	if (!wanted(b, text))
+		return;
+	if (whole_step_measure(b->dev, step, DATASHEET, &result, &err) == D2V_OK) {
+		print_step(b, text, step, &result);
+	} else {
+		printf("%-42s %s\n", text, err.text);
+		b->failed = true;
+	}
 }
 
 static void whole_steps(bench *b) {
@@ -523,20 +557,11 @@ static void whole_steps(bench *b) {
 		{ "audio-base", 40, 200000, 0, { .recompute = true, .clone_groups = 4 }, false, 0 },
 		{ "text-base", 64, 0, 512, { .recompute = true, .clone_groups = 4 }, false, 0 },
 	};
-	for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
-		d2v_error err = { 0 };
-		char name[64];
-		whole_step_result result;
-		name_step(name, sizeof name, &list[i]);
-		if (!wanted(b, name))
-			continue;
-		if (whole_step_measure(b->dev, &list[i], DATASHEET, &result, &err) == D2V_OK) {
-			print_step(b, name, &list[i], &result);
-		} else {
-			printf("%-42s %s\n", name, err.text);
-			b->failed = true;
-		}
-	}
+	for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+		measure_step(b, &list[i], "");
+	setenv("D2V_ATTENTION", "short", 1);
+	measure_step(b, &list[0], ", short attention");
+	unsetenv("D2V_ATTENTION");
 }
 
 int main(int argc, char **argv) {

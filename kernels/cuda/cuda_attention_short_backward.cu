@@ -33,7 +33,7 @@ template <int OCTETS> struct short_shape {
 	static constexpr int tokens = OCTETS * OCTET, matrix_bytes = OCTETS * OCTET_BYTES;
 	static constexpr int head_bytes = MATRICES * matrix_bytes;
 	static constexpr int warp_bytes = head_bytes + (tokens + SUMS) * (int)sizeof(float) + (int)sizeof(uint64_t);
-	// The fourth warp of a part of a multiprocessor, and the third, are paid for in registers: 168 and 255 are left.
+	// With three warps in each of a multiprocessor's four parts a lane has 168 registers, with two 255.
 	static constexpr int most = OCTETS <= 3 ? 12 : 8, fitting = MOST_BYTES / warp_bytes;
 	static constexpr int warps = fitting < most ? fitting : most;
 	// What there are registers for: octets of queries whose scores are f32 at a time, parts of results.
@@ -198,7 +198,8 @@ static __device__ __forceinline__ void multiply_rows(
 	}
 }
 
-// P and dS / root of a head in pairs: of keys' octet i and queries' octet j a lane has key g, queries 2t and 2t + 1.
+// P and dS, with the root of the scores in it, of a head in pairs: of keys' octet i and queries' octet j a lane has key
+// g, queries 2t and 2t + 1.
 template <int OCTETS> struct short_pairs { uint32_t p[OCTETS][OCTETS], d[OCTETS][OCTETS]; };
 
 // Sum over the lanes of equal t.
@@ -257,7 +258,8 @@ template <int OCTETS> static __device__ __forceinline__ void transpose(uint32_t 
 		}
 }
 
-// Of all queries.
+// Of all queries, in pieces. Each asks whether the matrices are there, which keeps it from beginning under the one
+// before: for both there are no registers.
 template <int OCTETS, bool MASK, int FIRST = 0>
 static __device__ __forceinline__ void find_all_pairs(
 	short_pairs<OCTETS> &pairs, const short_memory &m, const short_lane &lane, uint64_t outside, unsigned parity) {
@@ -270,8 +272,8 @@ static __device__ __forceinline__ void find_all_pairs(
 
 // ---- results
 
-// sum, transposed (PARTS of 16 channels from `first` on, all tokens) = the columns of rows times the pairs pair(k, n),
-// of which a lane has token g of octet n and tokens 2t, 2t + 1 of the rows' octet k.
+// sum, transposed (COUNT parts of 16 channels from `first` on, all tokens) = the columns of rows times the pairs
+// pair(k, n), of which a lane has token g of octet n and tokens 2t, 2t + 1 of the rows' octet k.
 template <int OCTETS, int COUNT, class F>
 static __device__ __forceinline__ void multiply_columns(
 	float (&sum)[COUNT][OCTETS][4], const unsigned char *rows, const short_lane &lane, int first, F pair) {

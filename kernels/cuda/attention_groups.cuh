@@ -139,8 +139,7 @@ static __device__ __forceinline__ bf16 *stage_matrix(
 // A warp is done with a stage.
 static __device__ __forceinline__ void leave_stage(const ring_memory &m, const ring_place &ring) {
 	__syncwarp();
-	if (threadIdx.x % 32 == 0)
-		barrier_arrive(m.empty + ring.stage);
+	arrive_as_warp(m.empty + ring.stage);
 }
 
 // ---- vectors

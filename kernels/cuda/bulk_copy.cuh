@@ -170,4 +170,10 @@ template <int COUNT> __device__ __forceinline__ void take_registers() {
 }
 #endif
 
+// The one arrival of a warp, whose lanes have come together.
+static __device__ __forceinline__ void arrive_as_warp(uint64_t *barrier) {
+	if (threadIdx.x % 32 == 0)
+		barrier_arrive(barrier);
+}
+
 #endif

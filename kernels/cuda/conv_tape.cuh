@@ -11,10 +11,10 @@
 #ifndef D2V_KERNELS_CUDA_CONV_TAPE_CUH
 #define D2V_KERNELS_CUDA_CONV_TAPE_CUH
 
+#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/card.cuh"
 #include "kernels/cuda/conv.cuh"
 #include "kernels/cuda/copy_async.cuh"
-#include "kernels/cuda/wgmma.cuh"
 
 #define GROUP_THREADS 128 // of a warpgroup
 #define MOST_GROUPS 4     // of a block
@@ -120,6 +120,26 @@ static __device__ __forceinline__ void fetch_places(bf16 *tape, int pitch, const
 		copy_async(
 			tape + (pack * pitch + place) * 8, inside ? first + position * channels + pack * 8 : from, inside);
 	}
+}
+
+// A filler's warp has asked for its part of a stage: waits for it, and says so to those who multiply.
+static __device__ __forceinline__ void announce_places(uint64_t *full) {
+	copy_commit();
+	copy_wait<0>();
+	shared_fence();
+	__syncwarp();
+	arrive_as_warp(full);
+}
+
+// Makes the barriers of the stages: full opens when `fillers` warps have announced their parts, empty when the four of each
+// of `groups` warpgroups have left. By one thread.
+static __device__ __forceinline__ void make_stage_barriers(
+	uint64_t *full, uint64_t *empty, int stages, unsigned fillers, int groups) {
+	for (int i = 0; i < stages; i++) {
+		barrier_init(full + i, fillers);
+		barrier_init(empty + i, 4 * (unsigned)groups);
+	}
+	barriers_are_made();
 }
 
 // ---- cutting

@@ -11,9 +11,9 @@
 // With 48 channels a product reads 3.5 KB of shared memory, 28 cycles, and takes the tensor cores 24: 0.75 ms for the 4,096
 // copies of an image decoder's batch, whose bytes take 0.6 to 0.9 ms. So both must go on all the time. (Two blocks a
 // multiprocessor, each of which fetched a tile and then computed, took the sum of the two, and 15 % more: H200.)
-#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/conv_tape.cuh"
+#include "kernels/cuda/fast_math.cuh"
 
 #define UNIT 64       // results of a warpgroup
 #define MOST_STAGES 4 // and warps that fill them
@@ -134,19 +134,6 @@ template <int PACKS> static __device__ __forceinline__ void load_words(uint32_t 
 		words[pairs] = *(const uint32_t *)(from + 8 * pairs + 2 * t);
 }
 
-static __device__ __forceinline__ float low_half(uint32_t word) {
-	word <<= 16;
-	float x;
-	memcpy(&x, &word, sizeof x);
-	return x;
-}
-static __device__ __forceinline__ float high_half(uint32_t word) {
-	word &= 0xffff0000u;
-	float x;
-	memcpy(&x, &word, sizeof x);
-	return x;
-}
-
 // A lane's results of two places, rows g and g + 8 of its warp's, and where they go; NULL: nowhere.
 template <int PACKS> struct lane_results {
 	bf16 *to[2];
@@ -226,12 +213,7 @@ static __device__ __forceinline__ void fill_stage(const conv_tape &s, const plan
 		barrier_wait(work.empty + stage, parity);
 		fetch_places<PACKS>(work.tapes + stage * work.tape_size, s.place_pitch, work.places, s.places, work.x,
 			s.shape.in, find_sources(s, tile), lane, 32);
-		copy_commit();
-		copy_wait<0>();
-		shared_fence();
-		__syncwarp();
-		if (lane == 0)
-			barrier_arrive(work.full + stage);
+		announce_places(work.full + stage);
 	}
 }
 
@@ -260,8 +242,7 @@ static __device__ __forceinline__ void compute_units(const conv_tape &s, const p
 		}
 		unit -= units;
 		__syncwarp();
-		if (lane == 0)
-			barrier_arrive(work.empty + stage);
+		arrive_as_warp(work.empty + stage);
 		if (++stage == work.stages)
 			stage = 0, parity ^= 1;
 	}
@@ -280,13 +261,8 @@ static __global__ void __launch_bounds__(THREADS_MOST, 1) convolve_tapes(conv_ta
 	number_places(work.places, s);
 	number_results(work.results, s);
 	fetch_weights<PACKS>(work.weights, w + (int64_t)blockIdx.y * N * taps * N, taps, flipped);
-	if (threadIdx.x == 0) {
-		for (int i = 0; i < stages; i++) {
-			barrier_init(work.full + i, 1);
-			barrier_init(work.empty + i, 4 * (unsigned)groups); // a warp each
-		}
-		barriers_are_made();
-	}
+	if (threadIdx.x == 0)
+		make_stage_barriers(work.full, work.empty, stages, 1, groups);
 	copy_commit();
 	copy_wait<0>();
 	shared_fence();

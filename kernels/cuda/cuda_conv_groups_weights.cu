@@ -8,7 +8,6 @@
 // products reached half of the rate they can have by themselves (H200).
 //
 // Of a's 64 rows 48 channels are three quarters.
-#include "kernels/cuda/bulk_copy.cuh"
 #include "kernels/cuda/conv_results.cuh"
 #include "kernels/cuda/conv_tape.cuh"
 
@@ -24,7 +23,7 @@
 #define PROCESSORS 132 // of an H100 or H200
 
 // Taps that a warpgroup has registers for, of groups of so many channels.
-static constexpr int most_taps(int64_t channels) {
+static constexpr __host__ __device__ int most_taps(int64_t channels) {
 	return channels > 48 ? 3 : 4;
 }
 
@@ -77,12 +76,7 @@ static __device__ __forceinline__ void fill_stage(const conv_tape &s, const weig
 			thread, FILLERS * 32);
 		fetch_places<PACKS>(tapes + work.x_size, s.result_pitch, work.results, s.results, work.d_y, s.shape.out,
 			find_results(s, tile), thread, FILLERS * 32);
-		copy_commit();
-		copy_wait<0>();
-		shared_fence();
-		__syncwarp();
-		if (threadIdx.x % 32 == 0)
-			barrier_arrive(work.full + stage);
+		announce_places(work.full + stage);
 	}
 }
 
@@ -111,8 +105,8 @@ static __device__ __forceinline__ void sum_taps(
 				multiply<N, COLUMNS>(sums[n], now[i], from_pack(b, shifts[n] + 16 * i), true);
 		products_commit();
 		products_wait<1>(); // those of `next` have ended
-		if (first == 0 && tile > work.tile && threadIdx.x % 32 == 0)
-			barrier_arrive(work.empty + (stage ^ 1)); // this warp's products with the tile before have ended
+		if (first == 0 && tile > work.tile)
+			arrive_as_warp(work.empty + (stage ^ 1)); // this warp's products with the tile before have ended
 		first += CHUNK;
 		if (first == s.results) {
 			first = 0, tile++, parity ^= stage, stage ^= 1;
@@ -178,13 +172,8 @@ static __global__ void __launch_bounds__(THREADS, 1) sum_tapes(
 	weights_work work = find_work<PACKS>(s, bytes, x, d_y, tiles_of_piece);
 	number_places(work.places, s);
 	number_results(work.results, s);
-	if (threadIdx.x == 0) {
-		for (int i = 0; i < STAGES; i++) {
-			barrier_init(work.full + i, FILLERS);
-			barrier_init(work.empty + i, 4 * (unsigned)groups); // a warp each
-		}
-		barriers_are_made();
-	}
+	if (threadIdx.x == 0)
+		make_stage_barriers(work.full, work.empty, STAGES, FILLERS, groups);
 	__syncthreads();
 	if (group == groups) {
 		give_registers<FILLER_REGISTERS>();
@@ -194,8 +183,8 @@ static __global__ void __launch_bounds__(THREADS, 1) sum_tapes(
 	take_registers<REGISTERS>();
 	float *to = partial + (blockIdx.x * s.shape.out + blockIdx.y * N) * taps * N;
 	int own = (end_tap - tap + groups - 1) / groups; // one to most_taps: of up to 64 taps the last part has no fewer than warpgroups
-	if (PACKS <= 6 && own == 4)
-		sum_and_store<PACKS, PACKS <= 6 ? 4 : 3>(to, tap, groups, s, work);
+	if (own == most_taps(N))
+		sum_and_store<PACKS, most_taps(N)>(to, tap, groups, s, work);
 	else if (own == 3)
 		sum_and_store<PACKS, 3>(to, tap, groups, s, work);
 	else if (own == 2)

@@ -96,11 +96,6 @@ static __device__ __forceinline__ void add_stage(tile_sums &sums, const bf16 *el
 	products_commit();
 }
 
-static __device__ __forceinline__ void arrive_as_warp(uint64_t *barrier) {
-	if (threadIdx.x % 32 == 0)
-		barrier_arrive(barrier);
-}
-
 // The tile's sums, from the stages that begin with `step`. A stage is given back when the products after it are under
 // way.
 static __device__ __forceinline__ void sum_tile(
@@ -135,13 +130,6 @@ static __device__ __forceinline__ void transpose_words(uint32_t (&words)[4]) {
 	second = __shfl_xor_sync(0xffffffffu, high ? words[1] : words[3], 2);
 	words[0] = high ? first : words[0], words[1] = high ? second : words[1];
 	words[2] = high ? words[2] : first, words[3] = high ? words[3] : second;
-}
-
-static __device__ __forceinline__ float low_half(uint32_t pair) {
-	return __uint_as_float(pair << 16);
-}
-static __device__ __forceinline__ float high_half(uint32_t pair) {
-	return __uint_as_float(pair & 0xffff0000u);
 }
 
 // Where a lane's 16 bytes of a row go.

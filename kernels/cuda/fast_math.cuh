@@ -16,6 +16,13 @@ __device__ __forceinline__ uint32_t bits_of_float(float x) {
 	memcpy(&bits, &x, sizeof bits);
 	return bits;
 }
+// Of a pair of bf16.
+__device__ __forceinline__ float low_half(uint32_t pair) {
+	return float_of_bits(pair << 16);
+}
+__device__ __forceinline__ float high_half(uint32_t pair) {
+	return float_of_bits(pair & 0xffff0000u);
+}
 
 #ifdef D2V_EMULATION
 #define D2V_FAST_FUNCTION(name, instruction, plain) \

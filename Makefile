@@ -146,7 +146,7 @@ TOOLS    := $(TOOL_SRC:tools/%.c=$(BIN)/%)
 TESTS    := $(TEST_SRC:%.c=$(O)/%)
 BENCHES  := $(BENCH_SRC:%.c=$(O)/%)
 # What a loader costs can be measured on any device, for want of a GPU on a processor.
-FEED_BENCH := $(O)/tests/gpu/bench_feed $(O)/tests/gpu/make_samples
+FEED_BENCH := $(addprefix $(O)/tests/gpu/,bench_feed make_samples look_at_device)
 GPU_BENCH := $(O)/tests/gpu/bench_gpu $(O)/tests/gpu/bench_choices $(FEED_BENCH)
 FUZZERS  := $(FUZZ_SRC:%.c=$(O)/%)
 HELPERS  := $(HELPER_SRC:tests/e2e/%.c=$(O)/tests/e2e/%)

@@ -7,7 +7,8 @@
 # recipes on little data and in little batches, to try all of it on a processor (DEVICE=cpu).
 set -euo pipefail
 : "${OBJ:?OBJ is the folder of the test programs}" "${BIN:?BIN is the folder of the programs}"
-small=${SMALL:-}
+small=${SMALL:-} device=${DEVICE:-cuda:0}
+"$OBJ/tests/gpu/look_at_device" "$device" || exit # before data sets are made for it
 dir=$(mktemp -d "${TMPDIR:-/tmp}/d2v-loader.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 # What a step says beside its row is only of interest when it fails.
@@ -44,5 +45,5 @@ pairs=("$@")
 for pair in "${pairs[@]}"; do
 	batch_of "${pair%%=*}"
 	"$OBJ/tests/gpu/bench_feed" "${pair%%=*}" task.data="${pair#*=}" "${batch[@]}" distributed_training.distributed_world_size=1 \
-		d2v.device="${DEVICE:-cuda:0}"
+		d2v.device="$device"
 done

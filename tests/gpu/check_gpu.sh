@@ -7,6 +7,8 @@
 set -u
 : "${OBJ:?OBJ is the folder of the test programs}" "${BIN:?BIN is the folder of the programs}"
 device=${DEVICE:-cuda:0}
+# Without a GPU every test would say so.
+"$OBJ/tests/gpu/look_at_device" "$device" || exit
 dir=$(mktemp -d "${TMPDIR:-/tmp}/d2v-gpu.XXXXXX")
 trap 'rm -rf "$dir"' EXIT
 jobs=${JOBS:-8}

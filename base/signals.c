@@ -14,13 +14,15 @@ static void handle(int number) {
 }
 
 void d2v_signals_install(void) {
-	struct sigaction action;
+	struct sigaction action, before;
 	memset(&action, 0, sizeof action);
 	action.sa_handler = handle;
 	// Without SA_RESTART a read or a wait that lasts for ever comes back and its loop sees the flag.
 	sigemptyset(&action.sa_mask);
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
+	if (sigaction(SIGHUP, NULL, &before) == 0 && before.sa_handler != SIG_IGN)
+		sigaction(SIGHUP, &action, NULL);
 }
 
 bool d2v_signals_asked(void) {

@@ -1,5 +1,6 @@
-// SIGINT and SIGTERM ask politely: they set a flag that long work looks at between records or steps. A second one ends the
-// process at once with 130. Installed by tools, never by the library.
+// SIGINT, SIGTERM and SIGHUP (the terminal is gone; not when nohup had it ignored) ask politely: they set a flag that long
+// work looks at between records or steps. A second one ends the process at once with 130. Installed by tools, never by the
+// library.
 #ifndef D2V_BASE_SIGNALS_H
 #define D2V_BASE_SIGNALS_H
 

@@ -66,7 +66,7 @@ static const d2v_command command = {
 			  "KEY=VALUE overrides a field; --print-config shows all of them.\n\n"
 			  "A run goes on from what it finds in checkpoint.save_dir: checkpoint_last.safetensors, or when that is "
 			  "damaged the newest "
-			  "intact checkpoint_UPDATE.safetensors. SIGINT and SIGTERM finish the update, save, and exit with 130. A "
+			  "intact checkpoint_UPDATE.safetensors. SIGINT, SIGTERM and SIGHUP finish the update, save, and exit with 130. A "
 			  "full disk while saving "
 			  "leaves the previous checkpoint intact; training goes on and tries again at the next save.",
 	.examples = "d2v-train audio-tiny task.data=data checkpoint.save_dir=runs/tiny\n"

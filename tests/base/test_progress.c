@@ -110,24 +110,33 @@ static void test_log(void **state) {
 	assert_string_equal(taken, "2 to the sink");
 }
 
-// In a process of its own: the first signal is a wish, the second ends it with 130.
-static void test_signals(void **state) {
-	(void)state;
+// In a process of its own, which installs with SIGHUP as given: the exit status after the first signal and the second.
+// 1: a flag before any signal; 2: none after the first; 3: the second one passed.
+static int exit_after(int first, int second, void (*hangup)(int)) {
 	pid_t child = fork();
 	if (child == 0) {
+		signal(SIGHUP, hangup);
 		d2v_signals_install();
 		if (d2v_signals_asked())
 			_exit(1);
-		raise(SIGTERM);
+		raise(first);
 		if (!d2v_signals_asked())
 			_exit(2);
-		raise(SIGINT);
+		raise(second);
 		_exit(3);
 	}
 	int status;
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_true(WIFEXITED(status));
-	assert_int_equal(WEXITSTATUS(status), 130);
+	return WEXITSTATUS(status);
+}
+
+static void test_signals(void **state) {
+	(void)state;
+	assert_int_equal(exit_after(SIGTERM, SIGINT, SIG_DFL), 130);
+	assert_int_equal(exit_after(SIGHUP, SIGTERM, SIG_DFL), 130);
+	assert_int_equal(exit_after(SIGHUP, SIGTERM, SIG_IGN), 2); // nohup
+	assert_int_equal(exit_after(SIGTERM, SIGHUP, SIG_IGN), 3);
 	assert_false(d2v_signals_asked());
 	d2v_signals_ask();
 	assert_true(d2v_signals_asked());

@@ -1,6 +1,10 @@
 // SIGINT, SIGTERM and SIGHUP (the terminal is gone; not when nohup had it ignored) ask politely: they set a flag that long
 // work looks at between records or steps. A second one ends the process at once with 130. Installed by tools, never by the
-// library.
+// library, from the main thread.
+//
+// The handler has a stack of its own. It needs one: the AVX kernels of oneDNN's sgemm work with the stack pointer at the
+// beginning of a buffer on the heap, and a handler without SA_ONSTACK writes its frame over whatever lies before that. A
+// program that embeds the library and handles signals wants the same.
 #ifndef D2V_BASE_SIGNALS_H
 #define D2V_BASE_SIGNALS_H
 

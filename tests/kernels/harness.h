@@ -83,7 +83,8 @@ bool harness_agrees(const harness *h, char text[HARNESS_TEXT]); // false: text s
 void harness_compare(const harness *h);                         // fails the test then
 
 // Central differences of the reference: loss = sum of d_y (as it was before) times y after `forward`; for a sample of
-// the elements of `x` the change of the loss is held against `d_x` (what was added to it, when it is a SUM).
+// the elements of `x` the change of the loss is held against `d_x` (what was added to it, when it is a SUM). No device
+// has a part in it, so it is done where the CPU is tested, and not again for another that D2V_TEST_DEVICE names.
 void harness_differences(harness *h, const char *x, const char *d_x, const char *y, const char *d_y,
 	void (*forward)(d2v_device *dev, const void *op), const void *op);
 

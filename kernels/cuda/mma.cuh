@@ -11,8 +11,8 @@
 #ifdef D2V_EMULATION
 #include <emulated_wgmma.h>
 
-template <class T> static inline float mma_element(const uint32_t (*lanes)[8], int lane, int word, int half) {
-	T x = { (uint16_t)(lanes[lane][word] >> (16 * half)) };
+template <class T> static inline float mma_element(uint16_t bits) {
+	T x = { bits };
 	return to_float(x);
 }
 
@@ -20,16 +20,10 @@ template <class T, int K> static inline void mma_emulated(float (&d)[4], const u
 	uint32_t words[K / 8 * 3];
 	memcpy(words, a, K / 8 * 2 * sizeof *a);
 	memcpy(words + K / 8 * 2, b, K / 8 * sizeof *b);
-	const uint32_t(*lanes)[8] = d2v_emulate_exchange(words, K / 8 * 3);
+	const float(*sums)[8] = d2v_emulate_multiply(d2v_emulate_exchange(words, K / 8 * 3), K, mma_element<T>);
 	int g = d2v_emulate_lane() / 4, t = d2v_emulate_lane() % 4;
-	for (int i = 0; i < 4; i++) {
-		int upper = i / 2, column = 2 * t + i % 2;
-		float sum = 0;
-		for (int k = 0; k < K; k++)
-			sum += mma_element<T>(lanes, 4 * g + k % 8 / 2, k / 8 * 2 + upper, k % 2) *
-				mma_element<T>(lanes, 4 * column + k % 8 / 2, K / 8 * 2 + k / 8, k % 2);
-		d[i] += sum;
-	}
+	for (int i = 0; i < 4; i++)
+		d[i] += sums[g + i / 2 * 8][2 * t + i % 2];
 }
 template <class T> static inline void mma_16816(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
 	mma_emulated<T, 16>(d, a, b);

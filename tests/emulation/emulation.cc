@@ -13,7 +13,7 @@
 #define WARP 32
 #define MOST_SHARED (227 * 1024) // bytes of a block
 
-thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace {
 
@@ -25,9 +25,9 @@ struct Copy {
 	size_t bytes, zeros;
 };
 
+// Made once; it runs a thread of a block, and then waits for the next.
 struct Fiber {
 	std::vector<std::vector<Copy>> copies; // groups under way, the last one open
-	unsigned char *stack = nullptr;
 	ucontext_t start;
 	jmp_buf where;
 	State state = DONE;
@@ -40,8 +40,15 @@ struct Fiber {
 	unsigned parity_waited;
 };
 
+// What the lanes of a warp posted in an exchange, and the product of matrices that it was for, if it was for one.
+struct Exchange {
+	uint32_t words[WARP][8];
+	bool multiplied;
+	float sums[16][8];
+};
+
 struct Warp {
-	uint32_t words[2][WARP][8];
+	Exchange exchanges[2];
 };
 
 std::vector<Fiber *> fibers;
@@ -61,9 +68,10 @@ void give_way(State state) {
 }
 
 void begin() {
-	entry(entry_context);
-	running->state = DONE;
-	_longjmp(scheduler, 1);
+	for (;;) {
+		entry(entry_context);
+		give_way(DONE);
+	}
 }
 
 void resume(Fiber *fiber) {
@@ -79,8 +87,13 @@ void resume(Fiber *fiber) {
 
 void prepare(size_t count) {
 	while (fibers.size() < count) {
-		fibers.push_back(new Fiber);
-		fibers.back()->stack = (unsigned char *)malloc(STACK_BYTES);
+		Fiber *fiber = new Fiber;
+		getcontext(&fiber->start);
+		fiber->start.uc_stack.ss_sp = malloc(STACK_BYTES);
+		fiber->start.uc_stack.ss_size = STACK_BYTES;
+		fiber->start.uc_link = nullptr;
+		makecontext(&fiber->start, begin, 0);
+		fibers.push_back(fiber);
 	}
 	if (warps.size() < (count + WARP - 1) / WARP)
 		warps.resize((count + WARP - 1) / WARP);
@@ -137,16 +150,10 @@ void run_block(size_t count) {
 	for (size_t i = 0; i < count; i++) {
 		Fiber *fiber = fibers[i];
 		fiber->state = READY;
-		fiber->started = false;
 		fiber->parity = 0;
 		fiber->copies.assign(1, {});
 		fiber->index = dim3((unsigned)(i % blockDim.x), (unsigned)(i / blockDim.x % blockDim.y),
 			(unsigned)(i / blockDim.x / blockDim.y));
-		getcontext(&fiber->start);
-		fiber->start.uc_stack.ss_sp = fiber->stack;
-		fiber->start.uc_stack.ss_size = STACK_BYTES;
-		fiber->start.uc_link = nullptr;
-		makecontext(&fiber->start, begin, 0);
 	}
 	for (;;) {
 		for (size_t i = 0; i < count; i++)
@@ -188,9 +195,34 @@ const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8] {
 	Warp *warp = &warps[linear / WARP];
 	int parity = self->parity;
 	self->parity ^= 1;
-	memcpy(warp->words[parity][linear % WARP], words, (size_t)count * sizeof *words);
+	memcpy(warp->exchanges[parity].words[linear % WARP], words, (size_t)count * sizeof *words);
+	warp->exchanges[parity].multiplied = false;
 	give_way(AT_WARP);
-	return warp->words[parity];
+	return warp->exchanges[parity].words;
+}
+
+// Element (i, k) of a and (k, j) of b are in these lanes' words: "Matrix fragments for mma.m16n8k16" of the PTX ISA.
+const float (*d2v_emulate_multiply(const uint32_t (*lanes)[8], int depth, float (*element)(uint16_t)))[8] {
+	static float a[16][16], b[16][8];
+	Exchange *exchange = (Exchange *)lanes; // the words are its first part
+	if (exchange->multiplied)
+		return exchange->sums;
+	for (int k = 0; k < depth; k++) {
+		int lane = k % 8 / 2, shift = k % 2 * 16;
+		for (int i = 0; i < 16; i++)
+			a[i][k] = element((uint16_t)(lanes[4 * (i % 8) + lane][k / 8 * 2 + i / 8] >> shift));
+		for (int j = 0; j < 8; j++)
+			b[k][j] = element((uint16_t)(lanes[4 * j + lane][depth / 8 * 2 + k / 8] >> shift));
+	}
+	for (int i = 0; i < 16; i++)
+		for (int j = 0; j < 8; j++) {
+			float sum = 0;
+			for (int k = 0; k < depth; k++)
+				sum += a[i][k] * b[k][j];
+			exchange->sums[i][j] = sum;
+		}
+	exchange->multiplied = true;
+	return exchange->sums;
 }
 
 void d2v_emulate_copy_async(void *to, const void *from, size_t bytes, size_t zeros) {

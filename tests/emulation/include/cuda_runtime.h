@@ -54,13 +54,16 @@ static inline uint4 make_uint4(uint32_t x, uint32_t y, uint32_t z, uint32_t w) {
 	return uint4{ x, y, z, w };
 }
 
-extern thread_local dim3 threadIdx, blockIdx, blockDim, gridDim;
+extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 void d2v_emulate_block_barrier(void);
 void d2v_emulate_group_barrier(int number, size_t threads); // of whole warps
 // Every lane of the warp posts `count` words and gets a pointer to all lanes' posts, [32][8] words, valid until its next
 // call. Lanes that have ended left what they posted last.
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8];
+// The product, 16 x 8, of the fragments that were exchanged: of a, depth / 4 words of each lane, and of b, depth / 8 behind them;
+// depth: 8 or 16. Computed once for a warp.
+const float (*d2v_emulate_multiply(const uint32_t (*lanes)[8], int depth, float (*element)(uint16_t bits)))[8];
 unsigned char *d2v_emulate_shared(void);
 // Asynchronous copies of a thread: nothing arrives before the wait that covers it.
 void d2v_emulate_copy_async(void *to, const void *from, size_t bytes, size_t zeros);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define PARTS_PER_THREAD 4 // fewer shards are opened without threads
+#define SPLIT_NAMES 512    // bytes of a list for a message
 
 typedef struct part { // one shard
 	char *path;
@@ -38,14 +39,34 @@ struct d2v_dataset_view {
 	size_t last;            // where the last record was found
 };
 
-static d2v_status fail_no_split(const d2v_dataset *dataset, const char *name, size_t size, d2v_error *err) {
-	char names[512] = "";
+static const char *list_splits(const d2v_dataset *dataset, char names[SPLIT_NAMES]) {
 	size_t used = 0;
-	for (size_t i = 0; i < dataset->manifest.split_count && used < sizeof names; i++)
-		used += (size_t)snprintf(
-			names + used, sizeof names - used, "%s%s", i ? ", " : "", dataset->manifest.splits[i].name);
+	names[0] = '\0';
+	for (size_t i = 0; i < dataset->manifest.split_count && used < SPLIT_NAMES; i++)
+		used +=
+			(size_t)snprintf(names + used, SPLIT_NAMES - used, "%s%s", i ? ", " : "", dataset->manifest.splits[i].name);
+	return names[0] ? names : "none";
+}
+
+static d2v_status fail_no_split(const d2v_dataset *dataset, const char *name, size_t size, d2v_error *err) {
+	char names[SPLIT_NAMES];
 	return d2v_fail(err, D2V_NOT_FOUND, "%s: has no split '%.*s'; there %s %s", dataset->path, (int)size, name,
-		dataset->manifest.split_count == 1 ? "is" : "are", names[0] ? names : "none");
+		dataset->manifest.split_count == 1 ? "is" : "are", list_splits(dataset, names));
+}
+
+static d2v_status fail_no_default(const d2v_dataset *dataset, d2v_error *err) {
+	char names[SPLIT_NAMES];
+	return d2v_fail(err, D2V_NOT_FOUND,
+		"%s: which split? None is called train; there are %s: choose some, separated by commas, with --split, or "
+		"dataset.train_subset of a training",
+		dataset->path, list_splits(dataset, names));
+}
+
+static bool has_split(const d2v_dataset *dataset, const d2v_manifest_split *split) {
+	for (size_t i = 0; i < dataset->part_count; i++)
+		if (dataset->parts[i].split == split)
+			return true;
+	return false;
 }
 
 static d2v_status add_split(d2v_dataset *dataset, const d2v_manifest_split *split, d2v_error *err) {
@@ -70,7 +91,7 @@ static const d2v_manifest_split *default_split(const d2v_manifest *manifest) {
 static d2v_status add_splits(d2v_dataset *dataset, const char *names, d2v_error *err) {
 	if (!names || !*names) {
 		const d2v_manifest_split *only = default_split(&dataset->manifest);
-		return only ? add_split(dataset, only, err) : fail_no_split(dataset, "train", strlen("train"), err);
+		return only ? add_split(dataset, only, err) : fail_no_default(dataset, err);
 	}
 	if (strcmp(names, D2V_DATASET_ALL) == 0) {
 		for (size_t i = 0; i < dataset->manifest.split_count; i++)
@@ -86,6 +107,8 @@ static d2v_status add_splits(d2v_dataset *dataset, const char *names, d2v_error 
 				found = &dataset->manifest.splits[i];
 		if (!found)
 			return fail_no_split(dataset, names, size, err);
+		if (has_split(dataset, found))
+			return d2v_fail(err, D2V_INVALID, "%s: split '%s' was named twice", dataset->path, found->name);
 		D2V_TRY(add_split(dataset, found, err));
 		if (!names[size])
 			return D2V_OK;
@@ -97,11 +120,12 @@ static d2v_status add_splits(d2v_dataset *dataset, const char *names, d2v_error 
 static d2v_status check_facts(const part *at, d2v_error *err) {
 	d2v_shard_facts found = d2v_shard_facts_read(at->shard);
 	if (found.records != at->facts.records)
-		return d2v_fail(err, D2V_CORRUPT, "%s: has %llu records, its manifest says %llu", at->path,
-			(unsigned long long)found.records, (unsigned long long)at->facts.records);
+		return d2v_fail(err, D2V_CORRUPT, "%s: has %llu records, its manifest says %llu; run d2v-shard verify",
+			at->path, (unsigned long long)found.records, (unsigned long long)at->facts.records);
 	if (found.bytes != at->facts.bytes || found.digest != at->facts.digest ||
 		found.file_digest != at->facts.file_digest || found.units != at->facts.units)
-		return d2v_fail(err, D2V_CORRUPT, "%s: is another shard than its manifest says", at->path);
+		return d2v_fail(
+			err, D2V_CORRUPT, "%s: is another shard than its manifest says; run d2v-shard verify", at->path);
 	return D2V_OK;
 }
 
@@ -170,8 +194,8 @@ static d2v_status open_all(d2v_dataset *dataset, const char *path, const char *s
 		uint64_t size;
 		D2V_TRY(d2v_file_size(dataset->parts[i].path, &size, err));
 		if (size != dataset->parts[i].facts.bytes)
-			return d2v_fail(err, D2V_CORRUPT, "%s: has %llu bytes, its manifest says %llu", dataset->parts[i].path,
-				(unsigned long long)size, (unsigned long long)dataset->parts[i].facts.bytes);
+			return d2v_fail(err, D2V_CORRUPT, "%s: has %llu bytes, its manifest says %llu; run d2v-shard verify",
+				dataset->parts[i].path, (unsigned long long)size, (unsigned long long)dataset->parts[i].facts.bytes);
 	}
 	D2V_TRY(d2v_alloc(&dataset->rows, dataset->records, sizeof *dataset->rows, err));
 	D2V_TRY(d2v_alloc_zero(&dataset->verified, dataset->records / 64 + 1, sizeof *dataset->verified, err));

@@ -12,7 +12,8 @@ typedef struct d2v_dataset_view d2v_dataset_view;
 
 #define D2V_DATASET_ALL "*" // as a split: all of them, in the order of the manifest
 
-// split NULL: the only one, or "train"; otherwise an error lists the splits there are. Several splits may be joined: "train-clean-100,train-clean-360".
+// split NULL: the only one, or "train"; otherwise an error lists the splits there are. Several splits may be
+// joined, each once: "train-clean-100,train-clean-360".
 d2v_status d2v_dataset_open(d2v_dataset **dataset, const char *path, const char *split, d2v_error *err);
 // The same, but goes on when up to max_damages shards are damaged outside of their records. What can still be read is read (a
 // single flipped bit loses no record); a shard that is gone or cut off keeps its records' places, with rows whose units are 0.

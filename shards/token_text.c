@@ -10,6 +10,16 @@ struct d2v_token_text {
 	d2v_vocabulary *vocabulary;
 };
 
+// What a user may get wrong is damage where an ingest has written it.
+static d2v_status load(d2v_vocabulary **vocabulary, const char *folder, d2v_error *err) {
+	d2v_error own = { 0 };
+	d2v_status status = d2v_vocabulary_load(vocabulary, folder, &own);
+	if (status == D2V_OK)
+		return D2V_OK;
+	return d2v_fail(err, status == D2V_INVALID ? D2V_CORRUPT : status, "%s%s", own.text,
+		status == D2V_INVALID ? "; it is damaged: take it from a copy or ingest again" : "");
+}
+
 d2v_status d2v_token_text_open(d2v_token_text **tokenizer, const char *dataset, d2v_error *err) {
 	char *folder;
 	*tokenizer = NULL;
@@ -18,7 +28,7 @@ d2v_status d2v_token_text_open(d2v_token_text **tokenizer, const char *dataset, 
 	if (status == D2V_OK && !d2v_file_is_directory(folder))
 		status = d2v_fail(err, D2V_NOT_FOUND, "%s: is not there, so its tokens cannot be printed as text", folder);
 	if (status == D2V_OK)
-		status = d2v_vocabulary_load(&(*tokenizer)->vocabulary, folder, err);
+		status = load(&(*tokenizer)->vocabulary, folder, err);
 	d2v_free(folder);
 	if (status != D2V_OK) {
 		d2v_token_text_close(*tokenizer);

@@ -10,7 +10,7 @@
 
 typedef struct d2v_token_text d2v_token_text;
 
-// DATASET/tokenizer/. D2V_NOT_FOUND when the data set has none.
+// DATASET/tokenizer/. D2V_NOT_FOUND when the data set has none, D2V_CORRUPT when it is not what was written.
 d2v_status d2v_token_text_open(d2v_token_text **tokenizer, const char *dataset, d2v_error *err);
 void d2v_token_text_close(d2v_token_text *tokenizer); // NULL is allowed
 // Appends the bytes of tokens [from, to) to *bytes (d2v_reserve), which holds *size. D2V_CORRUPT for a token that the

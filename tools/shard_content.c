@@ -49,23 +49,42 @@ static d2v_status text_file(d2v_payload_file *file, const char *dataset, const d
 	return D2V_OK;
 }
 
+static bool is_sound(const d2v_record *record) {
+	return record->codec == D2V_CODEC_PCM16 || record->codec == D2V_CODEC_FLAC;
+}
+
+static bool is_text(const d2v_record *record) {
+	return record->codec == D2V_CODEC_TOK16 || record->codec == D2V_CODEC_TOK32;
+}
+
+// What shards/payload_file.h knows; its error says what that is, and here what else there is.
+static d2v_status payload_file(d2v_payload_file *file, const d2v_record *record, const char *ending, d2v_error *err) {
+	d2v_error own = { 0 };
+	d2v_status status = d2v_payload_file_make(file, record, ending, &own);
+	if (status == D2V_OK)
+		return D2V_OK;
+	return d2v_fail(err, status, "%s%s", own.text,
+		status != D2V_INVALID ? ""
+		: is_sound(record)    ? ", and png for the spectrogram"
+		: is_text(record)     ? ", and txt for the text"
+							  : "");
+}
+
 d2v_status shard_content_write(
 	const char *dataset, const d2v_record *record, const char *path, bool force, size_t *size, d2v_error *err) {
 	d2v_payload_file file;
 	const char *dot = strrchr(d2v_path_name(path), '.');
-	bool is_sound = record->codec == D2V_CODEC_PCM16 || record->codec == D2V_CODEC_FLAC;
-	bool is_text = record->codec == D2V_CODEC_TOK16 || record->codec == D2V_CODEC_TOK32;
 	if (!force && d2v_file_exists(path))
 		return d2v_fail(err, D2V_EXISTS, "%s: is there already; --force replaces it", path);
 	if (!dot)
 		return d2v_fail(err, D2V_INVALID, "--out %s: has no ending; it says what to write: x.%s, for example", path,
-			is_text ? "txt" : d2v_payload_file_ending(record));
-	if (is_sound && strcasecmp(dot, ".png") == 0)
+			is_text(record) ? "txt" : d2v_payload_file_ending(record));
+	if (is_sound(record) && strcasecmp(dot, ".png") == 0)
 		D2V_TRY(spectrogram_file(&file, record, err));
-	else if (is_text && strcasecmp(dot, ".txt") == 0)
+	else if (is_text(record) && strcasecmp(dot, ".txt") == 0)
 		D2V_TRY(text_file(&file, dataset, record, err));
 	else
-		D2V_TRY(d2v_payload_file_make(&file, record, dot + 1, err));
+		D2V_TRY(payload_file(&file, record, dot + 1, err));
 	d2v_status status = d2v_file_replace(path, file.bytes, file.size, err);
 	*size = file.size;
 	d2v_payload_file_release(&file);

@@ -90,13 +90,15 @@ static void print_record(
 	putchar('\n');
 }
 
-static d2v_status list_record(const d2v_dataset *dataset, d2v_dataset_view *view, uint64_t ordinal, d2v_error *err) {
+static d2v_status list_record(
+	const d2v_dataset *dataset, d2v_dataset_view *view, uint64_t ordinal, uint64_t *damaged, d2v_error *err) {
 	const d2v_manifest *manifest = d2v_dataset_manifest(dataset);
 	d2v_record record;
 	d2v_error damage = { 0 };
 	d2v_status status = d2v_dataset_peek(view, ordinal, &record, &damage);
 	if (status != D2V_OK && !d2v_status_is_skippable(status))
 		return d2v_fail(err, status, "%s", damage.text);
+	*damaged += status != D2V_OK;
 	if (given.json) {
 		fputs(ordinal == (uint64_t)given.start ? "\n" : ",\n", stdout);
 		return shard_output_json_line(
@@ -114,6 +116,7 @@ static d2v_status list_record(const d2v_dataset *dataset, d2v_dataset_view *view
 static d2v_status list_records(const char *path, d2v_error *err) {
 	d2v_dataset *dataset;
 	d2v_dataset_view *view = NULL;
+	uint64_t damaged = 0;
 	D2V_TRY(shard_selection_open(&dataset, path, given.split, err));
 	uint64_t count = d2v_dataset_records(dataset), end = end_of(count);
 	d2v_status status = d2v_dataset_view_new(&view, dataset, err);
@@ -122,11 +125,15 @@ static d2v_status list_records(const char *path, d2v_error *err) {
 	else if (status == D2V_OK)
 		print_heading(d2v_dataset_manifest(dataset));
 	for (uint64_t i = (uint64_t)given.start; status == D2V_OK && i < end && !ferror(stdout); i++)
-		status = list_record(dataset, view, i, err);
+		status = list_record(dataset, view, i, &damaged, err);
 	if (status == D2V_OK && given.json)
 		fputs("\n]\n", stdout);
 	else if (status == D2V_OK && end < count)
 		printf("... %llu of %llu\n", (unsigned long long)(end - (uint64_t)given.start), (unsigned long long)count);
+	if (status == D2V_OK && damaged)
+		status =
+			d2v_fail(err, D2V_CORRUPT, "%s: %llu of these records cannot be read; d2v-shard verify lists all damage",
+				path, (unsigned long long)damaged);
 	d2v_dataset_view_free(view);
 	d2v_dataset_close(dataset);
 	return status;
@@ -165,6 +172,20 @@ static bool is_chosen(const char *names, const char *name) {
 	return !names;
 }
 
+static d2v_status check_chosen(const d2v_manifest *manifest, const char *path, d2v_error *err) {
+	for (const char *at = given.split; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
+		bool found = false;
+		for (size_t i = 0; i < manifest->split_count && !found; i++) {
+			size_t size = strlen(manifest->splits[i].name);
+			found = size == strcspn(at, ",") && strncmp(at, manifest->splits[i].name, size) == 0;
+		}
+		if (!found)
+			return d2v_fail(err, D2V_NOT_FOUND, "%s: has no split '%.*s'; d2v-shard stat lists them", path,
+				(int)strcspn(at, ","), at);
+	}
+	return D2V_OK;
+}
+
 static d2v_status list_shards_of(const d2v_manifest *manifest, d2v_error *err) {
 	uint64_t ordinal = 0, end = given.limit ? (uint64_t)(given.start + given.limit) : UINT64_MAX;
 	for (size_t i = 0; i < manifest->split_count; i++) {
@@ -176,16 +197,23 @@ static d2v_status list_shards_of(const d2v_manifest *manifest, d2v_error *err) {
 	return D2V_OK;
 }
 
-static d2v_status list_shards(const char *path, d2v_error *err) {
-	d2v_manifest manifest;
-	D2V_TRY(d2v_manifest_load(&manifest, path, err));
+static d2v_status print_shards(const d2v_manifest *manifest, d2v_error *err) {
 	if (given.json)
 		putchar('[');
 	else
 		printf("%12s  %10s  %20s  %-16s  %s\n", "records", "size", "length", "digest", "file");
-	d2v_status status = list_shards_of(&manifest, err);
+	d2v_status status = list_shards_of(manifest, err);
 	if (given.json)
 		fputs("\n]\n", stdout);
+	return status;
+}
+
+static d2v_status list_shards(const char *path, d2v_error *err) {
+	d2v_manifest manifest;
+	D2V_TRY(d2v_manifest_load(&manifest, path, err));
+	d2v_status status = check_chosen(&manifest, path, err);
+	if (status == D2V_OK)
+		status = print_shards(&manifest, err);
 	d2v_manifest_release(&manifest);
 	return status;
 }

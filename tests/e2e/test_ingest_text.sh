@@ -29,6 +29,10 @@ for jobs in 2 4; do
 done
 for file in encoder.json vocab.bpe; do cmp "$tmp/bpe/$file" "$tmp/one/tokenizer/$file"; done
 [ $(($(wc -l <"$tmp/one/tokenizer/dict.txt") % 8)) = 4 ] || fail "the dictionary is no multiple of 8 with its specials"
+cp -r "$tmp/one" "$tmp/bitten"
+truncate -s 300 "$tmp/bitten/tokenizer/vocab.bpe"
+expect_exit 3 "$BIN/d2v-shard" show "$tmp/bitten" 0
+expect_said 'tokenizer/vocab.bpe: .*it is damaged'
 
 step "damaged archives inside are left out with a reason, and only they"
 subset urlsf_subset02-1 300 10

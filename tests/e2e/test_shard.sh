@@ -53,7 +53,7 @@ expect_exit 1 "${shard[@]}" show "$data" 3 --out "$tmp/x.wav"
 expect_said 'is there already'
 expect_exit 0 "${shard[@]}" show "$data" 3 --out "$tmp/x.wav" --force
 expect_exit 2 "${shard[@]}" show "$data" 3 --out "$tmp/x.docx"
-expect_said 'wav, flac or raw'
+expect_said 'wav, flac or raw, and png'
 expect_exit 2 "${shard[@]}" show "$data" 3 --out "$tmp/none"
 expect_said 'has no ending'
 
@@ -72,6 +72,10 @@ expect_said "no record named 'nobody'"
 expect_exit 1 "${shard[@]}" show "$data" "$second:100000"
 expect_exit 1 "${shard[@]}" ls "$data" --split dev
 expect_said "no split 'dev'"
+expect_exit 1 "${shard[@]}" ls "$data" --shards --split dev
+expect_said "no split 'dev'"
+expect_exit 2 "${shard[@]}" ls "$data" --split train,train
+expect_said 'named twice'
 expect_exit 2 "${shard[@]}" ls "$data" --limit 3x
 expect_exit 2 "${shard[@]}" veryfi "$data"
 expect_said "did you mean 'verify'"
@@ -132,5 +136,11 @@ head -c 70000 "$tmp/away" >"$data/$second"
 expect_exit 3 "${shard[@]}" verify "$data" --quiet
 expect_exit 0 "${shard[@]}" show "$data" 0
 expect_said 'warning'
+expect_exit 3 "${shard[@]}" ls "$data"
+grep -q "^ *$first  damaged: .*$second: record 0" "$tmp/out" || fail "ls does not show what it cannot read"
+expect_said 'of these records cannot be read'
+expect_exit 3 "${shard[@]}" ls "$data" --start "$first" --limit 1 --json
+expect_equal "damage of the first that is gone" "$(field 0.record)" "$first"
+expect_exit 0 "${shard[@]}" ls "$data" --limit "$first"
 mv "$tmp/away" "$data/$second"
 expect_exit 0 "${shard[@]}" verify "$data" --quiet

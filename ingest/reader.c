@@ -212,8 +212,12 @@ static d2v_status read_item(d2v_reader *reader, uint64_t ticket, d2v_budget *bud
 		break;
 	case D2V_ROLE_TEXT:
 		item->kind = D2V_ITEM_TEXT;
-		return read_bytes(reader, ticket, budget, item, D2V_READER_TEXT_MAX, &item->payload, &item->payload_capacity,
-			&item->payload_size, err);
+		D2V_TRY(read_bytes(reader, ticket, budget, item, D2V_READER_TEXT_MAX, &item->payload, &item->payload_capacity,
+			&item->payload_size, err));
+		if (item->place.rejection.reason == D2V_REASON_TOO_LARGE)
+			d2v_reject(&item->place.rejection, D2V_REASON_TOO_LARGE, "a text may have %llu bytes",
+				(unsigned long long)D2V_READER_TEXT_MAX);
+		return D2V_OK;
 	default:
 		break;
 	}

@@ -305,10 +305,10 @@ static void print_text(const d2v_ingest_options *options, const d2v_ingest_resul
 	if (result->unlabelled)
 		snprintf(texts + strlen(texts), sizeof texts - strlen(texts), "%llu without a class, ",
 			(unsigned long long)result->unlabelled);
-	printf("%s: %s %s%s, %s%s in %llu shards, digest %016llx\n", options->out,
+	printf("%s: %s %s%s, %s%s in %llu shard%s, digest %016llx\n", options->out,
 		d2v_progress_count(result->records, records), decoder->records, classes, hours,
 		d2v_progress_bytes((double)result->bytes, bytes), (unsigned long long)result->shards,
-		(unsigned long long)result->digest);
+		result->shards == 1 ? "" : "s", (unsigned long long)result->digest);
 	if (result->was_complete)
 		printf("it was complete already: nothing to do\n");
 	else

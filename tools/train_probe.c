@@ -50,7 +50,7 @@ d2v_status train_probe_open(
 	if (status != D2V_OK) {
 		train_probe_close(*made);
 		*made = NULL;
-		return d2v_error_prefix(err, "d2v.probe_interval");
+		return d2v_error_prefix(err, "%s", own->probe_data[0] ? "d2v.probe_data" : "d2v.probe_interval");
 	}
 	*probe = (d2v_probe){ .look = look, .context = *made, .interval = (uint64_t)own->probe_interval };
 	return D2V_OK;

@@ -13,6 +13,8 @@
 static d2v_status open_all(d2v_trainer *trainer, d2v_error *err) {
 	const d2v_config *config = &trainer->config;
 	char *lock = NULL;
+	if (!config->checkpoint.save_dir[0])
+		return d2v_fail(err, D2V_INVALID, "checkpoint.save_dir is empty: give the folder of this run");
 	D2V_TRY(d2v_file_make_directories(config->checkpoint.save_dir, err));
 	D2V_TRY(d2v_path_join(&lock, config->checkpoint.save_dir, "lock", err));
 	d2v_status status = d2v_file_lock(&trainer->lock, lock, err);

@@ -25,6 +25,10 @@ d2v_status d2v_json_text(const json_t *root, char **text, d2v_error *err);
 d2v_status d2v_json_save(const json_t *root, const char *path, d2v_error *err);
 // YAML of a tree in the order of its keys (for --print-config), which d2v_yaml_parse reads back as the same tree. d2v_free.
 d2v_status d2v_yaml_text(const json_t *root, char **text, d2v_error *err);
+// The same with comments, which reading passes over: note gives the one behind the value at "a.b.c", a single line; NULL: none.
+typedef const char *d2v_yaml_note(void *context, const char *path);
+d2v_status d2v_yaml_text_noted(
+	const json_t *root, d2v_yaml_note *note, void *context, char **text, d2v_error *err);
 
 d2v_status d2v_json_get_u64(const json_t *object, const char *key, const char *where, uint64_t max, uint64_t *value, d2v_error *err);
 d2v_status d2v_json_get_i64(const json_t *object, const char *key, const char *where, int64_t min, int64_t max, int64_t *value, d2v_error *err);

@@ -10,9 +10,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define NOTE_COLUMN 40
+#define PATH_MAX_BYTES 256
+
 typedef struct yaml_writer {
 	char *bytes;
 	size_t used, capacity;
+	size_t line;               // where the present line begins
+	d2v_yaml_note *note;       // NULL: no comments
+	void *context;             // of it
+	char path[PATH_MAX_BYTES]; // of the value that is written, cut off when it is longer
 	d2v_error *err;
 } yaml_writer;
 
@@ -132,6 +139,24 @@ static d2v_status put_one_line(yaml_writer *writer, const json_t *value) {
 	return put(writer, "]");
 }
 
+// Two spaces at least before the comment, and all in one column where values are short.
+static d2v_status put_note(yaml_writer *writer) {
+	const char *note = writer->note ? writer->note(writer->context, writer->path) : NULL;
+	if (!note)
+		return D2V_OK;
+	D2V_TRY(put(writer, "  "));
+	while (writer->used - writer->line < NOTE_COLUMN)
+		D2V_TRY(put(writer, " "));
+	D2V_TRY(put(writer, "# "));
+	return put(writer, note);
+}
+
+static d2v_status end_line(yaml_writer *writer) {
+	D2V_TRY(put(writer, "\n"));
+	writer->line = writer->used;
+	return D2V_OK;
+}
+
 static d2v_status put_block(yaml_writer *writer, const json_t *value, int indent);
 
 // What follows "key:" or "-".
@@ -139,9 +164,10 @@ static d2v_status put_entry(yaml_writer *writer, const json_t *value, int indent
 	if (fits_one_line(value)) {
 		D2V_TRY(put(writer, " "));
 		D2V_TRY(put_one_line(writer, value));
-		return put(writer, "\n");
+		D2V_TRY(put_note(writer));
+		return end_line(writer);
 	}
-	D2V_TRY(put(writer, "\n"));
+	D2V_TRY(end_line(writer));
 	return put_block(writer, value, indent + 1);
 }
 
@@ -161,13 +187,20 @@ static d2v_status put_block(yaml_writer *writer, const json_t *value, int indent
 		D2V_TRY(put_indent(writer, indent));
 		D2V_TRY(put_string(writer, key));
 		D2V_TRY(put(writer, ":"));
+		size_t above = strlen(writer->path);
+		snprintf(writer->path + above, sizeof writer->path - above, "%s%s", above ? "." : "", key);
 		D2V_TRY(put_entry(writer, item, indent));
+		writer->path[above] = '\0';
 	}
 	return D2V_OK;
 }
 
 d2v_status d2v_yaml_text(const json_t *root, char **text, d2v_error *err) {
-	yaml_writer writer = { .err = err };
+	return d2v_yaml_text_noted(root, NULL, NULL, text, err);
+}
+
+d2v_status d2v_yaml_text_noted(const json_t *root, d2v_yaml_note *note, void *context, char **text, d2v_error *err) {
+	yaml_writer writer = { .note = note, .context = context, .err = err };
 	*text = NULL;
 	d2v_status status;
 	if (fits_one_line(root)) {

@@ -84,7 +84,8 @@ static d2v_status check_schedule(const d2v_config *config, d2v_error *err) {
 		return d2v_fail(err, D2V_INVALID, "lr_scheduler._name: %s needs optimization.max_update", name);
 	if (needs_end && lr->warmup_updates >= config->optimization.max_update)
 		return d2v_fail(err, D2V_INVALID,
-			"lr_scheduler.warmup_updates (%lld) must be below optimization.max_update (%lld); for a shorter run make it "
+			"lr_scheduler.warmup_updates (%lld) must be below optimization.max_update (%lld); for a shorter run make "
+			"it "
 			"smaller, too",
 			(long long)lr->warmup_updates, (long long)config->optimization.max_update);
 	if (lr->kind == D2V_SCHEDULE_COSINE && config->optimization.lr.value[0] < lr->min_lr)
@@ -121,7 +122,8 @@ static d2v_status check_power_of_2(const char *key, double value, d2v_error *err
 	int exponent;
 	if (value == 0 || frexp(value, &exponent) == 0.5)
 		return D2V_OK;
-	return d2v_fail(err, D2V_INVALID, "%s: %g is no power of two; %g is the next below", key, value, ldexp(0.5, exponent));
+	return d2v_fail(
+		err, D2V_INVALID, "%s: %g is no power of two; %g is the next below", key, value, ldexp(0.5, exponent));
 }
 
 static d2v_status check_loss_scale(const d2v_config *config, d2v_error *err) {
@@ -164,11 +166,17 @@ d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err) {
 
 // ---- as text
 
+// What a field is for, and what it may be. context: room for it.
+static const char *note_field(void *context, const char *path) {
+	return d2v_fields_describe(d2v_config_fields(), path, context, D2V_FIELD_TEXT_MAX);
+}
+
 d2v_status d2v_config_print(const d2v_config *config, char **text, d2v_error *err) {
 	json_t *tree = NULL;
+	char note[D2V_FIELD_TEXT_MAX];
 	*text = NULL;
 	D2V_TRY(d2v_fields_tree(d2v_config_fields(), config, &tree, err));
-	d2v_status status = d2v_yaml_text(tree, text, err);
+	d2v_status status = d2v_yaml_text_noted(tree, note_field, note, text, err);
 	json_decref(tree);
 	return status;
 }

@@ -112,7 +112,7 @@ d2v_status d2v_config_override(d2v_config *config, const char *assignment, d2v_e
 // table cannot say is checked. Doing it twice changes nothing.
 d2v_status d2v_config_resolve(d2v_config *config, d2v_error *err);
 
-// YAML of everything, which reads back as the same (--print-config). d2v_free.
+// YAML of everything, each field with what it means, which reads back as the same (--print-config). d2v_free.
 d2v_status d2v_config_print(const d2v_config *config, char **text, d2v_error *err);
 // YAML of what decides a run, for checkpoints. d2v_free.
 d2v_status d2v_config_stored(const d2v_config *config, char **text, d2v_error *err);

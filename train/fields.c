@@ -168,6 +168,22 @@ static d2v_status read_real(
 	return D2V_OK;
 }
 
+// Bounds that are only there to keep numbers finite tell nobody anything.
+#define TELLING_BOUND 1e8
+
+const char *d2v_fields_describe(const d2v_field *table, const char *path, char *text, size_t size) {
+	const d2v_field *field = find(table, path);
+	if (!field || !field->help)
+		return NULL;
+	if (field->kind == D2V_FIELD_CHOICE)
+		snprintf(text, size, "%s (%s)", field->help, field->choices);
+	else if ((field->min != 0 || field->max != 0) && field->max < TELLING_BOUND)
+		snprintf(text, size, "%s [%.9g..%.9g]", field->help, field->min, field->max);
+	else
+		snprintf(text, size, "%s", field->help);
+	return text;
+}
+
 static d2v_status read_choice(
 	const d2v_field *field, int *out, const json_t *value, const char *where, d2v_error *err) {
 	const char *word = json_is_null(value) ? "null" : json_string_value(value);

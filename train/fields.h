@@ -1,5 +1,5 @@
 // Fields of a configuration as a table: one row ties a fairseq key to a struct member, its type, bounds and default, and the
-// sentence --help and --print-config show. Reading, overriding, printing and "unknown key, did you mean" all come from it.
+// sentence that --print-config shows. Reading, overriding, printing and "unknown key, did you mean" all come from it.
 #ifndef D2V_TRAIN_FIELDS_H
 #define D2V_TRAIN_FIELDS_H
 
@@ -44,6 +44,8 @@ d2v_status d2v_fields_defaults(const d2v_field *table, void *object, d2v_error *
 d2v_status d2v_fields_read(const d2v_field *table, void *object, const json_t *tree, const char *prefix, const char *where, d2v_error *err);
 // One `key=value`.
 d2v_status d2v_fields_override(const d2v_field *table, void *object, const char *assignment, d2v_error *err);
+// "what it is for [MIN..MAX]", or with "(A|B)" behind it for a choice: text is returned. NULL: there is no such field.
+const char *d2v_fields_describe(const d2v_field *table, const char *path, char *text, size_t size);
 // The whole as a tree (for --print-config and checkpoints): every field with its present value. Owned by the caller.
 d2v_status d2v_fields_tree(const d2v_field *table, const void *object, json_t **tree, d2v_error *err);
 

@@ -209,6 +209,28 @@ static void test_text_reads_back(void **state) {
 	d2v_free(text);
 }
 
+static const char *note(void *context, const char *path) {
+	return strcmp(path, "b.c.lr") == 0 ? context : strcmp(path, "a") == 0 ? "short" : NULL;
+}
+
+static void test_notes(void **state) {
+	(void)state;
+	static const char json[] = "{\"b\":{\"c\":{\"lr\":1e-6,\"n\":\"# none\"},\"d\":[[1]]},"
+							   "\"a\":\"a text so long that it ends behind the column\"}";
+	d2v_error err;
+	json_t *tree, *again;
+	char *text, rate[] = "the rate";
+	assert_ok(d2v_json_parse(json, sizeof json - 1, "f", &tree, &err));
+	assert_ok(d2v_yaml_text_noted(tree, note, rate, &text, &err));
+	assert_string_equal(text, "b:\n  c:\n    lr: 1e-06                           # the rate\n    \"n\": \"# none\"\n"
+							  "  d:\n    - [1]\na: \"a text so long that it ends behind the column\"  # short\n");
+	assert_ok(d2v_yaml_parse(text, strlen(text), text, &again, &err));
+	check_same(text, again, json);
+	json_decref(tree);
+	json_decref(again);
+	d2v_free(text);
+}
+
 static void test_memory_walk(void **state) {
 	(void)state;
 	d2v_error err;
@@ -246,6 +268,7 @@ int main(void) {
 		cmocka_unit_test(test_bombs),
 		cmocka_unit_test_setup_teardown(test_empty_and_load, scratch_set_up, scratch_tear_down),
 		cmocka_unit_test(test_text_reads_back),
+		cmocka_unit_test(test_notes),
 		cmocka_unit_test(test_memory_walk),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -256,6 +256,11 @@ static void test_print_reads_back(void **state) {
 	assert_string_equal(text, text_again);
 	assert_true(again.model.ema_decay == config.model.ema_decay);
 	assert_string_equal(again.task.data, "a b: c");
+	for (const d2v_field *field = d2v_config_fields(); field->path; field++)
+		if (field->kind != D2V_FIELD_FIXED && !strstr(text, field->help))
+			fail_msg("%s is printed without what it means", field->path);
+	assert_non_null(strstr(text, " [1..64]"));
+	assert_non_null(strstr(text, " (cosine|tri_stage|polynomial_decay|fixed)"));
 	d2v_free(text);
 	d2v_free(text_again);
 }

@@ -4,9 +4,8 @@
 #include <math.h>
 
 static double cosine(const d2v_schedule_config *config, double updates) {
-	double warmup = (double)config->warmup_updates;
-	double start =
-		isnan(config->warmup_init_lr) || config->warmup_init_lr < 0 ? config->min_lr : config->warmup_init_lr;
+	double warmup = (double)config->warmup_updates, least = fmin(config->min_lr, config->lr);
+	double start = isnan(config->warmup_init_lr) || config->warmup_init_lr < 0 ? least : config->warmup_init_lr;
 	if (updates < warmup)
 		return start + updates * (config->lr - start) / warmup;
 	double period = config->lr_period_updates;
@@ -25,7 +24,7 @@ static double cosine(const d2v_schedule_config *config, double updates) {
 		into = since - period * round;
 	}
 	double shrink = pow(config->lr_shrink, round);
-	double low = config->min_lr * shrink, high = config->lr * shrink;
+	double low = least * shrink, high = config->lr * shrink;
 	return low + 0.5 * (high - low) * (1 + cos(M_PI * into / length));
 }
 
@@ -59,6 +58,12 @@ static double polynomial(const d2v_schedule_config *config, double updates) {
 	return (config->lr - config->end_learning_rate) * pow(left, config->power) + config->end_learning_rate;
 }
 
+// Its warm-up counts the update that is made, unlike those of the others.
+static double fixed(const d2v_schedule_config *config, double updates) {
+	double warmup = (double)config->warmup_updates;
+	return updates < warmup ? config->lr * ((updates + 1) / warmup) : config->lr;
+}
+
 double d2v_schedule_lr(const d2v_schedule_config *config, uint64_t updates_done) {
 	double updates = (double)updates_done;
 	switch (config->kind) {
@@ -69,7 +74,7 @@ double d2v_schedule_lr(const d2v_schedule_config *config, uint64_t updates_done)
 	case D2V_SCHEDULE_POLYNOMIAL:
 		return polynomial(config, updates);
 	case D2V_SCHEDULE_FIXED:
-		break;
+		return fixed(config, updates);
 	}
 	return config->lr;
 }

@@ -31,6 +31,8 @@ static void test_cosine(void **state) {
 	expect(&c, 600, 6e-4);
 	c.warmup_init_lr = 1e-4;
 	expect(&c, 0, 1e-4);
+	c.min_lr = 2e-3; // no more than the peak
+	expect(&c, 350, 1e-3);
 }
 
 static void test_growing_periods(void **state) {
@@ -66,8 +68,18 @@ static void test_polynomial(void **state) {
 	expect(&c, 3, 2e-3 * 6 / 7);
 	expect(&c, 9, 0);
 	expect(&c, 12, 0);
-	c.kind = D2V_SCHEDULE_FIXED;
+}
+
+static void test_fixed(void **state) {
+	(void)state;
+	d2v_schedule_config c = { .kind = D2V_SCHEDULE_FIXED, .lr = 2e-3, .warmup_updates = 4 };
+	expect(&c, 0, 0.5e-3); // the one schedule whose warm-up counts the update that is made
+	expect(&c, 2, 1.5e-3);
+	expect(&c, 3, 2e-3);
+	expect(&c, 4, 2e-3);
 	expect(&c, 12, 2e-3);
+	c.warmup_updates = 0;
+	expect(&c, 0, 2e-3);
 }
 
 static void test_ema_decay(void **state) {
@@ -87,6 +99,7 @@ int main(void) {
 		cmocka_unit_test(test_growing_periods),
 		cmocka_unit_test(test_tri_stage),
 		cmocka_unit_test(test_polynomial),
+		cmocka_unit_test(test_fixed),
 		cmocka_unit_test(test_ema_decay),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

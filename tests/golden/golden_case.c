@@ -43,7 +43,20 @@ static d2v_status read_modality(golden_case *golden, const char *name, const jso
 	return d2v_fields_read(d2v_model_fields, &golden->model, own, prefix, golden->folder, err);
 }
 
-// One modality, or several in `modalities`, which then are all three.
+// What model.supported_modality calls the two or three in `joint`.
+static int joint_set(const json_t *joint) {
+	const char *name;
+	json_t *own;
+	int missing = D2V_AUDIO + D2V_IMAGE + D2V_TEXT;
+	json_object_foreach((json_t *)(uintptr_t)joint, name, own) {
+		missing -= (int)modality_named(name);
+	}
+	if (json_object_size(joint) != 2)
+		return D2V_ALL_MODALITIES;
+	return missing == D2V_TEXT ? D2V_AUDIO_IMAGE : missing == D2V_IMAGE ? D2V_AUDIO_TEXT : D2V_IMAGE_TEXT;
+}
+
+// One modality, or two or three in `modalities`.
 static d2v_status read_model(golden_case *golden, d2v_error *err) {
 	const json_t *joint = json_object_get(golden->config, "modalities");
 	const char *modality = json_string_value(json_object_get(golden->config, "modality"));
@@ -59,7 +72,7 @@ static d2v_status read_model(golden_case *golden, d2v_error *err) {
 	}
 	if (!joint)
 		D2V_TRY(read_modality(golden, modality, json_object_get(golden->config, "modality_config"), err));
-	golden->model.supported_modality = joint ? D2V_ALL_MODALITIES : (int)modality_named(modality);
+	golden->model.supported_modality = joint ? joint_set(joint) : (int)modality_named(modality);
 	golden->model.text.vocab_size = whole_of(json_object_get(golden->config, "derived"), "vocab_size", 4);
 	return d2v_model_config_check(&golden->model, err);
 }

@@ -33,12 +33,6 @@ static d2v_status check_decoder(const checked *modality, d2v_error *err) {
 static d2v_status check_modality(const checked *modality, d2v_error *err) {
 	const d2v_modality_config *own = modality->own;
 	int64_t heads = modality->model->num_heads;
-	if (!own->encoder_zero_mask)
-		return d2v_fail(err, D2V_UNSUPPORTED, "%sencoder_zero_mask: only true is trainable, here and in the original",
-			modality->keys);
-	if (own->learned_alibi_scale_per_layer)
-		return d2v_fail(
-			err, D2V_UNSUPPORTED, "%slearned_alibi_scale_per_layer: only false is supported", modality->keys);
 	if (own->num_alibi_heads != 0 && own->num_alibi_heads != heads)
 		return d2v_fail(err, D2V_INVALID, "%snum_alibi_heads (%lld) must equal model.num_heads (%lld)", modality->keys,
 			(long long)own->num_alibi_heads, (long long)heads);
@@ -52,6 +46,9 @@ static d2v_status check_audio(const checked *audio, d2v_error *err) {
 	D2V_TRY(d2v_conv_spec_parse(audio->own->feature_encoder_spec, &spec, err));
 	D2V_TRY(check_divides(
 		"model.embed_dim", audio->model->embed_dim, audio->keys, "conv_pos_groups", audio->own->conv_pos_groups, err));
+	if (!audio->own->encoder_zero_mask)
+		return d2v_fail(err, D2V_UNSUPPORTED, "%sencoder_zero_mask: only true is trainable, here and in the original",
+			audio->keys);
 	return check_modality(audio, err);
 }
 

@@ -36,7 +36,7 @@ typedef struct d2v_modality_config { // modalities.audio.*, modalities.image.*, 
 	bool inverse_mask;
 	int64_t mask_length;
 	bool add_masks;
-	bool encoder_zero_mask; // only true is trainable in the original (golden README 19)
+	bool encoder_zero_mask; // of audio; only true is trainable in the original (golden README 19)
 	bool ema_local_encoder;
 	double local_grad_mult;
 	bool use_alibi_encoder;

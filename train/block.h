@@ -23,6 +23,7 @@ typedef struct d2v_tokens {
 	const float *slope;         // (H) or NULL: no ALiBi
 	const float *scale;         // (H)
 	float *d_scale;             // (H) or NULL
+	int64_t scale_step;         // from a block's scales to the next block's: H, or 0 where all have the same
 	// Shared by all blocks. branch, narrow: (R, N, D); wide: (R, N, max(3D, hidden)); both passes use them as scratch.
 	// stream: (R, N, D), the gradient of the tokens on their way back; NULL when nothing is recorded.
 	d2v_real *stream, *branch, *narrow, *wide;

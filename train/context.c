@@ -22,9 +22,10 @@ d2v_status d2v_blocks_add(d2v_blocks *blocks, d2v_params *params, const char *pr
 static d2v_status add_alibi_scale(
 	d2v_context *context, d2v_params *params, const char *name, const d2v_model_config *config, d2v_error *err) {
 	const d2v_modality_config *modality = context->config;
+	int64_t layers = modality->learned_alibi_scale_per_layer ? modality->prenet_depth + config->depth : 1;
 	int64_t heads = modality->learned_alibi_scale_per_head ? config->num_heads : 1;
-	D2V_TRY(d2v_params_add(params, name, 5, (int64_t[]){ 1, 1, heads, 1, 1 }, D2V_INIT_FIXED, modality->alibi_scale,
-		!config->ema_encoder_only, &context->alibi_scale, err));
+	D2V_TRY(d2v_params_add(params, name, 5, (int64_t[]){ layers, 1, heads, 1, 1 }, D2V_INIT_FIXED,
+		modality->alibi_scale, !config->ema_encoder_only, &context->alibi_scale, err));
 	params->list[context->alibi_scale].frozen = !modality->learned_alibi_scale;
 	return D2V_OK;
 }
@@ -69,29 +70,45 @@ d2v_status d2v_context_add_encoder(d2v_context *context, d2v_params *params, con
 // ---- forward
 // -----------------------------------------------------------------------------------------------------------
 
-// The scale of each head, and where its gradient goes.
-static void set_alibi(const d2v_context *context, d2v_pass *pass, int64_t heads, d2v_tokens *tokens) {
-	if (context->alibi_scale < 0)
-		return;
-	const float *scale = d2v_pass_master(pass, context->alibi_scale);
-	float *d_scale = d2v_pass_gradient(pass, context->alibi_scale);
-	if (pass->params->list[context->alibi_scale].count == heads) {
-		tokens->scale = scale;
-		tokens->d_scale = d_scale;
-		return;
-	}
-	float *each = d2v_pass_floats(pass, heads), *d_each = NULL;
-	if (d_scale) {
-		d_each = d2v_pass_floats(pass, heads);
-		d2v_device_zero(pass->device, d_each, (size_t)heads * sizeof *d_each);
-	}
-	d2v_spread_scale op = { .one = scale, .each = each, .heads = heads, .d_one = d_scale, .d_each = d_each };
-	if (d_scale)
+// One scale for all heads, to each of them.
+static void spread_scale(d2v_pass *pass, const float *one, float *d_one, float *each, float *d_each, int64_t heads) {
+	d2v_spread_scale op = { .one = one, .each = each, .heads = heads, .d_one = d_one, .d_each = d_each };
+	if (d_one)
 		d2v_pass_run(pass, &d2v_op_spread_scale, &op);
 	else
 		d2v_op_spread_scale.forward(pass->device, &op);
-	tokens->scale = each;
-	tokens->d_scale = d_each;
+}
+
+// The scale of each head, and where its gradient goes; of each block, where they differ.
+static void set_alibi(const d2v_context *context, d2v_pass *pass, int64_t heads, d2v_tokens *tokens) {
+	if (context->alibi_scale < 0)
+		return;
+	const d2v_param *param = &pass->params->list[context->alibi_scale];
+	int64_t layers = param->shape[0];
+	const float *scale = d2v_pass_master(pass, context->alibi_scale);
+	float *d_scale = d2v_pass_gradient(pass, context->alibi_scale);
+	tokens->scale = scale, tokens->d_scale = d_scale;
+	tokens->scale_step = layers > 1 ? heads : 0;
+	if (param->shape[2] == heads)
+		return;
+	float *each = d2v_pass_floats(pass, layers * heads), *d_each = NULL;
+	if (d_scale) {
+		d_each = d2v_pass_floats(pass, layers * heads);
+		d2v_device_zero(pass->device, d_each, (size_t)(layers * heads) * sizeof *d_each);
+	}
+	for (int64_t i = 0; i < layers; i++)
+		spread_scale(pass, scale + i, d_scale ? d_scale + i : NULL, each + i * heads,
+			d_each ? d_each + i * heads : NULL, heads);
+	tokens->scale = each, tokens->d_scale = d_each;
+}
+
+// The scales of the block that follows `blocks` others.
+static void skip_scales(d2v_tokens *tokens, int64_t blocks) {
+	if (!tokens->scale)
+		return;
+	tokens->scale += blocks * tokens->scale_step;
+	if (tokens->d_scale)
+		tokens->d_scale += blocks * tokens->scale_step;
 }
 
 static void context_norm(const d2v_context *context, d2v_pass *pass, const d2v_model_config *config,
@@ -157,7 +174,9 @@ d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const 
 			d2v_pass_run(pass, &d2v_op_drop,
 				&(d2v_drop_in_place){ .x = x, .d_x = tokens->stream, .drop = drop, .count = count });
 	}
-	return d2v_blocks_forward(&context->prenet, pass, config, tokens, x, (d2v_block_outputs){ .block = NULL });
+	x = d2v_blocks_forward(&context->prenet, pass, config, tokens, x, (d2v_block_outputs){ .block = NULL });
+	skip_scales(tokens, context->prenet.count);
+	return x;
 }
 
 // Drawn on the host: the same on every device.
@@ -177,7 +196,9 @@ d2v_real *d2v_blocks_forward(const d2v_blocks *blocks, d2v_pass *pass, const d2v
 			outputs.block[i] = NULL;
 		if (is_layer_dropped(pass, blocks->layerdrop, blocks->first_layer + (uint64_t)i))
 			continue;
-		x = d2v_block_forward(&blocks->list[i], pass, config, tokens, x, outputs.target ? &outputs.target[i] : NULL);
+		d2v_tokens own = *tokens;
+		skip_scales(&own, i);
+		x = d2v_block_forward(&blocks->list[i], pass, config, &own, x, outputs.target ? &outputs.target[i] : NULL);
 		if (outputs.block)
 			outputs.block[i] = x;
 	}

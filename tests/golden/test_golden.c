@@ -57,6 +57,7 @@ static void test_nudged_weight_is_caught(void **state) {
 		{ DATA "audio-tiny", "modality_encoders.AUDIO.alibi_scale" },
 		{ DATA "audio-tiny", "modality_encoders.AUDIO.decoder.proj.bias" },
 		{ DATA "audio-tiny", "blocks.1.mlp.fc2.bias" },
+		{ DATA "audio-branches", "modality_encoders.AUDIO.alibi_scale" },
 		{ DATA "image-tiny", "modality_encoders.IMAGE.local_encoder.proj.weight" },
 		{ DATA "image-tiny", "modality_encoders.IMAGE.context_encoder.norm.weight" },
 		{ DATA "image-tiny", "modality_encoders.IMAGE.decoder.blocks.1.0.weight" },

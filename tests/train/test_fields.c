@@ -151,7 +151,6 @@ static void test_model_check(void **state) {
 		const char *set, *says;
 	} cases[] = {
 		{ "model.num_heads=7", "multiple of model.num_heads" },
-		{ "model.modalities.audio.learned_alibi_scale_per_layer=true", "per_layer" },
 		{ "model.modalities.audio.encoder_zero_mask=false", "encoder_zero_mask" },
 		{ "model.modalities.audio.num_alibi_heads=3", "num_alibi_heads" },
 		{ "model.modalities.audio.conv_pos_groups=5", "conv_pos_groups" },

@@ -5,6 +5,9 @@
 
 #include "tests/ref/half.h"
 
+#include <algorithm>
+#include <vector>
+
 static float read_real(d2v_device *dev, const d2v_real *p, int64_t i) {
 	if (!d2v_cuda_is_16_bit(dev))
 		return ((const float *)p)[i];
@@ -22,16 +25,31 @@ static void store(d2v_device *dev, const d2v_cuda_product *op, int64_t i, float 
 	}
 }
 
+// (rows, columns) of a matrix that may lie transposed.
+static std::vector<float> read_matrix(d2v_device *dev, const d2v_real *from, int64_t rows, int64_t columns, bool transposed) {
+	std::vector<float> matrix((size_t)(rows * columns));
+	for (int64_t i = 0; i < rows; i++)
+		for (int64_t j = 0; j < columns; j++)
+			matrix[(size_t)(i * columns + j)] = read_real(dev, from, transposed ? j * rows + i : i * columns + j);
+	return matrix;
+}
+
+// Each sum in the order of t.
 static void multiply(d2v_device *dev, const d2v_cuda_product *op) {
 	d2v_emulated_access access;
-	for (int64_t i = 0; i < op->m; i++)
-		for (int64_t j = 0; j < op->n; j++) {
-			float sum = 0;
-			for (int64_t t = 0; t < op->k; t++)
-				sum += read_real(dev, op->a, op->trans_a ? t * op->m + i : i * op->k + t) *
-					read_real(dev, op->b, op->trans_b ? j * op->k + t : t * op->n + j);
-			store(dev, op, i * op->n + j, op->bias ? sum + read_real(dev, op->bias, j) : sum);
+	const std::vector<float> a = read_matrix(dev, op->a, op->m, op->k, op->trans_a);
+	const std::vector<float> b = read_matrix(dev, op->b, op->k, op->n, op->trans_b);
+	std::vector<float> sums((size_t)op->n);
+	for (int64_t i = 0; i < op->m; i++) {
+		std::fill(sums.begin(), sums.end(), 0.f);
+		for (int64_t t = 0; t < op->k; t++) {
+			const float factor = a[(size_t)(i * op->k + t)], *row = b.data() + t * op->n;
+			for (int64_t j = 0; j < op->n; j++)
+				sums[(size_t)j] += factor * row[j];
 		}
+		for (int64_t j = 0; j < op->n; j++)
+			store(dev, op, i * op->n + j, op->bias ? sums[(size_t)j] + read_real(dev, op->bias, j) : sums[(size_t)j]);
+	}
 }
 
 void d2v_cuda_multiply(d2v_device *dev, const d2v_cuda_product *op) {

@@ -131,9 +131,11 @@ SUPPORT_SRC := $(filter-out $(TEST_SRC) $(BENCH_SRC) $(HELPER_SRC) tests/fuzz/% 
 
 LIB      := $(O)/libd2v.$(if $(PIC),so,a)
 LIB_OBJ  := $(LIB_SRC:%.c=$(O)/%.o) $(if $(CUDA),$(CU_SRC:%.cu=$(O)/%.o))
+# Tests of whole steps that any device can be asked.
+STEP_TESTS := test_step_ahead test_kept_draws
 # Only beside the plain build: the sanitizers do not know fibers.
 EMULATED := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/emulated/%,$(wildcard tests/kernels/test_*.c)) \
-            $(O)/emulated/test_golden $(O)/emulated/test_step_ahead)
+            $(addprefix $(O)/emulated/,test_golden $(STEP_TESTS)))
 EMULATED_OBJ := $(CU_SRC:%.cu=$(O)/emulated/%.o) $(patsubst %.cc,$(O)/emulated/%.o,$(wildcard tests/emulation/*.cc)) \
             $(O)/emulated/kernels/cuda/cuda_device.o $(O)/emulated/kernels/cuda/cuda_graph.o
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
@@ -195,8 +197,8 @@ $(O)/emulated/%.o: %.c $(O)/flags | $(BUILD)/have-CHECK
 	$(call say,CC)
 	$(Q)$(COMPILE) -Itests/emulation/include $(if $(WERROR),-Werror) -MMD -MP -c -o $@ $<
 $(O)/emulated/test_golden: $(O)/tests/golden/test_golden.o
-$(O)/emulated/test_step_ahead: $(O)/tests/train/test_step_ahead.o
-$(filter-out %/test_golden %/test_step_ahead,$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
+$(addprefix $(O)/emulated/,$(STEP_TESTS)): $(O)/emulated/%: $(O)/tests/train/%.o
+$(filter-out %/test_golden $(addprefix %/,$(STEP_TESTS)),$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
 $(EMULATED): $(EMULATED_OBJ) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB) -lcmocka $(LIBS) -lstdc++
@@ -320,7 +322,7 @@ results: all ## train the smallest recipes on the samples, three seeds each, and
 
 # ---- on a machine with a GPU -----------------------------------------------------------------------------------------------
 
-GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS)) $(O)/tests/train/test_step_ahead
+GPU_TESTS := $(filter $(O)/tests/kernels/% $(O)/tests/golden/%,$(TESTS)) $(addprefix $(O)/tests/train/,$(STEP_TESTS))
 # Where a program's GPU time goes, kernel by kernel; needs the toolkit's CUPTI.
 GPU_TRACE := $(if $(CUDA),$(if $(wildcard $(CUDA_PATH)/include/cupti.h),$(O)/tests/gpu/trace_kernels.so))
 build-gpu: $(TOOLS) $(GPU_TESTS) $(GPU_BENCH) $(GPU_TRACE) $(O)/tests/e2e/helper_speech_set $(O)/tools/demo/learn_merges

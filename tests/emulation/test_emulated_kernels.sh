@@ -21,13 +21,14 @@ check() {
 for test in "$OBJ"/emulated/test_*; do
 	case $test in *.o | *.d | */test_golden) continue ;; esac
 	case $test in # of a whole step types make no difference
-	*/test_step_ahead) ;;
+	*/test_step_ahead | */test_kept_draws) ;;
 	*) check "$test" cuda:0:f32; check "$test" cuda:0:f16 ;;
 	esac
 	case $test in
 	*/test_attention)
 		check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma
 		check "$test" cuda:0 D2V_ATTENTION=short D2V_TEST_ONLY=test_short ;;
+	*/test_kept_draws) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
 	*/test_linear) check "$test" cuda:0 D2V_GELU=apart; check "$test" cuda:0 D2V_GELU=wgmma ;;
 	*/test_conv?d) check "$test" cuda:0 D2V_CONV=mma; check "$test" cuda:0 D2V_CONV=wgmma ;;
 	*) check "$test" cuda:0 ;;

@@ -71,6 +71,9 @@ done
 for precision in f32 bf16; do
 	queue "steps ahead and graphs $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/train/test_step_ahead"
 done
+for way in tiles wgmma; do
+	queue "kept draws $way" env D2V_TEST_DEVICE="$device" D2V_ATTENTION=$way "$OBJ/tests/train/test_kept_draws"
+done
 for precision in f32 tf32 bf16 f16; do
 	queue "golden cases $precision" env D2V_TEST_DEVICE="$device:$precision" "$OBJ/tests/golden/test_golden"
 done

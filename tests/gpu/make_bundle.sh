@@ -10,7 +10,7 @@ to=$dir/d2v
 mkdir -p "$to/bin" "$to/lib" "$to/build/tests/kernels" "$to/build/tests/golden" "$to/build/tests/train" "$to/build/tests/gpu" "$to/build/tests/e2e" "$to/build/tools/demo" "$to/tests/golden"
 cp "$from"/bin/d2v-* "$to/bin/"
 cp "$from/libd2v.so" "$to/lib/"
-for program in "$from"/tests/kernels/test_* "$from"/tests/golden/test_* "$from"/tests/train/test_step_ahead "$from"/tests/gpu/bench_gpu "$from"/tests/gpu/bench_choices "$from"/tests/gpu/bench_feed \
+for program in "$from"/tests/kernels/test_* "$from"/tests/golden/test_* "$from"/tests/train/test_{step_ahead,kept_draws} "$from"/tests/gpu/bench_gpu "$from"/tests/gpu/bench_choices "$from"/tests/gpu/bench_feed \
 	"$from"/tests/gpu/look_at_device "$from"/tests/gpu/make_samples "$from"/tools/demo/learn_merges "$from"/tests/e2e/helper_speech_set; do
 	case $program in *.o | *.d) continue ;; esac
 	cp "$program" "$to/build/${program#"$from"/}"

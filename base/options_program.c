@@ -4,6 +4,7 @@
 
 #include "base/version.h"
 
+#include <signal.h>
 #include <string.h>
 
 #define WORD_MAX 64
@@ -64,6 +65,7 @@ int d2v_options_run(const d2v_command *command, int argc, char **argv,
 	d2v_status (*run)(const d2v_operands *operands, d2v_error *err)) {
 	d2v_operands operands = { 0 };
 	d2v_error err = { 0 };
+	signal(SIGXFSZ, SIG_IGN); // a write beyond `ulimit -f` then fails as on a full disk: with words, and nothing half written
 	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
 	if (status == D2V_OK && !operands.help)
 		status = run(&operands, &err);

@@ -54,6 +54,12 @@ expect_exit 2 "${shard[@]}" export "$tmp/data" --out "$tmp/png" --as png
 expect_exit 2 "${shard[@]}" export "$tmp/data"
 expect_exit 2 "${shard[@]}" export "$tmp/data" --out "$tmp/x" --tar-size 1M
 
+step "a limit on the size of files is an error like a full disk"
+(ulimit -f 20 && expect_exit 1 "${shard[@]}" export "$tmp/data" --out "$tmp/small.tar" && expect_said 'small.tar')
+[ -z "$(find "$tmp" -name 'small.tar*')" ] || fail "a failed export left something behind"
+(ulimit -f 20 && expect_exit 1 "${shard[@]}" show "$tmp/data" 0 --out "$tmp/small.wav" && expect_said 'small.wav')
+[ -z "$(find "$tmp" -name 'small.wav*')" ] || fail "a failed show left something behind"
+
 step "a damaged record ends an export, named, and nothing is left"
 cp -r "$tmp/data" "$tmp/damaged"
 file=$(dataset_fact "$tmp/damaged" splits.0.shards.0.file)

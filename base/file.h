@@ -34,7 +34,8 @@ bool d2v_path_is_safe(const char *name);
 
 // A file being written aside.
 typedef struct d2v_file_out d2v_file_out;
-// Fails when the folder is not there. Removes NAME.tmp-* left by processes that are gone.
+// Fails when the folder is not there, and when the name is of something else than a file: as root, a new file would take the
+// place of /dev/null. Removes NAME.tmp-* left by processes that are gone.
 d2v_status d2v_file_begin(d2v_file_out **out, const char *path, d2v_error *err);
 d2v_status d2v_file_write(d2v_file_out *out, const void *bytes, size_t size, d2v_error *err);
 uint64_t d2v_file_written(const d2v_file_out *out);

@@ -150,10 +150,19 @@ static void free_out(d2v_file_out *out) {
 	d2v_free(out);
 }
 
+static d2v_status check_replaceable(const char *path, d2v_error *err) {
+	struct stat facts;
+	if (stat(path, &facts) == 0 && !S_ISREG(facts.st_mode))
+		return d2v_fail(err, D2V_INVALID, "%s: is %s; give the name of a file", path,
+			S_ISDIR(facts.st_mode) ? "a folder" : "a device, a pipe or a socket");
+	return D2V_OK;
+}
+
 d2v_status d2v_file_begin(d2v_file_out **out, const char *path, d2v_error *err) {
 	d2v_file_out *made;
 	char *folder = NULL;
 	*out = NULL;
+	D2V_TRY(check_replaceable(path, err));
 	D2V_TRY(d2v_alloc_zero(&made, 1, sizeof *made, err));
 	made->fd = -1;
 	d2v_status status = folder_of(&folder, path, err);

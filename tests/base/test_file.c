@@ -101,6 +101,18 @@ static long dead_process(void) {
 	return child;
 }
 
+static void test_only_files_are_replaced(void **state) {
+	d2v_error err;
+	const char *pipe = scratch_path(state, "pipe");
+	assert_int_equal(mkfifo(pipe, 0600), 0);
+	assert_int_equal(d2v_file_replace(pipe, "new", 3, &err), D2V_INVALID);
+	struct stat facts;
+	assert_int_equal(stat(pipe, &facts), 0);
+	assert_true(S_ISFIFO(facts.st_mode));
+	assert_int_equal(count_names(scratch_path(state, ".")), 1);
+	assert_int_equal(d2v_file_replace(scratch_path(state, "."), "new", 3, &err), D2V_INVALID);
+}
+
 static void test_left_overs_of_dead_runs_go(void **state) {
 	d2v_error err;
 	char name[64];
@@ -272,6 +284,7 @@ int main(void) {
 		IN_SCRATCH(test_read_is_bounded),
 		IN_SCRATCH(test_write_in_pieces),
 		IN_SCRATCH(test_abandon_leaves_nothing),
+		IN_SCRATCH(test_only_files_are_replaced),
 		IN_SCRATCH(test_left_overs_of_dead_runs_go),
 		IN_SCRATCH(test_failure_walk),
 		IN_SCRATCH(test_a_failed_write_is_not_forgotten),

@@ -65,20 +65,29 @@ static uint64_t rejected_so_far(const d2v_consumer *consumer) {
 	return rejected;
 }
 
-// files: of which the rejected are so many percent; 0 when that is not known yet.
-static d2v_status check_rejected(const d2v_consumer *consumer, uint64_t files, d2v_error *err) {
+static void note_rejected(d2v_consumer *consumer, const d2v_item *item) {
+	char name[D2V_CONSUMER_REJECTED / 2];
+	d2v_rejection_escape(item->place.name, name, sizeof name);
+	snprintf(consumer->last_rejected, sizeof consumer->last_rejected, "%s: %s", name, item->place.rejection.text);
+}
+
+// files: of which the rejected are so many percent; 0 when that is not known yet. where: the lists are.
+static d2v_status check_rejected(const d2v_consumer *consumer, uint64_t files, const char *where, d2v_error *err) {
 	const d2v_ingest_options *options = consumer->options;
 	double rejected = (double)rejected_so_far(consumer);
 	double allowed =
 		options->max_rejected_is_percent ? options->max_rejected / 100 * (double)files : options->max_rejected;
 	if (rejected <= allowed || (options->max_rejected_is_percent && !files))
 		return D2V_OK;
+	char of[32] = "";
+	if (files)
+		snprintf(of, sizeof of, " of %llu", (unsigned long long)files);
 	return d2v_fail(err, D2V_CORRUPT,
-		"%.0f of %llu files were rejected, more than --max-rejected %g%s: see rejected.tsv in the folders of %s; to "
-		"accept them "
-		"run the same command with a larger --max-rejected, it goes on from here",
-		rejected, (unsigned long long)files, options->max_rejected, options->max_rejected_is_percent ? "%" : "",
-		options->out);
+		"%.0f%s file%s rejected, more than --max-rejected %g%s%s%s; %s/%s lists them all; to accept them run the same "
+		"command with a larger --max-rejected, it goes on from here",
+		rejected, of, rejected == 1 && !files ? " was" : "s were", options->max_rejected,
+		options->max_rejected_is_percent ? "%" : "", consumer->last_rejected[0] ? "; the last one: " : "",
+		consumer->last_rejected, options->out, where);
 }
 
 static uint64_t expected_files(const d2v_ingest_options *options) {
@@ -119,6 +128,8 @@ static d2v_status drain(d2v_consumer *consumer, d2v_outlet *outlet, d2v_item **s
 		}
 		consumer->waiting -= left->reserved;
 		bool was_rejected = left->kind == D2V_ITEM_REJECTED;
+		if (was_rejected)
+			note_rejected(consumer, left);
 		reuse(consumer, left);
 		if (*spare) {
 			d2v_free(left->payload);
@@ -129,7 +140,7 @@ static d2v_status drain(d2v_consumer *consumer, d2v_outlet *outlet, d2v_item **s
 		if (published)
 			D2V_TRY(save_journal(consumer, err));
 		if (was_rejected)
-			D2V_TRY(check_rejected(consumer, expected_files(consumer->options), err));
+			D2V_TRY(check_rejected(consumer, expected_files(consumer->options), ".ingest/*.rejected", err));
 	}
 }
 
@@ -289,7 +300,7 @@ d2v_status d2v_consumer_finish(d2v_consumer *consumer, d2v_error *err) {
 			files += split->shards[k].records;
 	}
 	D2V_TRY(publish_logs(consumer, err));
-	return check_rejected(consumer, files, err);
+	return check_rejected(consumer, files, "*/rejected.tsv", err);
 }
 
 d2v_status d2v_consumer_disown_source(d2v_consumer *consumer, d2v_error *err) {

@@ -11,6 +11,8 @@
 #include "ingest/outlet.h"
 #include "ingest/texts.h"
 
+#define D2V_CONSUMER_REJECTED 512
+
 typedef struct d2v_consumer {
 	const d2v_ingest_options *options;
 	const char *state;
@@ -25,6 +27,7 @@ typedef struct d2v_consumer {
 	double started;
 	uint64_t done, total; // of the current source
 	size_t keep_bytes;    // buffers larger than this are not kept for reuse
+	char last_rejected[D2V_CONSUMER_REJECTED]; // "NAME: WHY" of the last file that this run left out; "": none
 } d2v_consumer;
 
 d2v_status d2v_consumer_open(d2v_consumer *consumer, const d2v_ingest_options *options, const char *state,

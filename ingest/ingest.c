@@ -241,10 +241,12 @@ static d2v_status finish(const ingest_run *ingest, d2v_ingest_result *result, d2
 	}
 	if (status == D2V_OK && !result->records)
 		status = d2v_fail(err, D2V_NOT_FOUND,
-			"no %s was found in the source (%llu other files, %llu rejected); d2v-ingest %s --help says what it looks "
-			"for",
+			"no %s was found in the source (%llu other files, %llu rejected%s%s%s); d2v-ingest %s --help says what it "
+			"looks for",
 			ingest->options->layout->decoder->record, (unsigned long long)result->ignored,
-			(unsigned long long)result->rejected, ingest->options->layout->name);
+			(unsigned long long)result->rejected, result->rejected ? ": see " : "",
+			result->rejected ? ingest->options->out : "", result->rejected ? "/*/rejected.tsv" : "",
+			ingest->options->layout->name);
 	if (status == D2V_OK && ingest->options->layout->decoder->finish)
 		status = ingest->options->layout->decoder->finish(ingest->options, &manifest, err);
 	if (status == D2V_OK)

@@ -243,8 +243,8 @@ static d2v_status embed(
 	D2V_TRY(d2v_feature_choice_settings(&given.features, &settings, err));
 	D2V_TRY(modality_of(dataset, &modality, err));
 	if (!d2v_model_config_has(&trained->config.model, modality))
-		return d2v_fail(
-			err, D2V_INVALID, "%s holds %s, which the model has no encoder for", dataset, d2v_modality_name(modality));
+		return d2v_fail(err, D2V_INVALID, "%s%s %s, which the model has no encoder for", loose ? "the files" : dataset,
+			loose ? " hold" : " holds", d2v_modality_name(modality));
 	d2v_status status = d2v_open_eval_source(&source, &trained->config, modality, &wanted, device, err);
 	if (status == D2V_OK) {
 		all.dataset = d2v_prefetcher_dataset_of(source);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define FILE_BYTES_MAX ((size_t)256 << 20)
+#define LIST_BYTES_MAX ((size_t)64 << 20)
 #define NUMBER_DIGITS 8
 
 const char *embed_files_name(const char *record_name) {
@@ -57,10 +58,36 @@ static d2v_status ingest(const embed_files *files, const char *from, const d2v_l
 	options.source_count = 1;
 	options.store = layout == &d2v_layout_images ? D2V_CODEC_JPEG : D2V_CODEC_PCM16;
 	options.places.texts = false;
-	options.max_rejected = 0;
-	options.max_rejected_is_percent = false;
+	options.max_rejected = 100; // fail_rejected says which, in the user's own words
+	options.max_rejected_is_percent = true;
 	options.quiet = true;
 	return d2v_ingest_run(&options, &result, err);
+}
+
+// The first line of a list of what was rejected, "NUMBER-NAME<tab>CODE<tab>WHY"; nothing when there is none.
+static d2v_status fail_listed(
+	const char *dataset, const char *list, const char *const *paths, int count, d2v_error *err) {
+	char *path = NULL, *text = NULL, *end;
+	size_t size;
+	d2v_status status = d2v_path_join(&path, dataset, list, err);
+	if (status == D2V_OK && d2v_file_exists(path))
+		status = d2v_file_read(path, LIST_BYTES_MAX, (void **)&text, &size, err);
+	if (status == D2V_OK && text) {
+		long number = strtol(text, &end, 10);
+		const char *why = strchr(text, '\t') ? strchr(strchr(text, '\t') + 1, '\t') : NULL;
+		if (end != text && number >= 0 && number < count && why)
+			status = d2v_fail(err, D2V_CORRUPT, "%s: %.*s", paths[number], (int)strcspn(why + 1, "\n"), why + 1);
+	}
+	d2v_free(path);
+	d2v_free(text);
+	return status;
+}
+
+// Files that were left out have places in a list, and none in the data set: then the whole is an error. One whose name
+// no split can have is in the list above the splits.
+static d2v_status fail_rejected(const char *dataset, const char *const *paths, int count, d2v_error *err) {
+	D2V_TRY(fail_listed(dataset, "train/rejected.tsv", paths, count, err));
+	return fail_listed(dataset, "rejected.tsv", paths, count, err);
 }
 
 static d2v_status make_folder(embed_files *files, d2v_error *err) {
@@ -87,8 +114,13 @@ d2v_status embed_files_open(embed_files *files, const char *const *paths, int co
 		status = d2v_file_make_directories(from, err);
 	for (int i = 0; i < count && status == D2V_OK; i++)
 		status = copy_file(from, paths[i], i, err);
-	if (status == D2V_OK)
-		status = ingest(files, from, layout, err);
+	if (status == D2V_OK) {
+		d2v_error own = { 0 };
+		d2v_status ingested = ingest(files, from, layout, &own);
+		status = fail_rejected(files->dataset, paths, count, err);
+		if (status == D2V_OK && ingested != D2V_OK)
+			status = d2v_fail(err, ingested, "%s", own.text);
+	}
 	d2v_free(from);
 	if (status != D2V_OK)
 		embed_files_close(files);

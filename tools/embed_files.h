@@ -11,7 +11,8 @@ typedef struct embed_files {
 	char *dataset; // its data set
 } embed_files;
 
-// All sound or all pictures, by their endings. D2V_INVALID for others and for files that cannot be used.
+// All sound or all pictures, by their endings. D2V_INVALID for others; D2V_CORRUPT names the first file that cannot be
+// used and says why.
 d2v_status embed_files_open(embed_files *files, const char *const *paths, int count, d2v_error *err);
 void embed_files_close(embed_files *files); // also after a failure
 // What such a record's name was before: without the number.

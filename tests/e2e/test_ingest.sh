@@ -104,7 +104,10 @@ expect_same_data_set "$tmp/damaged4" "$tmp/damaged1" # the limit is none of the 
 for limit in "--max-rejected 3" "--max-rejected 0" "--max-rejected 2%" ""; do
 	# shellcheck disable=SC2086
 	expect_exit 3 "${ingest[@]}" --from "$tmp/damaged.tar.gz" --out "$tmp/too-many" $limit
-	expect_said 'rejected'
+	expect_said 'rejected, more than'
+	[ "$limit" != "--max-rejected 3" ] || expect_said 'the last one: [0-9-]*: '
+	list=$(grep -o "$tmp/too-many/[^ ]* lists them all" "$tmp/err")
+	[ -s "$(echo ${list% lists them all})" ] || fail "there is no list at $list"
 	expect_no_data_set "$tmp/too-many"
 done
 expect_exit 0 "${ingest[@]}" --from "$tmp/damaged.tar.gz" --out "$tmp/too-many" --max-rejected 4

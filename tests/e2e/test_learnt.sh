@@ -101,6 +101,12 @@ expect_said "blocks are 1 to 2"
 expect_exit 2 "$BIN/d2v-eval" knn "$tmp/run" "$tmp/data" --pool none
 expect_exit 2 "$BIN/d2v-embed" "$tmp/run" "$tmp/looks" --out "$tmp/x"
 expect_said "neither a data set nor a file"
+good=$tmp/pictures/train/two/03.jpg
+head -c 600 "$good" >"$tmp/cut.png"
+expect_exit 3 "$BIN/d2v-embed" "$tmp/run" "$good" "$tmp/cut.png" --out "$tmp/x"
+expect_said "$tmp/cut.png: .*JPEG"
+expect_exit 3 "$BIN/d2v-embed" "$tmp/run" "$tmp/cut.png" --out "$tmp/x"
+expect_said "$tmp/cut.png: .*JPEG"
 "$helpers/helper_speech_set" "$tmp/speech" 4 6000 8000
 expect_exit 2 "$BIN/d2v-eval" probe "$tmp/run" "$tmp/speech"
 expect_said "holds audio, which the model has no encoder for"

@@ -245,7 +245,14 @@ $(SUPPORT_LIB): $(SUPPORT_OBJ)
 $(TESTS) $(BENCHES) $(GPU_BENCH): %: %.o $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB) -lcmocka $(LIBS)
-$(O)/tests/gpu/bench_gpu: $(O)/tests/gpu/whole_step.o
+$(O)/tests/gpu/bench_gpu: $(patsubst %.c,$(O)/%.o,$(wildcard tests/gpu/*_rows.c) tests/gpu/mark.c tests/gpu/whole_step.c)
+$(O)/tests/gpu/bench_feed: $(O)/tests/gpu/mark.o
+# Without CUDA it has the emulation in it, and is there to be tried.
+ifeq ($(VARIANT),plain)
+$(O)/tests/gpu/attention_rows.o: override CFLAGS += -Itests/emulation/include
+$(O)/tests/gpu/bench_gpu: override LIBS += -lstdc++
+$(O)/tests/gpu/bench_gpu: $(EMULATED_OBJ)
+endif
 $(HELPERS): %: %.o $(SUPPORT_LIB) $(LIB)
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $^ $(LIBS)
@@ -294,7 +301,7 @@ run-tsan: build-tsan
 chosen = $(if $(ONLY),$(strip $(foreach test,$1,$(if $(findstring $(ONLY),$(test)),$(test)))),$1)
 build-tests: $(TOOLS) $(call chosen,$(TESTS) $(FUZZERS)) $(if $(call chosen,$(SHELL_TESTS)),$(DEMO_TOOLS) $(HELPERS)) \
   $(if $(filter tests/emulation/%,$(call chosen,$(SHELL_TESTS))),$(EMULATED)) \
-  $(if $(filter tests/gpu/%,$(call chosen,$(SHELL_TESTS))),$(FEED_BENCH))
+  $(if $(filter tests/gpu/%,$(call chosen,$(SHELL_TESTS))),$(FEED_BENCH) $(if $(filter plain,$(VARIANT)),$(O)/tests/gpu/bench_gpu))
 build-tsan: $(TSAN_TESTS)
 
 golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*
@@ -335,10 +342,10 @@ check-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations, golden cases, traini
 	@$(MAKE) --no-print-directory CUDA=1 build-gpu
 	@OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) tests/gpu/check_gpu.sh
 
-bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations and whole steps as shares of its products and copying, and what the loader adds (ONLY=word: no loader); TRACE=1 adds the time of every kernel
+bench-gpu: | $(BUILD)/have-CHECK ## with a GPU: operations, whole steps, what the loader adds (ONLY=word: not that), and a table of what was wanted and reached; TRACE=1 adds the time of every kernel
 	@$(MAKE) --no-print-directory CUDA=1 build-gpu
-	@$(if $(TRACE),CUDA_INJECTION64_PATH=$(abspath $(BUILD))/cuda/tests/gpu/trace_kernels.so) $(BUILD)/cuda/tests/gpu/bench_gpu $(if $(ONLY),cuda $(ONLY))
-	@$(if $(ONLY),,OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) tests/gpu/bench_loader.sh)
+	@OBJ=$(abspath $(BUILD)/cuda) BIN=$(abspath $(BUILD)/bin) LOG=$(BUILD)/bench-gpu.log \
+	  $(if $(TRACE),CUPTI_LIBRARY=$(abspath $(BUILD))/cuda/tests/gpu/trace_kernels.so) tests/gpu/bench_gpu.sh $(ONLY)
 
 # Processors since 2013 run it. What a program needs beyond CUDA, the C library and the driver travels in lib/.
 bundle: | $(BUILD)/have-CHECK ## a tarball of the CUDA programs, tests and benchmark with their libraries, for a GPU machine without packages

@@ -15,6 +15,7 @@
 // The data set was read once when its batches were copied: files are in the page cache, as far as it holds them.
 #include "base/progress.h"
 #include "tests/bench/work_folder.h"
+#include "tests/gpu/mark.h"
 #include "tests/loaders/replayed_source.h"
 #include "tools/loader_settings.h"
 #include "tools/open_device.h"
@@ -145,16 +146,20 @@ static void print(const bench *b) {
 	run_times memory = mean_of(b->from_memory, b->turns), shards = mean_of(b->from_shards, b->turns);
 	double growth = shards.seconds / memory.seconds - 1;
 	double spread = fmax(spread_of(b->from_memory, b->turns), spread_of(b->from_shards, b->turns));
-	printf("%-12s %9.2f ms from memory, %9.2f from shards: %+.2f %% (of one kind up to %.2f %%); %.2f %% waiting, "
-		   "%.1f processors busy (%.1f)\n",
-		recipe, memory.seconds * 1e3, shards.seconds * 1e3, 100 * growth, 100 * spread, 100 * shards.waited,
-		shards.processors, memory.processors);
+	mark slower = { recipe, "% more than from memory", 100 * growth, 2, true };
+	mark busy = { recipe, "processors busy", shards.processors, 4, true };
+	printf("%-12s %9.2f ms from memory, %9.2f from shards: %+.2f %% (of one kind up to %.2f %%)%s; ", recipe,
+		memory.seconds * 1e3, shards.seconds * 1e3, 100 * growth, 100 * spread, mark_text(&slower));
+	printf("%.2f %% waiting, %.1f processors busy (%.1f)%s\n", 100 * shards.waited, shards.processors,
+		memory.processors, mark_text(&busy));
 	printf("{\"bench\":\"feed\",\"recipe\":\"%s\",\"device\":\"%s\",\"from_memory\":%.6g,\"from_shards\":%.6g,"
 		   "\"growth\":%.4g,"
 		   "\"spread\":%.4g,\"waited\":%.4g,\"processors\":%.4g,\"processors_from_memory\":%.4g,\"runs\":%ld,"
 		   "\"updates\":%ld}\n",
 		recipe, d2v_device_name(b->device), memory.seconds, shards.seconds, growth, spread, shards.waited,
 		shards.processors, memory.processors, b->turns, b->updates - b->skip);
+	mark_print_json(&slower);
+	mark_print_json(&busy);
 }
 
 // ---- opening

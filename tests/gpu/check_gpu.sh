@@ -2,7 +2,7 @@
 # Everything a GPU can be asked, in one go (`make check-gpu`, or ./check-gpu of a bundle on a machine with nothing but the
 # driver): every operation against the plain references, every golden case, training on the CPU and on the GPU side by
 # side, the same bytes twice and after a resume, and compute-sanitizer over the operations. Ends with a table and
-# 'N passed, N failed'. DEVICE=cuda:1 takes another GPU; SANITIZE=no leaves the last part out; JOBS=1 runs nothing side by side.
+# 'N passed, N failed'. DEVICE=cuda:1 takes another GPU; SANITIZERS=no leaves the last part out; JOBS=1 runs nothing side by side.
 #     OBJ=build/cuda BIN=build/bin tests/gpu/check_gpu.sh
 set -u
 : "${OBJ:?OBJ is the folder of the test programs}" "${BIN:?BIN is the folder of the programs}"
@@ -130,7 +130,7 @@ check "the same bytes after a kill and a resume" resumed
 
 # ---- compute-sanitizer
 
-if [ "${SANITIZE:-yes}" = yes ] && command -v compute-sanitizer >/dev/null; then
+if [ "${SANITIZERS:-yes}" = yes ] && command -v compute-sanitizer >/dev/null; then
 	for tool in memcheck racecheck; do
 		for test in attention conv1d conv2d embedding losses masked_copies norm targets; do
 			queue "$tool $test" env D2V_TEST_DEVICE="$device" compute-sanitizer --tool $tool --error-exitcode 9 \

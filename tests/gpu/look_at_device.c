@@ -1,6 +1,7 @@
 // The first look at a device, before a long list of things is asked of it: it is opened, given memory, and runs one
 // operation, so that a missing GPU or driver, a card that none of the code was made for, and one that others have
-// filled are said once. Argument: DEVICE. Silent when all is well; otherwise one line, and the exit status of its error.
+// filled are said once. Argument: DEVICE. Silent when all is well; otherwise one line, and the exit status of its
+// error.
 #include "kernels/device.h"
 
 #include <stdio.h>
@@ -43,6 +44,7 @@ int main(int argc, char **argv) {
 	const char *name = argc > 1 ? argv[1] : "cuda";
 	if (look(name, &err) == D2V_OK)
 		return 0;
-	fprintf(stderr, "%s. So nothing was run; DEVICE=cuda:N names another GPU of those that nvidia-smi lists.\n", err.text);
+	fprintf(
+		stderr, "%s. So nothing was run; DEVICE=cuda:N names another GPU of those that nvidia-smi lists.\n", err.text);
 	return d2v_status_exit_code(err.status);
 }

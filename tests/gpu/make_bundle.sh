@@ -17,7 +17,7 @@ for program in "$from"/tests/kernels/test_* "$from"/tests/golden/test_* "$from"/
 done
 strip "$to"/bin/* "$to"/lib/* $(find "$to/build" -type f)
 cp -r tests/golden/data "$to/tests/golden/"
-cp tests/gpu/check_gpu.sh tests/gpu/bench_loader.sh "$to/"
+cp tests/gpu/{check_gpu,bench_gpu,bench_loader}.sh "$to/"
 # The toolkit's own and the driver's are on the GPU machine; libstdc++, libgomp and libgcc may be older there than ours.
 ldd "$to"/lib/libd2v.so "$to"/bin/* "$to"/build/t*/*/* | sed -n 's/.*=> \(\/[^ ]*\).*/\1/p' | sort -u |
 	grep -vE '/(libc|libm|libdl|librt|libpthread|ld-linux-x86-64|libd2v|libcuda|libcublas|libcublasLt|libcudart|libcudnn|libnccl)\.so' |
@@ -32,7 +32,7 @@ cat >"$to/bench-gpu" <<'SCRIPT'
 #!/usr/bin/env bash
 cd "$(dirname "$0")" || exit 1
 export LD_LIBRARY_PATH=$PWD/lib:${LD_LIBRARY_PATH:-}:/usr/local/cuda/lib64
-exec build/tests/gpu/bench_gpu "${@:-cuda}"
+OBJ=$PWD/build BIN=$PWD/bin exec ./bench_gpu.sh "$@"
 SCRIPT
 cat >"$to/bench-loader" <<'SCRIPT'
 #!/usr/bin/env bash

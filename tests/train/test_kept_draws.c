@@ -1,7 +1,7 @@
 // Whole steps through attention's dropout leave the same bytes whether its draws are kept for the way back
-// (d2v_attention.kept) or drawn again: as they are, computed again, and with copies in groups. D2V_TEST_DEVICE chooses the
-// device. A GPU keeps them of heads that its tensor cores take, in 16 bits: so the models have one of 64 channels. A
-// processor has nothing to keep, but the same is true of it.
+// (d2v_attention.kept) or drawn again: as they are, computed again, and with copies in groups. D2V_TEST_DEVICE chooses
+// the device. A GPU keeps them of heads that its tensor cores take, in 16 bits: so the models have one of 64 channels.
+// A processor has nothing to keep, but the same is true of it.
 #include "base/hash.h"
 #include "base/memory.h"
 #include "kernels/backend.h"

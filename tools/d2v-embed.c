@@ -13,6 +13,7 @@
 #include "tools/open_device.h"
 #include "tools/open_source.h"
 #include "tools/option_rows.h"
+#include "tools/thread_waiting.h"
 #include "tools/trained_model.h"
 #include "train/safetensors.h"
 
@@ -292,6 +293,7 @@ static d2v_status run(const d2v_operands *operands, d2v_error *err) {
 }
 
 int main(int argc, char **argv) {
+	thread_waiting_choose(argv);
 	d2v_log_set_program(PROGRAM);
 	d2v_signals_install();
 	return d2v_options_common(&command, argc, argv) ? 0 : d2v_options_run(&command, argc, argv, run);

@@ -19,6 +19,15 @@ done
 [ "$(plan --memory 24G --json | grep -c '"needed_clone_groups": [1-9]\|"fits": true')" = 2 ] || fail "not in JSON"
 plan --memory 24G | grep -q '^memory' || fail "no line of memory"
 plan --memory 2G | grep -q 'batches of\|not even a batch' || fail "2 GB are enough"
+# Threads wait as tools/thread_waiting.h says, unless the user has chosen.
+spins() { # NAME=VALUE...: what libgomp shows of the program that is left in the end
+	env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$@" "$train" --list 2>&1 >/dev/null | sed -n "s/.*GOMP_SPINCOUNT = '\(.*\)'/\1/p" | tail -n 1
+}
+if [ -n "$(spins A=1)" ]; then # another OpenMP than libgomp shows nothing
+	[ "$(spins A=1)" = 1000 ] || fail "threads spin $(spins A=1) times"
+	[ "$(spins GOMP_SPINCOUNT=77)" = 77 ] || fail "the user's GOMP_SPINCOUNT is not kept"
+	[ "$(spins OMP_WAIT_POLICY=passive)" = 0 ] || fail "the user's OMP_WAIT_POLICY is not kept"
+fi
 status=0
 "$train" image-base --memory 24G 2>/dev/null || status=$?
 [ $status = 2 ] || fail "--memory without --plan: exit status $status"

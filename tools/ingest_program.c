@@ -4,11 +4,11 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/parallel.h"
 #include "base/progress.h"
 #include "base/signals.h"
 #include "ingest/decoder.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,9 +93,8 @@ static d2v_status parse_rejected(d2v_ingest_options *options, d2v_error *err) {
 }
 
 static int cores(void) {
-	cpu_set_t set;
-	int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-	return count < 1 ? 1 : count > 256 ? 256 : count;
+	int count = d2v_parallel_processors();
+	return count > 256 ? 256 : count;
 }
 
 static d2v_status keep_archives(ingest_job *job, d2v_error *err) {

@@ -1,11 +1,11 @@
 #include "tools/shard_verify.h"
 
+#include "base/parallel.h"
 #include "base/progress.h"
 #include "shards/verify.h"
 #include "tools/option_rows.h"
 #include "tools/shard_output.h"
 
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -82,9 +82,8 @@ static void note_damage(void *context, const char *file, uint64_t record, const 
 }
 
 static int cores(void) {
-	cpu_set_t set;
-	int count = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-	return count < 1 ? 1 : count > 256 ? 256 : count;
+	int count = d2v_parallel_processors();
+	return count > 256 ? 256 : count;
 }
 
 static d2v_status print_json(

@@ -1,10 +1,12 @@
 #include "kernels/cpu/cpu.h"
 
 #include "base/memory.h"
+#include "base/parallel.h"
 
 #include <float.h>
 #include <omp.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -154,11 +156,17 @@ static const d2v_backend cpu_backend = {
 	.sum_squares = d2v_cpu_sum_squares,
 };
 
+// What OMP_NUM_THREADS says, or else a thread a processor.
+static int all_threads(void) {
+	int most = omp_get_max_threads(), processors = d2v_parallel_processors();
+	return getenv("OMP_NUM_THREADS") || most < processors ? most : processors;
+}
+
 d2v_status d2v_cpu_open(d2v_device **device, int threads, d2v_error *err) {
 	d2v_cpu *cpu;
 	D2V_TRY(d2v_alloc_zero(&cpu, 1, sizeof *cpu, err));
 	cpu->base.backend = &cpu_backend;
-	cpu->base.threads = threads ? threads : omp_get_max_threads();
+	cpu->base.threads = threads ? threads : all_threads();
 	cpu->base.real_size = sizeof(float);
 	cpu->base.real_max = (double)FLT_MAX;
 	snprintf(cpu->base.name, sizeof cpu->base.name, "cpu:%d", cpu->base.threads);

@@ -49,24 +49,36 @@ static size_t terminal_columns(void) {
 	return window.ws_col - 1u;
 }
 
-static void append_time_left(const d2v_progress *progress, double now, char *line, size_t size) {
+static const char *time_left(const d2v_progress *progress, double now, char *text, size_t size) {
 	double elapsed = now - progress->started, advanced = progress->done - progress->first_done;
 	double missing = progress->total - progress->done;
-	if (!(elapsed >= SETTLE_SECONDS && advanced > 0 && progress->total > 0 && missing > 0))
-		return;
 	char duration[D2V_PROGRESS_TEXT];
-	size_t length = strlen(line);
-	snprintf(line + length, size - length, "  left %s", d2v_progress_duration(elapsed / advanced * missing, duration));
+	text[0] = '\0';
+	if (elapsed >= SETTLE_SECONDS && advanced > 0 && progress->total > 0 && missing > 0)
+		snprintf(text, size, "  left %s", d2v_progress_duration(elapsed / advanced * missing, duration));
+	return text;
 }
 
+// How much of the text is shown where it has so much room: whole fields, which two spaces part, since half a number is
+// another number.
+static size_t fields_within(const char *text, size_t room) {
+	size_t length = strlen(text), end = 0;
+	for (size_t i = 1; i <= room && i + 1 < length; i++)
+		if (text[i] == ' ' && text[i + 1] == ' ')
+			end = i;
+	return length <= room ? length : end ? end : room;
+}
+
+// On a narrow terminal the time left is what stays.
 static void print(d2v_progress *progress, double now) {
-	char line[LINE_BYTES + D2V_PROGRESS_TEXT + 8], output[sizeof line + 16];
-	snprintf(line, sizeof line, "%s", progress->text);
-	append_time_left(progress, now, line, sizeof line);
+	char left[D2V_PROGRESS_TEXT + 8], output[LINE_BYTES + sizeof left + 16];
+	size_t columns = progress->terminal ? terminal_columns() : SIZE_MAX;
+	size_t ending = strlen(time_left(progress, now, left, sizeof left));
+	int shown = (int)fields_within(progress->text, columns - (ending < columns ? ending : 0));
 	if (progress->terminal)
-		snprintf(output, sizeof output, "\r%.*s\033[K", (int)terminal_columns(), line);
+		snprintf(output, sizeof output, "\r%.*s%s\033[K", shown, progress->text, left);
 	else
-		snprintf(output, sizeof output, "%s\n", line);
+		snprintf(output, sizeof output, "%s%s\n", progress->text, left);
 	d2v_log_write_line(output, progress->terminal);
 	progress->line_open = progress->terminal;
 	progress->printed = now;

@@ -4,9 +4,12 @@
 
 #include "tests/base/scratch.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -76,6 +79,47 @@ static void test_lines(void **state) {
 	assert_string_equal(text, "files 10\n"); // not on a terminal: the last state, once
 	captured(count_quietly, text, sizeof text);
 	assert_string_equal(text, "");
+}
+
+// What is drawn on a terminal of so many columns.
+static void drawn(void (*work)(void), unsigned short columns, char *text, size_t size) {
+	int terminal = posix_openpt(O_RDWR | O_NOCTTY);
+	assert_true(terminal >= 0 && grantpt(terminal) == 0 && unlockpt(terminal) == 0);
+	int end = open(ptsname(terminal), O_RDWR | O_NOCTTY);
+	struct winsize window = { .ws_row = 24, .ws_col = columns };
+	assert_true(end >= 0 && ioctl(end, TIOCSWINSZ, &window) == 0);
+	int kept = dup(STDERR_FILENO);
+	dup2(end, STDERR_FILENO);
+	work();
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+	ssize_t got = read(terminal, text, size - 1);
+	assert_true(got > 0);
+	text[got] = 0;
+	close(end);
+	close(terminal);
+}
+
+static void nearly_all(void) {
+	d2v_error err;
+	d2v_progress *progress;
+	assert_ok(d2v_progress_new(&progress, false, &err));
+	d2v_progress_update(progress, 0, 1001, "begun");
+	usleep(1050000); // before, no time left is guessed
+	d2v_progress_update(progress, 1000, 1001, "files 100  12.1 h  9,100x real time  0.00049 of it");
+	d2v_progress_finish(progress);
+	d2v_progress_free(progress);
+}
+
+static void test_narrow_terminals(void **state) {
+	(void)state;
+	char text[4096];
+	drawn(nearly_all, 59, text, sizeof text); // one too few: the last field goes, whole, and the time left stays
+	assert_string_equal(text, "\rfiles 100  12.1 h  9,100x real time  left 0 s\033[K\r\n");
+	drawn(nearly_all, 30, text, sizeof text);
+	assert_string_equal(text, "\rfiles 100  12.1 h  left 0 s\033[K\r\n");
+	drawn(nearly_all, 5, text, sizeof text); // too narrow to be true: 80
+	assert_non_null(strstr(text, "0.00049 of it  left 0 s"));
 }
 
 static void log_some(void) {
@@ -171,6 +215,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers_for_people),
 		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_narrow_terminals),
 		cmocka_unit_test(test_log),
 		cmocka_unit_test(test_signals),
 	};

@@ -166,7 +166,7 @@ static d2v_status step_over(d2v_source *source, uint64_t batches, d2v_error *err
 }
 
 d2v_status d2v_feature_reader_collect(d2v_feature_reader *reader, d2v_source *source, uint64_t most,
-	bool (*stop_asked)(void), d2v_feature_table *table, d2v_error *err) {
+	d2v_feature_progress *looked, void *context, d2v_feature_table *table, d2v_error *err) {
 	uint64_t steps = d2v_source_epoch_steps(source, 1), stride = stride_of(steps, table->count, most);
 	d2v_source_position start = d2v_source_tell(source);
 	D2V_ASSERT(reader->settings.pooling != D2V_POOLING_NONE);
@@ -177,7 +177,7 @@ d2v_status d2v_feature_reader_collect(d2v_feature_reader *reader, d2v_source *so
 		d2v_status status = batch->samples ? take_in(reader, batch, table, err) : D2V_OK;
 		d2v_source_give(source, batch);
 		D2V_TRY(status);
-		if (stop_asked && stop_asked())
+		if (looked && !looked(context, step / stride + 1, (steps + stride - 1) / stride))
 			return d2v_fail(err, D2V_INTERRUPTED, "stopped");
 		if (step + stride < steps)
 			D2V_TRY(step_over(source, stride - 1, err));

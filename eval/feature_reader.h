@@ -41,13 +41,15 @@ d2v_status d2v_feature_reader_read(
 
 // Pooled features of one epoch of a source whose batches are whole samples: row batch->ids[i] of rows (count, width) is
 // filled and have[ids[i]] set to 1. With `most` above 0 only so many evenly spread batches are read that they hold
-// about that many samples. stop_asked (may be NULL) is looked at after every batch: D2V_INTERRUPTED.
+// about that many samples. After every batch looked is called (may be NULL), with the batches that are read of all: false
+// ends it with D2V_INTERRUPTED.
 typedef struct d2v_feature_table {
 	float *rows;   // (count, width)
 	uint8_t *have; // (count)
 	uint64_t count;
 } d2v_feature_table;
+typedef bool d2v_feature_progress(void *context, uint64_t batches, uint64_t of);
 d2v_status d2v_feature_reader_collect(d2v_feature_reader *reader, d2v_source *source, uint64_t most,
-	bool (*stop_asked)(void), d2v_feature_table *table, d2v_error *err);
+	d2v_feature_progress *looked, void *context, d2v_feature_table *table, d2v_error *err);
 
 #endif

@@ -21,7 +21,7 @@ static struct {
 	const char *train, *test, *device;
 	int64_t k, seed, samples, threads, workers;
 	double lambda, temperature;
-	bool compare_random, json;
+	bool compare_random, json, quiet;
 } given = { .k = 20, .seed = 1, .workers = 1, .temperature = 0.07 };
 
 #define COMMON_OPTIONS \
@@ -52,7 +52,8 @@ static struct {
 		D2V_ROW_SEED(given.seed, "of what is held out, and of the untrained encoder (default 1)"), \
 		D2V_ROW_DEVICE(given.device, "cpu, cuda, cuda:N or auto (default: auto)"), \
 		D2V_ROW_THREADS(given.threads, 0, "compute threads (default 0: all processors)"), \
-		D2V_ROW_WORKERS(given.workers), D2V_ROW_JSON(given.json, "print JSON"), { \
+		D2V_ROW_WORKERS(given.workers), D2V_ROW_JSON(given.json, "print JSON"), \
+		D2V_ROW_QUIET(given.quiet, "no progress line"), { \
 		0 \
 	}
 
@@ -253,7 +254,8 @@ static d2v_status run_with(
 		.seed = (uint64_t)given.seed,
 		.most = (uint64_t)given.samples,
 		.threads = given.workers,
-		.stop_asked = d2v_signals_asked };
+		.stop_asked = d2v_signals_asked,
+		.quiet = given.quiet };
 	D2V_TRY(d2v_trained_model_open(trained, operands->items[0], device, err));
 	D2V_TRY(d2v_labelled_data_open(&data, &wanted, &trained->config, device, err));
 	r->data = data;

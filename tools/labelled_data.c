@@ -1,6 +1,7 @@
 #include "tools/labelled_data.h"
 
 #include "base/memory.h"
+#include "base/progress.h"
 #include "eval/held_out.h"
 #include "loaders/prefetcher.h"
 
@@ -231,10 +232,30 @@ static d2v_status pack(const d2v_labelled_data *self, const part *of, enum which
 	return D2V_OK;
 }
 
+typedef struct reading {
+	const d2v_labelled_data *data;
+	d2v_progress *progress;
+	const char *what; // they are for
+} reading;
+
+static bool look(void *context, uint64_t batches, uint64_t of) {
+	const reading *self = context;
+	bool (*stop_asked)(void) = self->data->wanted.stop_asked;
+	d2v_progress_update(self->progress, (double)batches, (double)of, "samples to %s: batch %llu of %llu", self->what,
+		(unsigned long long)batches, (unsigned long long)of);
+	return !stop_asked || !stop_asked();
+}
+
 static d2v_status read_part(const d2v_labelled_data *self, d2v_feature_reader *reader, part *of, d2v_error *err) {
 	if (!of->source)
 		return D2V_OK;
-	return d2v_feature_reader_collect(reader, of->source, self->wanted.most, self->wanted.stop_asked, &of->table, err);
+	reading now = { .data = self, .what = of == &self->test ? "try on" : "learn from" };
+	D2V_TRY(d2v_progress_new(&now.progress, self->wanted.quiet, err));
+	d2v_status status = d2v_feature_reader_collect(reader, of->source, self->wanted.most, look, &now, &of->table, err);
+	if (status == D2V_OK)
+		d2v_progress_finish(now.progress);
+	d2v_progress_free(now.progress);
+	return status;
 }
 
 static d2v_labelled view_of(const d2v_labelled_data *self, const half *of) {

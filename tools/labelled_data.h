@@ -18,6 +18,7 @@ typedef struct d2v_labelled_wanted {
 	uint64_t most;            // samples of each half, evenly spread; 0: all
 	int64_t threads;          // loader threads
 	bool (*stop_asked)(void); // or NULL
+	bool quiet;               // no progress line
 } d2v_labelled_wanted;
 
 typedef struct d2v_labelled_data d2v_labelled_data;

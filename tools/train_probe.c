@@ -35,7 +35,8 @@ d2v_status train_probe_open(
 		.seed = (uint64_t)config->common.seed,
 		.most = (uint64_t)own->probe_samples,
 		.threads = config->dataset.num_workers,
-		.stop_asked = d2v_signals_asked };
+		.stop_asked = d2v_signals_asked,
+		.quiet = true };
 	*made = NULL;
 	if (!own->probe_interval)
 		return D2V_OK;

@@ -146,13 +146,13 @@ static void test_a_whole_source(void **state) {
 	d2v_feature_table table = { rows, have, TABLE };
 	assert_ok(d2v_feature_reader_new(&reader, f.run.model, &settings, &err));
 	for (int round = 0; round < 2; round++) { // it stands at the beginning again
-		assert_ok(d2v_feature_reader_collect(reader, source, round ? 4 : 0, NULL, &table, &err));
+		assert_ok(d2v_feature_reader_collect(reader, source, round ? 4 : 0, NULL, NULL, &table, &err));
 		assert_int_equal(d2v_source_tell(source).step, 0);
 		for (int i = 0; i < TABLE; i++)
 			assert_int_equal(have[i], i < SAMPLES); // recorded samples are numbered in their batch
 	}
 	table.count = 2; // fewer than there are
-	assert_int_equal(d2v_feature_reader_collect(reader, source, 0, NULL, &table, &err), D2V_INVALID);
+	assert_int_equal(d2v_feature_reader_collect(reader, source, 0, NULL, NULL, &table, &err), D2V_INVALID);
 	free(rows);
 	d2v_feature_reader_free(reader);
 	d2v_source_close(source);

@@ -1,6 +1,7 @@
 #include "shards/export_sink.h"
 
 #include "base/file.h"
+#include "base/folder_out.h"
 #include "base/memory.h"
 
 #include <errno.h>
@@ -10,7 +11,7 @@
 
 typedef struct folder {
 	d2v_export_sink sink;
-	char *out, *temporary;
+	d2v_folder_out *out;
 	char *last; // folder that was made last: files come in runs
 } folder;
 
@@ -60,7 +61,7 @@ static d2v_status write_new(const char *path, const unsigned char *bytes, size_t
 static d2v_status put(d2v_export_sink *sink, const char *path, const void *bytes, size_t size, d2v_error *err) {
 	folder *self = (folder *)sink;
 	char *whole;
-	D2V_TRY(d2v_path_join(&whole, self->temporary, path, err));
+	D2V_TRY(d2v_path_join(&whole, d2v_folder_place(self->out), path, err));
 	d2v_status status = make_parent(self, whole, err);
 	if (status == D2V_OK)
 		status = write_new(whole, bytes, size, err);
@@ -69,28 +70,21 @@ static d2v_status put(d2v_export_sink *sink, const char *path, const void *bytes
 }
 
 static void release(folder *self) {
-	d2v_free(self->out);
-	d2v_free(self->temporary);
 	d2v_free(self->last);
 	d2v_free(self);
 }
 
 static void abandon(d2v_export_sink *sink) {
 	folder *self = (folder *)sink;
-	if (self->temporary)
-		d2v_file_remove_tree(self->temporary, NULL);
+	d2v_folder_abandon(self->out);
 	release(self);
 }
 
 static d2v_status commit(d2v_export_sink *sink, d2v_error *err) {
 	folder *self = (folder *)sink;
-	d2v_status status = d2v_file_publish(self->temporary, self->out, err);
-	if (status != D2V_OK) {
-		abandon(sink);
-		return status;
-	}
+	d2v_status status = d2v_folder_commit(self->out, err);
 	release(self);
-	return D2V_OK;
+	return status;
 }
 
 static const d2v_export_sink_kind kind = { next, put, commit, abandon };
@@ -108,22 +102,14 @@ static d2v_status check_free(const char *out, d2v_error *err) {
 	return count ? d2v_fail(err, D2V_EXISTS, "%s: is there already; remove it or give another name", out) : D2V_OK;
 }
 
-static d2v_status open_folder(folder *self, const char *out, d2v_error *err) {
-	D2V_TRY(d2v_strdup(&self->out, out, err));
-	for (size_t end = strlen(self->out); end > 1 && self->out[end - 1] == '/'; end--)
-		self->out[end - 1] = '\0';
-	D2V_TRY(check_free(self->out, err));
-	D2V_TRY(d2v_asprintf(&self->temporary, err, "%s.partial", self->out));
-	D2V_TRY(d2v_file_remove_tree(self->temporary, err)); // of a run that was killed
-	return d2v_file_make_directories(self->temporary, err);
-}
-
 d2v_status d2v_export_open_folder(d2v_export_sink **sink, const char *out, d2v_error *err) {
 	folder *made;
 	*sink = NULL;
 	D2V_TRY(d2v_alloc_zero(&made, 1, sizeof *made, err));
 	made->sink.kind = &kind;
-	d2v_status status = open_folder(made, out, err);
+	d2v_status status = check_free(out, err);
+	if (status == D2V_OK)
+		status = d2v_folder_begin(&made->out, out, err);
 	if (status != D2V_OK)
 		abandon(&made->sink);
 	else

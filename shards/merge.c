@@ -1,6 +1,7 @@
 #include "shards/merge.h"
 
 #include "base/file.h"
+#include "base/folder_out.h"
 #include "base/memory.h"
 #include "shards/link_file.h"
 #include "shards/manifest.h"
@@ -18,7 +19,7 @@ typedef struct merge {
 	d2v_merge_result *result;
 	d2v_manifest *inputs; // (input_count)
 	d2v_manifest made;
-	char *out, *temporary;
+	const char *temporary; // where it is written
 	uint64_t total; // shards
 } merge;
 
@@ -311,7 +312,7 @@ static d2v_status complete(merge *self, d2v_error *err) {
 		D2V_TRY(add_statistics(self, &self->made.splits[i], err));
 	D2V_TRY(d2v_manifest_save(&self->made, self->temporary, err));
 	self->result->digest = d2v_manifest_digest(&self->made);
-	return d2v_file_publish(self->temporary, self->out, err);
+	return D2V_OK;
 }
 
 static d2v_status load_inputs(merge *self, d2v_error *err) {
@@ -322,23 +323,20 @@ static d2v_status load_inputs(merge *self, d2v_error *err) {
 }
 
 static d2v_status run(merge *self, d2v_error *err) {
-	D2V_TRY(d2v_strdup(&self->out, self->options->out, err));
-	for (size_t end = strlen(self->out); end > 1 && self->out[end - 1] == '/'; end--)
-		self->out[end - 1] = '\0';
-	if (d2v_file_exists(self->out))
-		return d2v_fail(err, D2V_EXISTS, "%s: is there already; remove it or give another name", self->out);
+	d2v_folder_out *out;
+	if (d2v_file_exists(self->options->out))
+		return d2v_fail(err, D2V_EXISTS, "%s: is there already; remove it or give another name", self->options->out);
 	D2V_TRY(load_inputs(self, err));
 	d2v_manifest_init(&self->made, self->inputs[0].modality);
 	self->made.rate = self->inputs[0].rate;
-	D2V_TRY(d2v_asprintf(&self->temporary, err, "%s.partial", self->out));
-	D2V_TRY(d2v_file_remove_tree(self->temporary, err)); // of a run that was killed
-	d2v_status status = d2v_file_make_directories(self->temporary, err);
-	if (status == D2V_OK)
-		status = merge_splits(self, err);
+	D2V_TRY(d2v_folder_begin(&out, self->options->out, err));
+	self->temporary = d2v_folder_place(out);
+	d2v_status status = merge_splits(self, err);
 	if (status == D2V_OK)
 		status = complete(self, err);
-	if (status != D2V_OK)
-		d2v_file_remove_tree(self->temporary, NULL);
+	if (status == D2V_OK)
+		return d2v_folder_commit(out, err);
+	d2v_folder_abandon(out);
 	return status;
 }
 
@@ -351,7 +349,5 @@ d2v_status d2v_merge_run(const d2v_merge_options *options, d2v_merge_result *res
 		d2v_manifest_release(&self.inputs[i]);
 	d2v_free(self.inputs);
 	d2v_manifest_release(&self.made);
-	d2v_free(self.out);
-	d2v_free(self.temporary);
 	return status;
 }

@@ -24,8 +24,8 @@ static inline int64_t d2v_drawn_words_of_head(int64_t tokens) {
 }
 
 // Of all heads, their rows being queries, and a second time keys.
-static inline size_t d2v_kept_draws_bytes(const d2v_attention *op, bool both) {
-	return (size_t)(op->rows * op->heads * d2v_drawn_words_of_head(op->tokens)) * (both ? 2 : 1) * sizeof(uint32_t);
+static inline size_t d2v_kept_draws_bytes(const d2v_attention *op) {
+	return (size_t)(op->rows * op->heads * d2v_drawn_words_of_head(op->tokens)) * 2 * sizeof(uint32_t);
 }
 
 #endif

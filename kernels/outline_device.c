@@ -38,7 +38,7 @@ static void outline_free(d2v_device *dev, void *pointer) {
 
 // A device whose working type has 16 bits is a GPU, in bf16.
 static size_t outline_attention_kept_bytes(d2v_device *dev, const d2v_attention *op) {
-	return dev->real_size == 2 && d2v_attention_has_tensor_heads(op, true) ? d2v_kept_draws_bytes(op, true) : 0;
+	return dev->real_size == 2 && d2v_attention_has_tensor_heads(op, true) ? d2v_kept_draws_bytes(op) : 0;
 }
 
 // Dry devices ask for nothing else.

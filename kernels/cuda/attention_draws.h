@@ -6,8 +6,8 @@
 // the scores that products of matrices leave there: bit 4 n + 2 half + i of lane 4 g + t is of row g + 8 half and
 // column 8 n + 2 t + i. What is beyond the last token is anything.
 //
-// Forward leaves both in op->kept, for backward to find. Without op->kept it has the queries' alone, in the device's
-// scratch memory, and backward draws both again.
+// Forward leaves them in op->kept, for backward to find. Without op->kept they are in the device's scratch memory, and
+// backward draws them again.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_DRAWS_H
 #define D2V_KERNELS_CUDA_ATTENTION_DRAWS_H
 
@@ -24,10 +24,10 @@ typedef struct score_draws {
 	float kept;                           // the factor of what is kept
 } score_draws;
 
-// What forward reads: of_queries. False: there is not enough memory, which the device was told.
+// What forward reads. False: there is not enough memory, which the device was told.
 bool d2v_cuda_attention_draw(d2v_device *dev, const d2v_attention *op, score_draws *draws);
 
-// What backward reads: both. `more` bytes of scratch memory are left for the caller at *rest (or NULL).
+// What backward reads. `more` bytes of scratch memory are left for the caller at *rest (or NULL).
 bool d2v_cuda_attention_find_draws(
 	d2v_device *dev, const d2v_attention *op, score_draws *draws, size_t more, void **rest);
 

@@ -11,7 +11,7 @@
 // longer one goes by in batches, once for as many tiles as there are warpgroups (a visit).
 //
 // A warpgroup meets the tokens of a stage in steps of 64; if a length leaves over no more than 16, the last step is one
-// of 16.
+// of 16. And as a tile they are a tail (attention_tails.cuh), which costs a quarter of a tile and is dealt apart.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 #define D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 
@@ -28,6 +28,9 @@
 #define MOST_STAGES 8
 #define MOST_GROUPS 4  // beside the filler
 #define COLUMN_SUMS (3 * GROUP_SIZE)
+#define TAIL_TOKENS 16 // at most
+#define TAIL_PAIRS (GROUP_TOKENS * TAIL_TOKENS)
+#define TAIL_ELEMENTS(passes) ((passes) > 1 ? 4 * TAIL_PAIRS : 2 * TAIL_PAIRS + 256) // what a warpgroup has for a tail
 
 // How many of a batch of `most` tokens are gone over where `left` remain; their vectors must be there, be it as zeros.
 // (What lies between them and the next whole 64 may be read for scores that nobody looks at.)
@@ -44,6 +47,7 @@ struct ring_plan {
 	int rows, batches;  // of a stage's matrices; fills that have all tokens
 	int stages, places; // heads whose places and facts are kept
 	int slots, visit;   // turns of a head: its tiles, in whole visits
+	int tail;           // 1: the last tile is one, and dealt apart; else 0
 	int groups;         // warpgroups
 	int passes;         // over a head: one forward; two on the way back, where a tile has two matrices to itself
 };
@@ -51,7 +55,7 @@ struct ring_plan {
 // A block's shared memory.
 struct ring_memory {
 	float *columns; // backward: (warps, 3, GROUP_SIZE) sums over columns of d_q, d_k and d_v; whole kilobytes
-	bf16 *stages, *own;
+	bf16 *stages, *own, *tails;
 	float2 *facts;              // of the queries, backward: lse in units of log2, d_out . out
 	float *key_places, *places; // of tokens as keys, and as queries
 	uint64_t *full, *empty;     // one a stage
@@ -63,8 +67,9 @@ static inline __host__ __device__ size_t lay_out(ring_memory &m, unsigned char *
 	m.columns = (float *)bytes;
 	m.stages = (bf16 *)(m.columns + (plan.passes > 1 ? plan.groups * 4 * COLUMN_SUMS : 0));
 	m.own = m.stages + plan.stages * 2 * plan.rows * SWIZZLED_ROW;
-	m.full = (uint64_t *)(m.own + plan.groups * plan.passes * TILE_ELEMENTS), m.empty = m.full + MOST_STAGES,
-	m.own_full = m.empty + MOST_STAGES;
+	m.tails = m.own + plan.groups * plan.passes * TILE_ELEMENTS;
+	m.full = (uint64_t *)(m.tails + plan.tail * plan.groups * TAIL_ELEMENTS(plan.passes));
+	m.empty = m.full + MOST_STAGES, m.own_full = m.empty + MOST_STAGES;
 	m.facts = (float2 *)(m.own_full + MOST_GROUPS);
 	m.key_places = (float *)(m.facts + (plan.passes > 1 ? all : 0)), m.places = m.key_places + all;
 	return (size_t)((unsigned char *)(m.places + all) - bytes);
@@ -79,19 +84,32 @@ static inline bool give_stages(ring_plan &plan, int stages) {
 	return lay_out(m, NULL, plan) <= most_shared();
 }
 
+// Has a head a tail, if it fits? (With a bias it would be rows that its scale's sums are of, and they are columns.)
+static inline bool has_tail(const d2v_attention *op) {
+	int64_t rest = op->tokens % GROUP_TOKENS;
+	return !op->slope && op->tokens > GROUP_TOKENS && rest > 0 && rest <= TAIL_TOKENS;
+}
+
 // Batches as few as leave room for two stages; of a head that does not fit at once, of no more than `most` tokens. False:
-// there is no room for it.
+// there is no room for it. (Backward reads 64 rows of both matrices at a time, which must be theirs. Forward does so
+// with the first one only, behind which the second lies.)
 static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int groups, int passes, int most) {
 	plan.heads = (unsigned)(op->rows * op->heads);
 	plan.tokens = (int)op->tokens, plan.tiles = (plan.tokens + GROUP_TOKENS - 1) / GROUP_TOKENS;
 	plan.groups = groups, plan.passes = passes;
 	plan.batches = 1, plan.rows = plan.tiles * GROUP_TOKENS;
 	plan.slots = plan.visit = plan.tiles;
-	while (!give_stages(plan, 2) && plan.rows > GROUP_TOKENS) {
-		plan.rows = min(plan.rows - GROUP_TOKENS, most), plan.batches = (plan.tokens + plan.rows - 1) / plan.rows;
-		plan.visit = groups, plan.slots = (plan.tiles + groups - 1) / groups * groups;
+	plan.tail = has_tail(op);
+	if (plan.tail && passes == 1)
+		plan.rows = covered_tokens(plan.tokens, plan.rows);
+	if (!give_stages(plan, 2)) {
+		plan.tail = 0, plan.rows = plan.tiles * GROUP_TOKENS;
+		while (!give_stages(plan, 2) && plan.rows > GROUP_TOKENS) {
+			plan.rows = min(plan.rows - GROUP_TOKENS, most), plan.batches = (plan.tokens + plan.rows - 1) / plan.rows;
+			plan.visit = groups, plan.slots = (plan.tiles + groups - 1) / groups * groups;
+		}
+		plan.rows = (plan.tiles + plan.batches - 1) / plan.batches * GROUP_TOKENS; // as equal as can be
 	}
-	plan.rows = (plan.tiles + plan.batches - 1) / plan.batches * GROUP_TOKENS; // as equal as can be
 	int stages = MOST_STAGES;
 	while (stages > 2 && !give_stages(plan, stages))
 		stages--;
@@ -147,10 +165,14 @@ static __device__ __forceinline__ void leave_stage(const ring_memory &m, const r
 // What is fetched from: for the copy engine, a sample's tokens are a matrix. d_out: backward only.
 struct ring_maps {
 	matrix_map qkv, d_out;
+	matrix_map ends; // qkv in boxes of a tail's tokens: forward only
 };
 static inline bool make_maps(d2v_device *dev, ring_maps &maps, const d2v_attention *op, bool backward) {
-	bool known = make_stack_map(&maps.qkv, op->qkv, op->rows, op->tokens, 3 * op->width, GROUP_TOKENS) &&
-				 (!backward || make_stack_map(&maps.d_out, op->d_out, op->rows, op->tokens, op->width, GROUP_TOKENS));
+	bool known = make_stack_map(&maps.qkv, op->qkv, op->rows, op->tokens, 3 * op->width, GROUP_TOKENS);
+	if (backward)
+		known = known && make_stack_map(&maps.d_out, op->d_out, op->rows, op->tokens, op->width, GROUP_TOKENS);
+	else
+		known = known && make_stack_map(&maps.ends, op->qkv, op->rows, op->tokens, 3 * op->width, TAIL_TOKENS);
 	if (!known)
 		say_no_map(dev);
 	return known;
@@ -159,14 +181,16 @@ static inline bool make_maps(d2v_device *dev, ring_maps &maps, const d2v_attenti
 // A head's vectors.
 enum ring_vectors { QUERIES, KEYS, VALUES, OUTPUT_GRADIENTS };
 
-// Starts the copy of tile `tile` of head n's vectors, by one thread; zeros for tokens that do not exist.
+// Starts the copy of tile `tile` of head n's vectors, by one thread; zeros for tokens that do not exist. end: no more
+// than a tail's tokens of it.
 static __device__ __forceinline__ void fetch_tile(bf16 *to, const ring_maps &maps, const d2v_attention &op, unsigned n,
-	ring_vectors which, int tile, uint64_t *barrier) {
+	ring_vectors which, int tile, uint64_t *barrier, bool end = false) {
 	int r = (int)(n / (unsigned)op.heads), column = (int)(n % (unsigned)op.heads) * GROUP_SIZE;
 	if (which == OUTPUT_GRADIENTS)
 		fetch_stack_box(to, &maps.d_out, column, tile * GROUP_TOKENS, r, barrier);
 	else
-		fetch_stack_box(to, &maps.qkv, (int)which * (int)op.width + column, tile * GROUP_TOKENS, r, barrier);
+		fetch_stack_box(to, end ? &maps.ends : &maps.qkv, (int)which * (int)op.width + column, tile * GROUP_TOKENS, r,
+			barrier);
 }
 
 // ---- keys that are none
@@ -250,13 +274,14 @@ static __device__ __forceinline__ void fill_facts(
 // Starts the copies of a stage's two matrices, those of the tokens from tile `tile` on. One thread.
 static __device__ __forceinline__ void fill_stage(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
 	const d2v_attention &op, int stage, unsigned n, int pass, int tile) {
-	int count = min(plan.rows / GROUP_TOKENS, plan.tiles - tile);
-	barrier_expect(m.full + stage, (unsigned)(2 * count * TILE_ELEMENTS) * sizeof(bf16));
-	for (int i = 0; i < 2 * count; i++) {
-		ring_vectors which = pass ? (i % 2 ? OUTPUT_GRADIENTS : QUERIES) : (i % 2 ? VALUES : KEYS);
-		fetch_tile(stage_matrix(m, plan, stage, i % 2) + i / 2 * TILE_ELEMENTS, maps, op, n, which, tile + i / 2,
-			m.full + stage);
-	}
+	int rows = min(plan.rows, (plan.tiles - tile) * GROUP_TOKENS);
+	barrier_expect(m.full + stage, (unsigned)(2 * rows * SWIZZLED_ROW) * sizeof(bf16));
+	for (int row = 0; row < rows; row += GROUP_TOKENS, tile++)
+		for (int i = 0; i < 2; i++) {
+			ring_vectors which = pass ? (i ? OUTPUT_GRADIENTS : QUERIES) : (i ? VALUES : KEYS);
+			bf16 *to = stage_matrix(m, plan, stage, i) + row * SWIZZLED_ROW;
+			fetch_tile(to, maps, op, n, which, tile, m.full + stage, rows - row < GROUP_TOKENS);
+		}
 }
 
 // The filler's whole work: for each head PASSES passes over its tokens, the first with keys and values, the second with
@@ -284,24 +309,41 @@ static __device__ __forceinline__ void fill_ring(
 
 // ---- tiles
 
-// A warpgroup's turn: which tile of which pass over which head it has.
+// A warpgroup's turn: which tile of which pass over which head it has. Whole tiles go round from pass to pass; so do
+// tails, but the other way, so that who gets a whole tile less gets the tail.
 template <int PASSES> struct ring_turn {
 	unsigned n;
 	int pass, slot;
+	int next;     // of the pass's slots the next that is this one's, if there are so many
+	int distance; // passes until a tail is
 	__device__ __forceinline__ void advance(const ring_plan &plan) {
-		do {
-			slot += plan.groups;
-			for (; slot >= plan.slots; slot -= plan.slots)
+		int whole = plan.slots - plan.tail;
+		for (;;) {
+			if (next < whole) {
+				slot = next, next += plan.groups;
+				if (slot < plan.tiles)
+					return;
+			} else if (plan.tail && distance == 0) {
+				slot = whole, distance = plan.groups;
+				return;
+			} else {
+				next -= whole, distance--;
 				if (++pass == PASSES)
 					pass = 0, n += gridDim.x;
-		} while (slot >= plan.tiles);
+			}
+		}
 	}
 	// The first turn of warpgroup `group`.
 	__device__ __forceinline__ void start(const ring_plan &plan, int group) {
-		n = blockIdx.x, pass = 0, slot = group - plan.groups;
+		n = blockIdx.x, pass = 0, next = group, distance = plan.groups - 1 - group;
 		advance(plan);
 	}
 };
+
+// Is a turn's tile a tail?
+template <int PASSES> static __device__ __forceinline__ bool is_tail(const ring_plan &plan, const ring_turn<PASSES> &at) {
+	return plan.tail && at.slot + 1 == plan.tiles;
+}
 
 // The warpgroup's barrier.
 static __device__ __forceinline__ void meet_group(int group) {

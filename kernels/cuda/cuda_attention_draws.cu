@@ -49,7 +49,7 @@ static __device__ __forceinline__ void store_square(
 
 // A warp has 32 queries of a head, against 32 keys after another. The four Philox blocks of 32 draws differ in two
 // bits, and share the beginning of their rounds; that those at the ends may be more than there are keys and queries
-// costs less than to ask. of_keys NULL: not wanted.
+// costs less than to ask.
 static __global__ void __launch_bounds__(32 * WARPS)
 	draw_words(uint32_t *of_queries, uint32_t *of_keys, drop_rule drop, unsigned heads, draws_shape shape) {
 	unsigned warp = blockIdx.x * WARPS + threadIdx.x / 32, head = warp / (unsigned)shape.squares;
@@ -65,8 +65,7 @@ static __global__ void __launch_bounds__(32 * WARPS)
 		for (int i = 0; i < SQUARE / D2V_DRAWS_BLOCK; i++)
 			bits |= keep_eight(drop, (first + column) * (SQUARE / D2V_DRAWS_BLOCK) | i) << i * D2V_DRAWS_BLOCK;
 		store_square((uint16_t *)(of_queries + words), bits, row, column, shape);
-		if (of_keys)
-			store_square((uint16_t *)(of_keys + words), transpose_bits(bits), column, row, shape);
+		store_square((uint16_t *)(of_keys + words), transpose_bits(bits), column, row, shape);
 	}
 }
 
@@ -92,17 +91,17 @@ bool d2v_cuda_attention_draw(d2v_device *dev, const d2v_attention *op, score_dra
 	*draws = {};
 	if (!(op->drop.p > 0))
 		return true;
-	if (!words && !(words = (uint32_t *)d2v_cuda_scratch(dev, d2v_kept_draws_bytes(op, false))))
+	if (!words && !(words = (uint32_t *)d2v_cuda_scratch(dev, d2v_kept_draws_bytes(op))))
 		return false;
 	*draws = place_draws(op, words);
-	draw(dev, op, words, op->kept ? (uint32_t *)draws->of_keys : NULL);
+	draw(dev, op, words, (uint32_t *)draws->of_keys);
 	return true;
 }
 
 bool d2v_cuda_attention_find_draws(
 	d2v_device *dev, const d2v_attention *op, score_draws *draws, size_t more, void **rest) {
 	bool drops = op->drop.p > 0, again = drops && !op->kept;
-	size_t size = again ? d2v_cuda_round(d2v_kept_draws_bytes(op, true)) : 0;
+	size_t size = again ? d2v_cuda_round(d2v_kept_draws_bytes(op)) : 0;
 	char *scratch = size + more ? (char *)d2v_cuda_scratch(dev, size + more) : NULL;
 	if (size + more && !scratch)
 		return false;
@@ -117,5 +116,5 @@ bool d2v_cuda_attention_find_draws(
 }
 
 size_t d2v_cuda_attention_kept_bytes(d2v_device *dev, const d2v_attention *op) {
-	return d2v_cuda_attention_is_tensor(dev, op) ? d2v_kept_draws_bytes(op, true) : 0;
+	return d2v_cuda_attention_is_tensor(dev, op) ? d2v_kept_draws_bytes(op) : 0;
 }

@@ -14,6 +14,7 @@
 // The column sums of what they write, for the gradient of qkv's bias, are added up by each warp in places of its own in
 // shared memory over all tiles it gets. Those belong to one of the model's heads: blocks are a multiple of them.
 #include "kernels/cuda/attention_groups_backward.cuh"
+#include "kernels/cuda/attention_tail.cuh"
 
 // Of a block, beside the filler. (Three, which leave each no registers for going on: 5 to 10 % slower.)
 #define GROUPS 2
@@ -85,6 +86,46 @@ static __device__ __forceinline__ void store_columns(
 		to[i / GROUP_SIZE * op.width + i % GROUP_SIZE] = sums[i] * (i < 2 * GROUP_SIZE ? factor : factor_of_values);
 }
 
+// ---- tails
+
+// d_q of a tail of head n.
+template <bool DROP, class F>
+static __device__ __forceinline__ void go_back_tail_queries(const tail_work &tail, const d2v_attention &op, unsigned n,
+	const group_stage &stage, const group_step &step, float factor, float *columns, F done) {
+	tail_gradients sums;
+	const float factors[TAIL_COLUMNS] = { factor, factor, factor, factor };
+	int free = go_back_tail<false, DROP>(sums, tail, stage.facts, step.scale, done);
+	if (columns)
+		add_tail_columns(columns, tail, sums.first);
+	store_tail(gradients_of(op, n), 3 * op.width, tail, tail.room + free * TAIL_PAIRS, sums.first, factors);
+}
+
+// d_k and d_v of a tail of head n; 0 for what is no key.
+template <bool DROP, class F>
+static __device__ __forceinline__ void go_back_tail_keys(const tail_work &tail, const d2v_attention &op, unsigned n,
+	const group_stage &stage, const group_step &step, float factor, float factor_of_values, float *columns, F done) {
+	tail_gradients sums;
+	float factors[TAIL_COLUMNS], factors_of_values[TAIL_COLUMNS];
+	int free = go_back_tail<true, DROP>(sums, tail, stage.facts, step.scale, done);
+#pragma unroll
+	for (int c = 0; c < TAIL_COLUMNS; c++) {
+		bool outside = is_outside(tail.key_places[tail.first + c / 2 * 8 + threadIdx.x % 4 * 2 + c % 2]);
+		factors[c] = factor, factors_of_values[c] = factor_of_values;
+#pragma unroll
+		for (int half = 0; half < 2; half++)
+			if (outside)
+				sums.first[c / 2][2 * half + c % 2] = sums.second[c / 2][2 * half + c % 2] = 0;
+	}
+	if (columns) {
+		add_tail_columns(columns + GROUP_SIZE, tail, sums.first);
+		add_tail_columns(columns + 2 * GROUP_SIZE, tail, sums.second);
+	}
+	bf16 *d_k = gradients_of(op, n) + op.width;
+	bf16 *place = tail.room + free * TAIL_PAIRS;
+	store_tail(d_k, 3 * op.width, tail, place, sums.first, factors);
+	store_tail(d_k + op.width, 3 * op.width, tail, place + 2 * TAIL_PAIRS, sums.second, factors_of_values);
+}
+
 template <bool BIAS, bool DROP>
 static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const ring_plan &plan, const ring_maps &maps,
 	const d2v_attention &op, const score_draws &drawn, const back_sums &sums) {
@@ -109,12 +150,25 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 		meet_group(group);
 		fetch_own(m, plan, maps, op, at, group);
 	};
+	// The tail `at` of head n against its stage.
+	auto find_tail = [&](const group_stage &stage, const uint32_t *draws) -> tail_work {
+		return { group, at.slot * GROUP_TOKENS, plan.tokens, row + g, op.key_padding != NULL, m.tails + group * TAIL_ELEMENTS(2), step.own, step.second,
+			stage.first, stage.second, m.key_places + turn * all, draws, drawn.words_of_rows };
+	};
 	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn)) {
 		int first = 0; // the warp's first token of the tile
 		step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
 		{
 			group_queries own = {}; // so that nothing of it lives through the other pass
 			go_through(m, plan, ring, at, n, 0, turn, [&](const group_stage &stage, bool start, bool last) {
+				if (start)
+					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
+				if (!BIAS && is_tail(plan, at)) {
+					go_back_tail_queries<DROP>(
+						find_tail(stage, DROP ? find_draws(drawn.of_keys, drawn, n, row) : NULL), op, n, stage, step,
+						root * kept, sums.columns ? m.columns + warp * COLUMN_SUMS : NULL, turn_over);
+					return;
+				}
 				if (start) {
 					first = at.slot * GROUP_TOKENS + row;
 					step.idle = first >= plan.tokens;
@@ -126,7 +180,6 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 						own.facts[half] = m.facts[query], own.place[half] = BIAS ? m.places[query] : 0.0f;
 						own.sums[half] = { 0, 0, 0 };
 					}
-					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				}
 				go_over_keys<BIAS, DROP>(own, step, stage, plan.rows, op.key_padding, [&] {
 					if (last)
@@ -147,6 +200,14 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 		{
 			group_keys own = {};
 			go_through(m, plan, ring, at, n, 1, turn, [&](const group_stage &stage, bool start, bool last) {
+				if (start)
+					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
+				if (!BIAS && is_tail(plan, at)) {
+					go_back_tail_keys<DROP>(
+						find_tail(stage, DROP ? find_draws(drawn.of_queries, drawn, n, row) : NULL), op, n, stage,
+						step, root * kept, kept, sums.columns ? m.columns + warp * COLUMN_SUMS : NULL, turn_over);
+					return;
+				}
 				if (start) {
 					first = at.slot * GROUP_TOKENS + row;
 					step.idle = first >= plan.tokens;
@@ -155,7 +216,6 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 #pragma unroll
 					for (int half = 0; half < 2; half++)
 						own.place[half] = m.key_places[turn * all + first + g + 8 * half];
-					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				}
 				go_over_queries<BIAS, DROP>(own, step, stage, plan.rows, [&] {
 					if (last)

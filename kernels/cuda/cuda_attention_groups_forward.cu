@@ -5,6 +5,7 @@
 // Exponentials are for rows that exist: a warp without queries leaves them out, and only comes along for the products.
 // 197 tokens cost 256 x 208 scores of products and 208 x 208 of exponentials.
 #include "kernels/cuda/attention_groups.cuh"
+#include "kernels/cuda/attention_tail.cuh"
 
 #define GROUPS 4 // of a block, beside the filler
 #define THREADS ((GROUPS + 1) * GROUP_THREADS)
@@ -237,9 +238,9 @@ static __device__ __forceinline__ void finish_queries(
 	for (int half = 0; half < 2; half++) {
 		float sum = row_sum(own.sum[half]);
 		int token = first + (int)threadIdx.x % 32 / 4 + 8 * half;
-		factor[half] = sum > 0 ? kept / sum : 0.0f;
+		factor[half] = sum > 0 ? kept * fast_reciprocal(sum) : 0.0f;
 		if (threadIdx.x % 4 == 0 && token < tokens)
-			lse[token] = sum > 0 ? (own.top[half] * unit + log2f(sum)) * LN_2 : -INFINITY;
+			lse[token] = sum > 0 ? (own.top[half] * unit + fast_log2(sum)) * LN_2 : -INFINITY;
 	}
 	store_rows<GROUP_SIZE>(to, op.width, first, tokens, own.out, factor[0], factor[1]);
 }
@@ -251,21 +252,39 @@ static __device__ __forceinline__ void attend_ring(const ring_memory &m, const r
 	unsigned own_parity = 0;
 	shared_matrix q = find_matrix(m.own + group * TILE_ELEMENTS);
 	ring_place ring = { 0, 0 };
-	ring_turn<1> at, next = {};
+	ring_turn<1> at;
 	at.start(plan, group);
 	fetch_own(m, plan, maps, op, at, group);
 	forward_step step = {};
 	step.scale = LOG2_E / sqrtf((float)GROUP_SIZE), step.tokens = plan.tokens;
+	const float kept = DROP ? drawn.kept : 1.0f;
 	group_queries own;
+	// The tile's queries are done with: the next one's may come.
+	auto turn_over = [&] {
+		at.advance(plan);
+		meet_group(group);
+		fetch_own(m, plan, maps, op, at, group);
+	};
 	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn))
 		for (int visit = 0; visit < plan.slots; visit += plan.visit)
 			for (int batch = 0; batch < plan.batches; batch++, ring.advance(plan)) {
 				bool last = batch + 1 == plan.batches;
 				barrier_wait(m.full + ring.stage, ring.parity);
+				forward_work work = { q, find_matrix(stage_matrix(m, plan, ring.stage, 0)),
+					find_matrix(stage_matrix(m, plan, ring.stage, 1)), m.key_places + turn * all + batch * plan.rows,
+					batch * plan.rows };
 				while (at.n == n && at.slot < visit + plan.visit) {
 					int first = at.slot * GROUP_TOKENS + row;
-					if (batch == 0) {
+					if (batch == 0)
 						barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
+					if (!BIAS && is_tail(plan, at)) {
+						tail_work tail = { group, at.slot * GROUP_TOKENS, plan.tokens,
+							row + (int)threadIdx.x % 32 / 4, op.key_padding != NULL, m.tails + group * TAIL_ELEMENTS(1), q, q, work.k, work.v, work.places,
+							DROP ? find_draws(drawn.of_keys, drawn, n, row) : NULL, drawn.words_of_rows };
+						attend_tail<DROP>(op, n, tail, step.scale, kept, turn_over);
+						continue;
+					}
+					if (batch == 0) {
 						start_queries(own);
 						step.slope = BIAS ? LOG2_E * make_alibi(op, n % (unsigned)op.heads).factor : 0.0f;
 						step.draws = DROP ? find_draws(drawn.of_queries, drawn, n, first) : NULL;
@@ -275,22 +294,14 @@ static __device__ __forceinline__ void attend_ring(const ring_memory &m, const r
 						own.place[1] =
 							BIAS ? m.places[turn * all + min(first + (int)threadIdx.x % 32 / 4 + 8, all - 1)] : 0;
 					}
-					forward_work work = { q, find_matrix(stage_matrix(m, plan, ring.stage, 0)),
-						find_matrix(stage_matrix(m, plan, ring.stage, 1)),
-						m.key_places + turn * all + batch * plan.rows, batch * plan.rows };
 					attend_batch<BIAS, DROP>(own, step, work, plan.rows, op.key_padding, [&] {
-						if (!last)
-							return;
-						next = at;
-						next.advance(plan);
-						meet_group(group);
-						fetch_own(m, plan, maps, op, next, group);
+						if (last)
+							turn_over();
 					});
 					if (!last)
 						break;
 					if (!step.idle)
-						finish_queries(op, own, n, first, BIAS ? 1.0f : step.scale, DROP ? drawn.kept : 1.0f);
-					at = next;
+						finish_queries(op, own, n, first, BIAS ? 1.0f : step.scale, kept);
 				}
 				leave_stage(m, ring);
 			}

@@ -104,8 +104,8 @@ template <int N, matrix_order B, class Matrix>
 static inline void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], Matrix b, bool add) {
 	d2v_emulate_products(&d[0][0], N, a, 0, ROWS, descriptor_of(b), B, add);
 }
-template <int N, matrix_order A, matrix_order B, class Matrix>
-static inline void multiply(float (&d)[N / 8][4], Matrix a, Matrix b, bool add) {
+template <int N, matrix_order A, matrix_order B, class MatrixA, class MatrixB>
+static inline void multiply(float (&d)[N / 8][4], MatrixA a, MatrixB b, bool add) {
 	d2v_emulate_products(&d[0][0], N, NULL, descriptor_of(a), A, descriptor_of(b), B, add);
 }
 #else
@@ -146,7 +146,8 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 	SUMS_32(d), SUMS_4((d)[8]), SUMS_4((d)[9]), SUMS_4((d)[10]), SUMS_4((d)[11]), SUMS_4((d)[12]), SUMS_4((d)[13]), \
 		SUMS_4((d)[14]), SUMS_4((d)[15])
 #define NEW_4(d) "=f"((d)[0]), "=f"((d)[1]), "=f"((d)[2]), "=f"((d)[3])
-#define NEW_16(d) NEW_4((d)[0]), NEW_4((d)[1]), NEW_4((d)[2]), NEW_4((d)[3])
+#define NEW_8(d) NEW_4((d)[0]), NEW_4((d)[1])
+#define NEW_16(d) NEW_8(d), NEW_4((d)[2]), NEW_4((d)[3])
 #define NEW_32(d) NEW_16(d), NEW_4((d)[4]), NEW_4((d)[5]), NEW_4((d)[6]), NEW_4((d)[7])
 #define NAMES_8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define NAMES_12 NAMES_8 ",%8,%9,%10,%11"
@@ -172,6 +173,14 @@ __device__ __forceinline__ void store_shared(uint32_t *to, uint32_t word) {
 				 : SUMS_##sums(d) \
 				 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "r"((int)add), "n"((int)A), "n"((int)B))
 
+// The same without what is in d.
+#define NEW_PRODUCTS(columns, sums, first, second, order_a, order_b) \
+	asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n" \
+				 "wgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" NAMES_##sums "}, " \
+				 "%" #first ", %" #second ", add, 1, 1, %" #order_a ", %" #order_b "; }" \
+				 : NEW_##sums(d) \
+				 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "n"((int)A), "n"((int)B))
+
 template <int N, matrix_order B, class Matrix>
 __device__ __forceinline__ void multiply(float (&d)[N / 8][4], const uint32_t (&a)[4], Matrix b, bool add) {
 	static_assert(N == 16 || N == 24 || N == 32 || N == 48 || N == 64, "write it down");
@@ -186,8 +195,8 @@ __device__ __forceinline__ void multiply(float (&d)[N / 8][4], const uint32_t (&
 	else
 		PRODUCTS_OF_REGISTERS(16, 8, 8, 9, 10, 11, 12, 13, 14);
 }
-template <int N, matrix_order A, matrix_order B, class Matrix>
-__device__ __forceinline__ void multiply(float (&d)[N / 8][4], Matrix a, Matrix b, bool add) {
+template <int N, matrix_order A, matrix_order B, class MatrixA, class MatrixB>
+__device__ __forceinline__ void multiply(float (&d)[N / 8][4], MatrixA a, MatrixB b, bool add) {
 	static_assert(N == 16 || N == 24 || N == 32 || N == 48 || N == 64 || N == 128, "write it down");
 	if constexpr (N == 128)
 		PRODUCTS_OF_MATRICES(128, 64, 64, 65, 66, 67, 68);
@@ -208,20 +217,16 @@ __device__ __forceinline__ void multiply(float (&d)[N / 8][4], Matrix a, Matrix 
 // while products before these were under way.
 template <int N, matrix_order A, matrix_order B, class Matrix>
 static __device__ __forceinline__ void multiply_anew(float (&d)[N / 8][4], Matrix a, Matrix b) {
-	static_assert(N == 32 || N == 64, "write it down");
+	static_assert(N == 16 || N == 32 || N == 64, "write it down");
 #ifdef D2V_EMULATION
 	multiply<N, A, B>(d, a, b, false);
 #else
 	if constexpr (N == 64)
-		asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
-					 "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" NAMES_32 "}, %32, %33, add, 1, 1, %34, %35; }"
-					 : NEW_32(d)
-					 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "n"((int)A), "n"((int)B));
+		NEW_PRODUCTS(64, 32, 32, 33, 34, 35);
+	else if constexpr (N == 32)
+		NEW_PRODUCTS(32, 16, 16, 17, 18, 19);
 	else
-		asm volatile("{ .reg .pred add; setp.ne.b32 add, 0, 0;\n"
-					 "wgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {" NAMES_16 "}, %16, %17, add, 1, 1, %18, %19; }"
-					 : NEW_16(d)
-					 : "l"(descriptor_of(a)), "l"(descriptor_of(b)), "n"((int)A), "n"((int)B));
+		NEW_PRODUCTS(16, 8, 8, 9, 10, 11);
 #endif
 }
 

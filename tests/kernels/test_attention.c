@@ -12,6 +12,7 @@ typedef struct shape {
 	bool teacher;   // goes forward only
 	bool unsummed;  // without the gradient of the bias
 	bool far;       // scores are near -100: exp(0 - lse) is beyond f32
+	bool late;      // and from token 64 on near 100
 	int64_t before; // rows of the longer array that this is a piece of
 } shape;
 
@@ -43,7 +44,8 @@ static void go_far(harness *h, const shape *s) {
 	int64_t size = s->width / s->heads;
 	for (int64_t i = 0; i < s->rows * s->tokens * s->heads; i++)
 		for (int64_t part = 0; part < 2; part++) // q, k
-			harness_put(h, h->side, "qkv", (i / s->heads * 3 + part) * s->width + i % s->heads * size, part ? -28 : 28);
+			harness_put(h, h->side, "qkv", (i / s->heads * 3 + part) * s->width + i % s->heads * size,
+				part && !(s->late && i / s->heads % s->tokens >= 64) ? -28 : 28);
 }
 
 static d2v_attention make(harness *h, const shape *s, const tables *t) {
@@ -159,6 +161,11 @@ static void test_lengths(void **state) {
 		{ 1, 197, 1, 1, 64, .slope = false }, // their teacher
 		{ 1, 266, 0, 1, 64, .drop = .1f },    // text
 		{ 2, 310, 0, 1, 64, .slope = true, .scale = true, .positions = true, .padding = true, .drop = .1f }, // speech
+		{ 5, 70, 1, 2, 128, .padding = true, .drop = .2f }, // few tokens behind the last 64: tails
+		{ 9, 80, 0, 1, 64, .drop = .1f },
+		{ 2, 144, 0, 2, 128, .padding = true, .unsummed = true },
+		{ 1, 396, 0, 1, 64, .drop = .1f },
+		{ 2, 139, 0, 1, 64, .far = true, .late = true },
 		{ 2, 63, 1, 2, 128, .drop = .1f, .before = 3 },
 		{ 2, 40, 1, 2, 128, .slope = true, .drop = .1f, .before = 1 },
 		{ 1, 400, 0, 1, 64, .slope = true, .scale = true, .drop = .1f },

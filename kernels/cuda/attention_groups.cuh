@@ -193,6 +193,11 @@ static __device__ __forceinline__ void fetch_tile(bf16 *to, const ring_maps &map
 			barrier);
 }
 
+// Of results for 64 of a stage's tokens, those for the first N.
+template <int N> static __device__ __forceinline__ float (&first_columns(float (&s)[GROUP_TOKENS / 8][4]))[N / 8][4] {
+	return *(float(*)[N / 8][4]) & s;
+}
+
 // ---- keys that are none
 
 // The place of a key that is padded, or beyond the last token: a NaN, so that its distances are 0 as an extra token's.

@@ -105,8 +105,8 @@ static __device__ __forceinline__ void go_on(uint32_t (&d)[GROUP_TOKENS / 16][4]
 	const group_step &step, const group_stage &stage, int at, bool masked, F done) {
 	float s[8][4], d_p[8][4];
 	products_fence();
-	start_product<GROUP_TOKENS>(s, step.own, stage.first, at);
-	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, at);
+	start_product<N>(first_columns<N>(s), step.own, stage.first, at);
+	start_product<N>(first_columns<N>(d_p), step.second, stage.second, at);
 	products_commit();
 	start_sums<GROUP_TOKENS>(own, d, stage, at - GROUP_TOKENS);
 	products_commit();
@@ -244,7 +244,7 @@ static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&
 	const group_step &step, const group_stage &stage, int at) {
 	float d_p[8][4];
 	products_fence();
-	start_product<GROUP_TOKENS>(d_p, step.second, stage.second, at);
+	start_product<N>(first_columns<N>(d_p), step.second, stage.second, at);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at) : 0;
 	if (!step.idle)

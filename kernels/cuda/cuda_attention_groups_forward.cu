@@ -115,12 +115,14 @@ struct forward_work {
 	int first; // key
 };
 
-// s = the scores of 64 keys, as products that are under way.
+// s = the scores of N keys, as products that are under way.
+template <int N>
 static __device__ __forceinline__ void start_scores(float (&s)[8][4], const forward_work &work, int at) {
-	multiply_anew<GROUP_TOKENS, ROWS, ROWS>(s, work.q, from_row(work.k, at));
+	multiply_anew<N, ROWS, ROWS>(first_columns<N>(s), work.q, from_row(work.k, at));
 #pragma unroll
 	for (int e = 16; e < GROUP_SIZE; e += 16)
-		multiply<GROUP_TOKENS, ROWS, ROWS>(s, from_element(work.q, e), from_element(from_row(work.k, at), e), true);
+		multiply<N, ROWS, ROWS>(
+			first_columns<N>(s), from_element(work.q, e), from_element(from_row(work.k, at), e), true);
 }
 
 // out += the products of N keys' weights and values, under way.
@@ -163,7 +165,7 @@ static __device__ __forceinline__ void go_on(uint32_t (&p)[GROUP_TOKENS / 16][4]
 	const forward_step &step, const forward_work &work, int at, bool masked, F done) {
 	float s[8][4];
 	products_fence();
-	start_scores(s, work, at);
+	start_scores<N>(s, work, at);
 	products_commit();
 	start_sums<GROUP_TOKENS>(own, p, work, at - GROUP_TOKENS);
 	products_commit();
@@ -191,7 +193,7 @@ static __device__ __forceinline__ void attend_batch(
 	uint32_t p[GROUP_TOKENS / 16][4];
 	float s[8][4];
 	products_fence();
-	start_scores(s, work, 0);
+	start_scores<GROUP_TOKENS>(s, work, 0);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, work.first) : 0;
 	products_wait<0>();

@@ -26,7 +26,7 @@
 #define PACKS (GROUP_SIZE / 8) // of a token's vector, 16 bytes each
 #define TILE_ELEMENTS (GROUP_TOKENS * SWIZZLED_ROW)
 #define MOST_STAGES 8
-#define MOST_GROUPS 4  // beside the filler
+#define MOST_GROUPS 4 // beside the filler
 #define COLUMN_SUMS (3 * GROUP_SIZE)
 #define TAIL_TOKENS 16 // at most
 #define TAIL_PAIRS (GROUP_TOKENS * TAIL_TOKENS)
@@ -90,9 +90,9 @@ static inline bool has_tail(const d2v_attention *op) {
 	return !op->slope && op->tokens > GROUP_TOKENS && rest > 0 && rest <= TAIL_TOKENS;
 }
 
-// Batches as few as leave room for two stages; of a head that does not fit at once, of no more than `most` tokens. False:
-// there is no room for it. (Backward reads 64 rows of both matrices at a time, which must be theirs. Forward does so
-// with the first one only, behind which the second lies.)
+// Batches as few as leave room for two stages; of a head that does not fit at once, of no more than `most` tokens.
+// False: there is no room for it. (Backward reads 64 rows of both matrices at a time, which must be theirs. Forward
+// does so with the first one only, behind which the second lies.)
 static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int groups, int passes, int most) {
 	plan.heads = (unsigned)(op->rows * op->heads);
 	plan.tokens = (int)op->tokens, plan.tiles = (plan.tokens + GROUP_TOKENS - 1) / GROUP_TOKENS;
@@ -189,8 +189,8 @@ static __device__ __forceinline__ void fetch_tile(bf16 *to, const ring_maps &map
 	if (which == OUTPUT_GRADIENTS)
 		fetch_stack_box(to, &maps.d_out, column, tile * GROUP_TOKENS, r, barrier);
 	else
-		fetch_stack_box(to, end ? &maps.ends : &maps.qkv, (int)which * (int)op.width + column, tile * GROUP_TOKENS, r,
-			barrier);
+		fetch_stack_box(
+			to, end ? &maps.ends : &maps.qkv, (int)which * (int)op.width + column, tile * GROUP_TOKENS, r, barrier);
 }
 
 // Of results for 64 of a stage's tokens, those for the first N.
@@ -346,7 +346,8 @@ template <int PASSES> struct ring_turn {
 };
 
 // Is a turn's tile a tail?
-template <int PASSES> static __device__ __forceinline__ bool is_tail(const ring_plan &plan, const ring_turn<PASSES> &at) {
+template <int PASSES>
+static __device__ __forceinline__ bool is_tail(const ring_plan &plan, const ring_turn<PASSES> &at) {
 	return plan.tail && at.slot + 1 == plan.tiles;
 }
 

@@ -1,5 +1,5 @@
-// The steps of attention's two passes back on Hopper's warpgroups (cuda_attention_groups_backward.cu): a tile of queries
-// against a stage's keys for d_q, and a tile of keys against a stage's queries for d_k and d_v.
+// The steps of attention's two passes back on Hopper's warpgroups (cuda_attention_groups_backward.cu): a tile of
+// queries against a stage's keys for d_q, and a tile of keys against a stage's queries for d_k and d_v.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_GROUPS_BACKWARD_CUH
 #define D2V_KERNELS_CUDA_ATTENTION_GROUPS_BACKWARD_CUH
 

@@ -1,5 +1,5 @@
-// A head's last tokens, if they are few, on Hopper's warpgroups (attention_groups.cuh): 197 tokens are three tiles of 64
-// and five tokens.
+// A head's last tokens, if they are few, on Hopper's warpgroups (attention_groups.cuh): 197 tokens are three tiles of
+// 64 and five tokens.
 //
 // As a tile of their own they would be rows of products, of which a warpgroup computes 64 whatever they are, and one of
 // its warps would have all that comes between the products. So here the stage's tokens are the rows, 16 of each 64 a
@@ -24,11 +24,11 @@ typedef float tail_part[TAIL_TOKENS / 8][4];
 
 // A warpgroup's tail: which tokens, and where it has room for what goes between its warps.
 struct tail_work {
-	int group, first; // the first token
-	int tokens;       // of the head
-	int row;          // the lane's upper one, of 64
-	bool padded;      // some keys may be none
-	bf16 *room;       // TAIL_ELEMENTS
+	int group, first;          // the first token
+	int tokens;                // of the head
+	int row;                   // the lane's upper one, of 64
+	bool padded;               // some keys may be none
+	bf16 *room;                // TAIL_ELEMENTS
 	shared_matrix own, second; // its vectors: q, and d_out or k and v
 	shared_matrix stage, stage_second;
 	const float *key_places; // of the stage's tokens as keys
@@ -59,8 +59,8 @@ static __device__ __forceinline__ uint32_t read_tail_draws(const tail_work &tail
 
 // ---- between the warps
 
-// Puts the warp's 16 rows where products find them as b. to: TAIL_PAIRS, (2, 8, 8, 8): halves of the columns, eighths of
-// the rows, rows, columns.
+// Puts the warp's 16 rows where products find them as b. to: TAIL_PAIRS, (2, 8, 8, 8): halves of the columns, eighths
+// of the rows, rows, columns.
 static __device__ __forceinline__ void put_pairs(bf16 *to, const tail_work &tail, const tail_part &part) {
 	uint32_t *words = (uint32_t *)to + tail.row / 16 * 64 + threadIdx.x % 32;
 #pragma unroll
@@ -73,7 +73,8 @@ static __device__ __forceinline__ void put_pairs(bf16 *to, const tail_work &tail
 // sums (64 channels, tail) += the products of N of the stage's vectors from `at` on and what put_pairs put there, under
 // way.
 template <int N>
-static __device__ __forceinline__ void start_tail_sums(tail_part &sums, shared_matrix stage, int at, const bf16 *pairs) {
+static __device__ __forceinline__ void start_tail_sums(
+	tail_part &sums, shared_matrix stage, int at, const bf16 *pairs) {
 	loose_matrix b = find_loose_matrix(pairs, 8, 64);
 #pragma unroll
 	for (int k = 0; k < N; k += 16)
@@ -107,8 +108,8 @@ static __device__ __forceinline__ void reduce_columns(
 
 // ---- the way out
 
-// Stores part (64 channels, tail), times each column's factor, as vectors of tokens. to: channel 0 of the head's token 0;
-// place: TAIL_PAIRS of the room, which nobody reads. The warpgroup; its barrier is between.
+// Stores part (64 channels, tail), times each column's factor, as vectors of tokens. to: channel 0 of the head's token
+// 0; place: TAIL_PAIRS of the room, which nobody reads. The warpgroup; its barrier is between.
 static __device__ __forceinline__ void store_tail(bf16 *to, int64_t pitch, const tail_work &tail, bf16 *place,
 	const tail_part &part, const float (&factor)[TAIL_COLUMNS]) {
 	int t = (int)threadIdx.x % 4, thread = (int)threadIdx.x % GROUP_THREADS;
@@ -146,10 +147,10 @@ struct last_step {
 	static constexpr int rows = TAIL_TOKENS;
 };
 
-// Goes over the head's tokens, 64 by 64 and 16 at the end. start(at): asks for the products of 64 from `at` on, which are
-// there when first() is called for the first ones, and weigh(at, turn, step) for all: it puts what they become in place
-// `turn`. sum(at, turn, step): asks for the sums of that. last(): called before the last step, when the tail's own
-// vectors have been read. Returns which of the two places no warp's products can be reading any more.
+// Goes over the head's tokens, 64 by 64 and 16 at the end. start(at): asks for the products of 64 from `at` on, which
+// are there when first() is called for the first ones, and weigh(at, turn, step) for all: it puts what they become in
+// place `turn`. sum(at, turn, step): asks for the sums of that. last(): called before the last step, when the tail's
+// own vectors have been read. Returns which of the two places no warp's products can be reading any more.
 template <class Start, class First, class Weigh, class Sum, class Last>
 static __device__ __forceinline__ int go_over_head(
 	const tail_work &tail, Start start, First first, Weigh weigh, Sum sum, Last last) {
@@ -219,11 +220,11 @@ static __device__ __forceinline__ void find_all_tops(float (&top)[TAIL_COLUMNS],
 	reduce_columns<true>(top, room, tail);
 }
 
-// out and lse of a tail of head n. unit: of q . k, in units of log2; kept: see score_draws. done: called when the tail's own
-// vectors have been read for the last time.
+// out and lse of a tail of head n. unit: of q . k, in units of log2; kept: see score_draws. done: called when the
+// tail's own vectors have been read for the last time.
 //
-// A column's base is the greatest score of the first 64 keys, which serves as long as no other is beyond it by FAR_POWER.
-// If one is (or there is none among the first), all is done again, with the greatest of all.
+// A column's base is the greatest score of the first 64 keys, which serves as long as no other is beyond it by
+// FAR_POWER. If one is (or there is none among the first), all is done again, with the greatest of all.
 template <bool DROP, class F>
 static __device__ __forceinline__ void attend_tail(
 	const d2v_attention &op, unsigned n, const tail_work &tail, float unit, float kept, F done) {
@@ -309,8 +310,8 @@ struct tail_gradients {
 	tail_part first, second; // d_q; or d_k and d_v
 };
 
-// facts: of the head's queries. scale: of q . k, in units of log2. Returns which places of the room are free, for store_tail:
-// that, and with KEYS 2 further on.
+// facts: of the head's queries. scale: of q . k, in units of log2. Returns which places of the room are free, for
+// store_tail: that, and with KEYS 2 further on.
 template <bool KEYS, bool DROP, class F>
 static __device__ __forceinline__ int go_back_tail(
 	tail_gradients &sums, const tail_work &tail, const float2 *facts, float scale, F done) {

@@ -152,8 +152,9 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 	};
 	// The tail `at` of head n against its stage.
 	auto find_tail = [&](const group_stage &stage, const uint32_t *draws) -> tail_work {
-		return { group, at.slot * GROUP_TOKENS, plan.tokens, row + g, op.key_padding != NULL, m.tails + group * TAIL_ELEMENTS(2), step.own, step.second,
-			stage.first, stage.second, m.key_places + turn * all, draws, drawn.words_of_rows };
+		return { group, at.slot * GROUP_TOKENS, plan.tokens, row + g, op.key_padding != NULL,
+			m.tails + group * TAIL_ELEMENTS(2), step.own, step.second, stage.first, stage.second,
+			m.key_places + turn * all, draws, drawn.words_of_rows };
 	};
 	for (unsigned n = blockIdx.x; n < plan.heads; n += gridDim.x, turn = next_turn(plan, turn)) {
 		int first = 0; // the warp's first token of the tile
@@ -164,9 +165,9 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				if (start)
 					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				if (!BIAS && is_tail(plan, at)) {
-					go_back_tail_queries<DROP>(
-						find_tail(stage, DROP ? find_draws(drawn.of_keys, drawn, n, row) : NULL), op, n, stage, step,
-						root * kept, sums.columns ? m.columns + warp * COLUMN_SUMS : NULL, turn_over);
+					go_back_tail_queries<DROP>(find_tail(stage, DROP ? find_draws(drawn.of_keys, drawn, n, row) : NULL),
+						op, n, stage, step, root * kept, sums.columns ? m.columns + warp * COLUMN_SUMS : NULL,
+						turn_over);
 					return;
 				}
 				if (start) {
@@ -203,9 +204,9 @@ static __device__ __forceinline__ void go_back_ring(const ring_memory &m, const 
 				if (start)
 					barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 				if (!BIAS && is_tail(plan, at)) {
-					go_back_tail_keys<DROP>(
-						find_tail(stage, DROP ? find_draws(drawn.of_queries, drawn, n, row) : NULL), op, n, stage,
-						step, root * kept, kept, sums.columns ? m.columns + warp * COLUMN_SUMS : NULL, turn_over);
+					go_back_tail_keys<DROP>(find_tail(stage, DROP ? find_draws(drawn.of_queries, drawn, n, row) : NULL),
+						op, n, stage, step, root * kept, kept, sums.columns ? m.columns + warp * COLUMN_SUMS : NULL,
+						turn_over);
 					return;
 				}
 				if (start) {

@@ -280,9 +280,9 @@ static __device__ __forceinline__ void attend_ring(const ring_memory &m, const r
 					if (batch == 0)
 						barrier_wait(m.own_full + group, own_parity), own_parity ^= 1;
 					if (!BIAS && is_tail(plan, at)) {
-						tail_work tail = { group, at.slot * GROUP_TOKENS, plan.tokens,
-							row + (int)threadIdx.x % 32 / 4, op.key_padding != NULL, m.tails + group * TAIL_ELEMENTS(1), q, q, work.k, work.v, work.places,
-							DROP ? find_draws(drawn.of_keys, drawn, n, row) : NULL, drawn.words_of_rows };
+						tail_work tail = { group, at.slot * GROUP_TOKENS, plan.tokens, row + (int)threadIdx.x % 32 / 4,
+							op.key_padding != NULL, m.tails + group * TAIL_ELEMENTS(1), q, q, work.k, work.v,
+							work.places, DROP ? find_draws(drawn.of_keys, drawn, n, row) : NULL, drawn.words_of_rows };
 						attend_tail<DROP>(op, n, tail, step.scale, kept, turn_over);
 						continue;
 					}

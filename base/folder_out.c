@@ -31,7 +31,7 @@ static d2v_status fail_busy(const d2v_folder_out *out, d2v_error *err) {
 static d2v_status take_lock(d2v_folder_out *out, d2v_error *err) {
 	out->lock = open(out->temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (out->lock < 0)
-		return d2v_fail_errno(err, "%s: cannot be opened", out->temporary);
+		return errno == ENOENT ? fail_busy(out, err) : d2v_fail_errno(err, "%s: cannot be opened", out->temporary);
 	return flock(out->lock, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK ? fail_busy(out, err) : D2V_OK;
 }
 
@@ -72,10 +72,12 @@ d2v_status d2v_folder_begin(d2v_folder_out **out, const char *path, d2v_error *e
 	D2V_TRY(d2v_alloc_zero(&made, 1, sizeof *made, err));
 	made->lock = -1;
 	d2v_status status = open_folder(made, path, err);
-	if (status != D2V_OK)
+	if (status == D2V_OK)
+		*out = made;
+	else if (status == D2V_EXISTS)
 		release(made); // what is there is another's
 	else
-		*out = made;
+		d2v_folder_abandon(made);
 	return status;
 }
 
@@ -86,7 +88,8 @@ const char *d2v_folder_place(const d2v_folder_out *out) {
 void d2v_folder_abandon(d2v_folder_out *out) {
 	if (!out)
 		return;
-	d2v_file_remove_tree(out->temporary, NULL);
+	if (out->temporary)
+		d2v_file_remove_tree(out->temporary, NULL);
 	release(out);
 }
 

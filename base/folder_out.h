@@ -1,8 +1,8 @@
 // A folder being written aside, as NAME.partial, so that a reader sees all of it or nothing; the folder's d2v_file_out.
 //
-// Life: begin -> files are written below d2v_folder_place -> commit or abandon, which both end it. What a killed program
-// left under that name is removed by the next begin; while a program is at work there, on this machine, begin fails.
-// One thread.
+// Life: begin -> files are written below d2v_folder_place -> commit or abandon, which both end it. What a killed
+// program left under that name is removed by the next begin; while a program is at work there, on this machine, begin
+// fails. One thread.
 #ifndef D2V_BASE_FOLDER_OUT_H
 #define D2V_BASE_FOLDER_OUT_H
 

@@ -20,7 +20,7 @@ typedef struct merge {
 	d2v_manifest *inputs; // (input_count)
 	d2v_manifest made;
 	const char *temporary; // where it is written
-	uint64_t total; // shards
+	uint64_t total;        // shards
 } merge;
 
 // ---- what must agree ----

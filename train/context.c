@@ -97,8 +97,8 @@ static void set_alibi(const d2v_context *context, d2v_pass *pass, int64_t heads,
 		d2v_device_zero(pass->device, d_each, (size_t)(layers * heads) * sizeof *d_each);
 	}
 	for (int64_t i = 0; i < layers; i++)
-		spread_scale(pass, scale + i, d_scale ? d_scale + i : NULL, each + i * heads,
-			d_each ? d_each + i * heads : NULL, heads);
+		spread_scale(
+			pass, scale + i, d_scale ? d_scale + i : NULL, each + i * heads, d_each ? d_each + i * heads : NULL, heads);
 	tokens->scale = each, tokens->d_scale = d_each;
 }
 

@@ -51,8 +51,8 @@ typedef struct d2v_block_outputs {
 	const d2v_real **block, **target; // NULL entries: the block was dropped
 } d2v_block_outputs;
 
-// Fills tokens, whose ALiBi scales are then those of the trunk's first block, and returns their first state (R, E+K, D),
-// after context norm and prenet.
+// Fills tokens, whose ALiBi scales are then those of the trunk's first block, and returns their first state (R, E+K,
+// D), after context norm and prenet.
 d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const d2v_model_config *config,
 	const d2v_context_input *in, d2v_tokens *tokens);
 d2v_real *d2v_blocks_forward(const d2v_blocks *blocks, d2v_pass *pass, const d2v_model_config *config,

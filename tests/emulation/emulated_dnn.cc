@@ -31,33 +31,48 @@ template <class Pair> static void for_each_product(const d2v_dnn_shape &s, const
 		}
 }
 
-static void convolve(const d2v_dnn_shape &s, bool is_f16, const void *x, const void *w, const void *y) {
-	d2v_emulated_access access;
-	uint16_t *px = (uint16_t *)x, *pw = (uint16_t *)w, *py = (uint16_t *)y;
-	auto value = [&](uint16_t bits) { return is_f16 ? ref_from_f16(bits) : ref_from_bf16(bits); };
-	int64_t count = s.way == D2V_DNN_FORWARD ? s.rows * s.out_h * s.out_w * s.out
-		: s.way == D2V_DNN_BACKWARD_X	   ? s.rows * s.in_h * s.in_w * s.in
-										   : s.out * s.kernel_h * s.kernel_w * s.in;
-	std::vector<float> sums((size_t)count);
-	uint16_t *to = s.way == D2V_DNN_FORWARD ? py : s.way == D2V_DNN_BACKWARD_X ? px : pw;
-	for_each_product(s, [&](int64_t ix, int64_t iw, int64_t iy) {
-		if (s.way == D2V_DNN_FORWARD)
-			sums[iy] += value(px[ix]) * value(pw[iw]);
-		else if (s.way == D2V_DNN_BACKWARD_X)
-			sums[ix] += value(py[iy]) * value(pw[iw]);
-		else
-			sums[iw] += value(px[ix]) * value(py[iy]);
-	});
-	for (int64_t i = 0; i < count; i++) {
-		float sum = s.accumulate ? value(to[i]) + sums[i] : sums[i];
-		to[i] = is_f16 ? ref_to_f16(sum) : ref_to_bf16(sum);
+// Of 16 bits, of one kind or the other.
+struct Numbers {
+	bool is_f16;
+	float value(uint16_t bits) const {
+		return is_f16 ? ref_from_f16(bits) : ref_from_bf16(bits);
 	}
+	std::vector<float> values(const uint16_t *from, int64_t count) const {
+		std::vector<float> all((size_t)count);
+		for (int64_t i = 0; i < count; i++)
+			all[(size_t)i] = value(from[i]);
+		return all;
+	}
+	void put(uint16_t *to, const std::vector<float> &sums, bool accumulate) const {
+		for (size_t i = 0; i < sums.size(); i++) {
+			float sum = accumulate ? value(to[i]) + sums[i] : sums[i];
+			to[i] = is_f16 ? ref_to_f16(sum) : ref_to_bf16(sum);
+		}
+	}
+};
+
+static void convolve(const d2v_dnn_shape &s, Numbers numbers, uint16_t *x, uint16_t *w, uint16_t *y) {
+	d2v_emulated_access access;
+	const int64_t in = s.rows * s.in_h * s.in_w * s.in, out = s.rows * s.out_h * s.out_w * s.out;
+	const int64_t weights = s.out * s.kernel_h * s.kernel_w * s.in;
+	const bool forward = s.way == D2V_DNN_FORWARD, to_x = s.way == D2V_DNN_BACKWARD_X;
+	const std::vector<float> left = numbers.values(to_x ? y : x, to_x ? out : in);
+	const std::vector<float> right = numbers.values(forward || to_x ? w : y, forward || to_x ? weights : out);
+	std::vector<float> sums((size_t)(forward ? out : to_x ? in : weights));
+	if (forward)
+		for_each_product(s, [&](int64_t ix, int64_t iw, int64_t iy) { sums[iy] += left[ix] * right[iw]; });
+	else if (to_x)
+		for_each_product(s, [&](int64_t ix, int64_t iw, int64_t iy) { sums[ix] += left[iy] * right[iw]; });
+	else
+		for_each_product(s, [&](int64_t ix, int64_t iw, int64_t iy) { sums[iw] += left[ix] * right[iy]; });
+	numbers.put(forward ? y : to_x ? x : w, sums, s.accumulate);
 }
 
 void d2v_cuda_dnn_run(d2v_device *dev, const d2v_dnn_plan *, const void *x, const void *w, const void *y, void *) {
 	d2v_dnn_shape shape = current;
-	bool is_f16 = d2v_cuda_of(dev)->precision == D2V_PRECISION_F16;
-	d2v_emulate_enqueue(d2v_cuda_of(dev)->stream, D2V_EMULATED_LIBRARY, [=] { convolve(shape, is_f16, x, w, y); });
+	Numbers numbers = { d2v_cuda_of(dev)->precision == D2V_PRECISION_F16 };
+	d2v_emulate_enqueue(d2v_cuda_of(dev)->stream, D2V_EMULATED_LIBRARY,
+		[=] { convolve(shape, numbers, (uint16_t *)x, (uint16_t *)w, (uint16_t *)y); });
 }
 
 void d2v_cuda_dnn_free(struct d2v_cuda_dnn *) {}

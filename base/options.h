@@ -74,11 +74,9 @@ typedef struct d2v_subcommand {
 } d2v_subcommand;
 int d2v_options_dispatch(const char *program, const char *summary, const d2v_subcommand *table, int argc, char **argv);
 // What a command does from its first to its last: parses, runs unless help was asked for, flushes stdout (a full disk is an
-// error too), reports. Returns the process's exit code.
+// error too), reports. Of a program without subcommands it also answers --version and --man. Returns the process's exit code.
 int d2v_options_run(const d2v_command *command, int argc, char **argv,
 	d2v_status (*run)(const d2v_operands *operands, d2v_error *err));
-// For a program without subcommands: answers --version and --man before its own parse. True: answered, exit 0.
-bool d2v_options_common(const d2v_command *command, int argc, char **argv);
 void d2v_options_print_man(const char *program, const char *summary, const d2v_command *const *commands, FILE *out); // ends with NULL
 
 // The candidate (NULL-ended list) nearest to word by edit distance, or NULL when none is near. For "did you mean".

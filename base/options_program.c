@@ -61,27 +61,13 @@ int d2v_options_report(const char *program, const d2v_error *err) {
 	return d2v_status_exit_code(err->status);
 }
 
-int d2v_options_run(const d2v_command *command, int argc, char **argv,
-	d2v_status (*run)(const d2v_operands *operands, d2v_error *err)) {
-	d2v_operands operands = { 0 };
-	d2v_error err = { 0 };
-	signal(SIGXFSZ, SIG_IGN); // a write beyond `ulimit -f` then fails as on a full disk: with words, and nothing half written
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	if (status == D2V_OK && !operands.help)
-		status = run(&operands, &err);
-	d2v_options_release(&operands);
-	bool failed = fflush(stdout) != 0 || ferror(stdout);
-	if (failed && status == D2V_OK)
-		status = d2v_fail_errno(&err, "what was asked for cannot be written to standard output");
-	return status == D2V_OK ? 0 : d2v_options_report(command->program, &err);
-}
-
 static void print_version(const char *program) {
 	printf("%s (d2v) %s\n", program, D2V_VERSION);
 }
 
-bool d2v_options_common(const d2v_command *command, int argc, char **argv) {
-	if (argc < 2)
+// Of a program without subcommands. True: answered.
+static bool answer_common(const d2v_command *command, int argc, char **argv) {
+	if (command->name || argc < 2)
 		return false;
 	if (strcmp(argv[1], "--version") == 0) {
 		print_version(command->program);
@@ -93,6 +79,29 @@ bool d2v_options_common(const d2v_command *command, int argc, char **argv) {
 		return true;
 	}
 	return false;
+}
+
+// What was printed is there, or it is an error: on a full disk, for example.
+static int finish(const char *program, d2v_status status, d2v_error *err) {
+	bool failed = fflush(stdout) != 0 || ferror(stdout);
+	if (failed && status == D2V_OK)
+		status = d2v_fail_errno(err, "what was asked for cannot be written to standard output");
+	return status == D2V_OK ? 0 : d2v_options_report(program, err);
+}
+
+int d2v_options_run(const d2v_command *command, int argc, char **argv,
+	d2v_status (*run)(const d2v_operands *operands, d2v_error *err)) {
+	d2v_operands operands = { 0 };
+	d2v_error err = { 0 };
+	signal(SIGXFSZ,
+		SIG_IGN); // a write beyond `ulimit -f` then fails as on a full disk: with words, and nothing half written
+	if (answer_common(command, argc, argv))
+		return finish(command->program, D2V_OK, &err);
+	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
+	if (status == D2V_OK && !operands.help)
+		status = run(&operands, &err);
+	d2v_options_release(&operands);
+	return finish(command->program, status, &err);
 }
 
 static void print_overview(const char *program, const char *summary, const d2v_subcommand *table, FILE *out) {
@@ -132,24 +141,28 @@ static int report_unknown(const char *program, const d2v_subcommand *table, cons
 	return d2v_options_report(program, &err);
 }
 
+// True: answered.
+static bool answer_overview(const char *program, const char *summary, const d2v_subcommand *table, const char *word) {
+	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0)
+		print_overview(program, summary, table, stdout);
+	else if (strcmp(word, "--version") == 0)
+		print_version(program);
+	else if (strcmp(word, "--man") == 0)
+		print_manual(program, summary, table);
+	else
+		return false;
+	return true;
+}
+
 int d2v_options_dispatch(const char *program, const char *summary, const d2v_subcommand *table, int argc, char **argv) {
+	d2v_error err = { 0 };
 	if (argc < 2) {
 		print_overview(program, summary, table, stderr);
 		return d2v_status_exit_code(D2V_INVALID);
 	}
 	const char *word = argv[1];
-	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
-		print_overview(program, summary, table, stdout);
-		return 0;
-	}
-	if (strcmp(word, "--version") == 0) {
-		print_version(program);
-		return 0;
-	}
-	if (strcmp(word, "--man") == 0) {
-		print_manual(program, summary, table);
-		return 0;
-	}
+	if (answer_overview(program, summary, table, word))
+		return finish(program, D2V_OK, &err);
 	for (const d2v_subcommand *row = table; row->command; row++)
 		if (strcmp(row->command->name, word) == 0)
 			return row->run(row->command, argc - 1, argv + 1);

@@ -362,5 +362,5 @@ int main(int argc, char **argv) {
 	thread_waiting_choose(argv);
 	d2v_log_set_program(PROGRAM);
 	d2v_signals_install();
-	return d2v_options_common(&command, argc, argv) ? 0 : d2v_options_run(&command, argc, argv, run);
+	return d2v_options_run(&command, argc, argv, run);
 }

@@ -5,6 +5,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 static struct {
 	bool json, quiet;
@@ -259,11 +261,21 @@ static void test_dispatch(void **state) {
 	assert_int_equal(d2v_options_dispatch("d2v-test", "Tests.", table, 2, (char *[]){ program, unknown, NULL }), 2);
 	assert_int_equal(d2v_options_dispatch("d2v-test", "Tests.", table, 1, (char *[]){ program, NULL }), 2);
 	static char help[] = "--help", version[] = "--version", man[] = "--man";
-	assert_int_equal(d2v_options_dispatch("d2v-test", "Tests.", table, 2, (char *[]){ program, help, NULL }), 0);
-	assert_true(d2v_options_common(&command, 2, (char *[]){ program, version, NULL }));
-	assert_true(d2v_options_common(&command, 2, (char *[]){ program, man, NULL }));
-	assert_false(d2v_options_common(&command, 2, (char *[]){ program, operand, NULL }));
-	assert_false(d2v_options_common(&command, 1, (char *[]){ program, NULL }));
+	char *const asked[] = { help, version, man };
+	for (int i = 0; i < 3; i++) {
+		char *arguments[] = { program, asked[i], NULL };
+		assert_int_equal(d2v_options_dispatch("d2v-test", "Tests.", table, 2, arguments), 0);
+		pid_t child = fork();
+		if (child == 0) {
+			if (!freopen("/dev/full", "w", stdout) || !freopen("/dev/null", "w", stderr))
+				_exit(77);
+			_exit(d2v_options_dispatch("d2v-test", "Tests.", table, 2, arguments));
+		}
+		int status;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), 1);
+	}
 	d2v_error err;
 	d2v_operands operands;
 	assert_ok(parse_line("--help", &operands, &err));
@@ -296,6 +308,14 @@ static void test_run(void **state) {
 	assert_int_equal(runs, 1);
 	assert_int_equal(run_of(broken), 3);
 	assert_int_equal(runs, 2);
+	// A program without subcommands says these itself.
+	d2v_command alone = command;
+	static char program[] = "try", version[] = "--version", man[] = "--man";
+	alone.name = NULL;
+	assert_int_equal(d2v_options_run(&alone, 2, (char *[]){ program, version, NULL }, count_run), 0);
+	assert_int_equal(d2v_options_run(&alone, 2, (char *[]){ program, man, NULL }, count_run), 0);
+	assert_int_equal(runs, 2);
+	assert_int_equal(run_of(version), 2);
 }
 
 int main(void) {

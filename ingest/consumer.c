@@ -66,9 +66,11 @@ static uint64_t rejected_so_far(const d2v_consumer *consumer) {
 }
 
 static void note_rejected(d2v_consumer *consumer, const d2v_item *item) {
-	char name[D2V_CONSUMER_REJECTED / 2];
-	d2v_rejection_escape(item->place.name, name, sizeof name);
-	snprintf(consumer->last_rejected, sizeof consumer->last_rejected, "%s: %s", name, item->place.rejection.text);
+	const d2v_place *place = &item->place;
+	char escaped[D2V_CONSUMER_REJECTED / 2];
+	const char *name =
+		place->rejection.name_is_escaped ? place->name : d2v_rejection_escape(place->name, escaped, sizeof escaped);
+	snprintf(consumer->last_rejected, sizeof consumer->last_rejected, "%.255s: %s", name, place->rejection.text);
 }
 
 // files: of which the rejected are so many percent; 0 when that is not known yet. where: the lists are.

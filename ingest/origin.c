@@ -211,6 +211,8 @@ void d2v_origin_name_member(d2v_origin *source, const char *name, d2v_member *me
 	if (judge_name(name, &member->rejection) == D2V_REASON_NONE && !tidy(name, source->path, sizeof source->path))
 		d2v_reject(&member->rejection, D2V_REASON_UNSAFE_NAME, "a name of %zu bytes; %d are allowed", strlen(name),
 			D2V_MEMBER_PATH_MAX);
-	if (member->rejection.reason != D2V_REASON_NONE)
+	if (member->rejection.reason != D2V_REASON_NONE) {
 		d2v_rejection_escape(name ? name : "?", source->path, 256);
+		member->rejection.name_is_escaped = true;
+	}
 }

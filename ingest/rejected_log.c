@@ -31,7 +31,10 @@ d2v_status d2v_rejected_log_open(
 d2v_status d2v_rejected_log_add(
 	d2v_rejected_log *log, const char *name, const d2v_rejection *rejection, d2v_error *err) {
 	char line[NAME_ROOM + D2V_REJECTION_TEXT * 4 + 64], shown[NAME_ROOM], text[D2V_REJECTION_TEXT * 4];
-	d2v_rejection_escape(name, shown, sizeof shown);
+	if (rejection->name_is_escaped)
+		snprintf(shown, sizeof shown, "%s", name);
+	else
+		d2v_rejection_escape(name, shown, sizeof shown);
 	d2v_rejection_escape(rejection->text, text, sizeof text);
 	int size = snprintf(line, sizeof line, "%s\t%s\t%s\n", shown, d2v_reason_name(rejection->reason), text);
 	D2V_ASSERT(size > 0 && (size_t)size < sizeof line);

@@ -5,6 +5,7 @@
 #ifndef D2V_INGEST_REJECTION_H
 #define D2V_INGEST_REJECTION_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 // Names are stored in data sets: append, never renumber or rename.
@@ -27,6 +28,7 @@ typedef enum d2v_reason {
 
 typedef struct d2v_rejection {
 	d2v_reason reason;
+	bool name_is_escaped; // the member's name is no text, so that it goes under what d2v_rejection_escape made of it
 	char text[D2V_REJECTION_TEXT];
 } d2v_rejection;
 

@@ -113,3 +113,12 @@ expect_verified out
 images --resize 100
 expect_verified out
 rm -rf out
+
+step "names that are no text stand in the list once escaped, so that they can be found again"
+rm "$tmp/p/"*
+"$helpers/helper_picture" 16 16 9 "$tmp/p/good.jpg"
+cp "$tmp/p/good.jpg" "$tmp/p/"$'new\nline\xff.jpg'
+: >"$tmp/p/back\\slash.jpg"
+images
+expect_equal "above the splits" "$(cut -f 1,2 out/rejected.tsv)" $'new\\x0aline\\xff.jpg\tunsafe-name'
+expect_equal "in the split" "$(cut -f 1,2 out/train/rejected.tsv)" $'back\\x5cslash\tundecodable'

@@ -15,6 +15,7 @@
 #define PLAIN_SECONDS 10.0   // between two lines in a log
 #define SETTLE_SECONDS 1.0   // no guess of the time left before this: the first records tell little
 #define LINE_BYTES 512
+#define DAYS_OF_YEAR 365
 
 struct d2v_progress {
 	bool quiet, terminal;
@@ -124,13 +125,15 @@ void d2v_progress_free(d2v_progress *progress) {
 }
 
 const char *d2v_progress_duration(double seconds, char text[D2V_PROGRESS_TEXT]) {
-	if (!(seconds >= 0 && seconds < 1e9)) {
+	if (!(seconds >= 0 && seconds < 1e12)) {
 		snprintf(text, D2V_PROGRESS_TEXT, "unknown");
 		return text;
 	}
 	uint64_t whole = (uint64_t)llround(seconds);
 	unsigned long long days = whole / 86400, hours = whole / 3600 % 24, minutes = whole / 60 % 60, rest = whole % 60;
-	if (whole >= 86400)
+	if (days >= 2 * DAYS_OF_YEAR)
+		snprintf(text, D2V_PROGRESS_TEXT, "%.0f years", (double)days / DAYS_OF_YEAR);
+	else if (whole >= 86400)
 		snprintf(text, D2V_PROGRESS_TEXT, "%llu d %02llu h", days, hours);
 	else if (whole >= 3600)
 		snprintf(text, D2V_PROGRESS_TEXT, "%llu h %02llu m", hours, minutes);

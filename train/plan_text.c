@@ -73,6 +73,16 @@ static int add_phrase(char text[PHRASE], int used, const char *format, double va
 	return used + snprintf(text + used, (size_t)(PHRASE - used), format, value);
 }
 
+static int add_millions(char text[PHRASE], int used, double value, const char *what) {
+	char count[D2V_PROGRESS_TEXT];
+	if (value >= 1e9 && value < 1e18)
+		d2v_progress_count((uint64_t)(value * 1e-6), count);
+	else
+		snprintf(count, sizeof count, "%.3g", value * 1e-6);
+	used += snprintf(text + used, (size_t)(PHRASE - used), "%s%s M %s", used ? ", " : "", count, what);
+	return used;
+}
+
 // "12.4 s of speech, 32 pictures, 4096 tokens of text": of what the run reads.
 static const char *name_update(const d2v_plan *plan, char text[PHRASE]) {
 	int used = 0;
@@ -92,9 +102,9 @@ static const char *name_run(const d2v_plan *plan, double updates, char text[PHRA
 	if (plan->audio_hours > 0)
 		used = add_phrase(text, used, "%.0f h of speech", plan->audio_hours);
 	if (plan->pictures_update > 0)
-		used = add_phrase(text, used, "%.3g M pictures", updates * plan->pictures_update * 1e-6);
+		used = add_millions(text, used, updates * plan->pictures_update, "pictures");
 	if (plan->text_tokens_update > 0)
-		add_phrase(text, used, "%.3g M tokens of text", updates * plan->text_tokens_update * 1e-6);
+		add_millions(text, used, updates * plan->text_tokens_update, "tokens of text");
 	return text;
 }
 
@@ -103,7 +113,8 @@ static const char *name_demand(const d2v_plan *plan, char text[PHRASE]) {
 	int used = 0;
 	text[0] = 0;
 	if (plan->loader_times_real > 0)
-		used = add_phrase(text, used, "%.0fx real time", plan->loader_times_real);
+		used = add_phrase(
+			text, used, plan->loader_times_real < 10 ? "%.2gx real time" : "%.0fx real time", plan->loader_times_real);
 	if (plan->loader_pictures_second > 0)
 		used = add_phrase(text, used, "%.1f pictures/s", plan->loader_pictures_second);
 	if (plan->loader_tokens_second > 0)
@@ -205,13 +216,14 @@ d2v_status d2v_plan_text(const d2v_plan *plan, const d2v_config *config, char **
 		snprintf(epochs, PHRASE, "give task.data to count the updates of an epoch");
 	return d2v_asprintf(text, err,
 		"parameters    %s trainable, %s in the teacher\n"
-		"an update     %.0f batches, %.1f samples, %s%s, %.3f TFLOP\n"
+		"an update     %.0f batch%s, %.1f samples, %s%s, %.3f TFLOP\n"
 		"memory        %s%s: weights, gradients, teacher %s; Adam %s; activations of the largest batch %s\n%s%s"
 		"run           %.0f updates, %s; %s\n%s"
 		"disk          %s a checkpoint\n",
 		d2v_progress_count((uint64_t)plan->parameters, parameters),
-		d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update, plan->samples_update,
-		name_update(plan, update), plan->assumed ? " (assumed: no data set was given)" : "", plan->flops_update * 1e-12,
+		d2v_progress_count((uint64_t)plan->teacher_parameters, teacher), plan->batches_update,
+		plan->batches_update > 1 ? "es" : "", plan->samples_update, name_update(plan, update),
+		plan->assumed ? " (assumed: no data set was given)" : "", plan->flops_update * 1e-12,
 		d2v_progress_bytes(plan->weight_bytes + plan->optimizer_bytes + plan->step_bytes, total),
 		name_share(plan, share), d2v_progress_bytes(plan->weight_bytes, weights),
 		d2v_progress_bytes(plan->optimizer_bytes, optimizer), d2v_progress_bytes(plan->step_bytes, step),

@@ -113,13 +113,13 @@ static const char *losses_of(const d2v_trainer *trainer, char *text, size_t size
 	return text;
 }
 
-// "  12x real time  3400 tokens/s": how fast, in the units of what the run reads.
+// "  12x real time  3400 tokens/s": how fast, in the units of what the run has read since the last line.
 static const char *rates_of(const d2v_trainer *trainer, const shown *now, char *text, size_t size) {
 	int used = 0;
 	text[0] = 0;
-	if (has(trainer, D2V_AUDIO))
-		used = snprintf(text, size, "  %.0fx real time", now->times_real);
-	if (has(trainer, D2V_TEXT))
+	if (has(trainer, D2V_AUDIO) && now->times_real > 0)
+		used = snprintf(text, size, "  %.*fx real time", now->times_real < 10, now->times_real);
+	if (has(trainer, D2V_TEXT) && now->tokens_per_second > 0)
 		snprintf(text + used, size - (size_t)used, "  %.0f tokens/s", now->tokens_per_second);
 	return text;
 }

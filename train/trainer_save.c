@@ -75,8 +75,8 @@ static d2v_status check_same_run(const d2v_trainer *trainer, const d2v_checkpoin
 		d2v_warn("%s: was made with another %s; the present values hold from here on", path, difference.other_keys);
 	int threads = d2v_device_threads(trainer->device), before = d2v_checkpoint_state(checkpoint)->threads;
 	if (threads != before)
-		d2v_warn("%s: was made with %d compute threads, now there are %d: results may differ in the last bits", path,
-			before, threads);
+		d2v_warn("%s: was made with %d compute thread%s, now there are %d: results may differ in the last bits", path,
+			before, before == 1 ? "" : "s", threads);
 	return D2V_OK;
 }
 

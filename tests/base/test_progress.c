@@ -21,7 +21,11 @@ static void test_numbers_for_people(void **state) {
 	assert_string_equal(d2v_progress_duration(88, text), "1 m 28 s");
 	assert_string_equal(d2v_progress_duration(3840, text), "1 h 04 m");
 	assert_string_equal(d2v_progress_duration(90000, text), "1 d 01 h");
+	assert_string_equal(d2v_progress_duration(700.0 * 86400, text), "700 d 00 h");
+	assert_string_equal(d2v_progress_duration(5480.0 * 86400, text), "15 years");
+	assert_string_equal(d2v_progress_duration(3.6e9, text), "114 years");
 	assert_string_equal(d2v_progress_duration(-1, text), "unknown");
+	assert_string_equal(d2v_progress_duration(1e300, text), "unknown");
 	assert_string_equal(d2v_progress_duration(0.0 / 0.0, text), "unknown");
 	assert_string_equal(d2v_progress_bytes(0, text), "0 B");
 	assert_string_equal(d2v_progress_bytes(999, text), "999 B");

@@ -61,7 +61,9 @@ static void test_nudged_weight_is_caught(void **state) {
 		{ DATA "image-tiny", "modality_encoders.IMAGE.local_encoder.proj.weight" },
 		{ DATA "image-tiny", "modality_encoders.IMAGE.context_encoder.norm.weight" },
 		{ DATA "image-tiny", "modality_encoders.IMAGE.decoder.blocks.1.0.weight" },
+		{ DATA "image-branches", "modality_encoders.IMAGE.local_encoder.1.weight" },
 		{ DATA "text-tiny", "modality_encoders.TEXT.local_encoder.embed_positions.weight" },
+		{ DATA "text-branches", "modality_encoders.TEXT.alibi_scale" },
 		{ DATA "multi", "modality_encoders.TEXT.local_encoder.layernorm_embedding.weight" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

@@ -286,7 +286,9 @@ static d2v_status parse(
 	if (!yaml_parser_initialize(&reader.parser))
 		return fail_memory(&reader);
 	yaml_parser_set_encoding(&reader.parser, YAML_UTF8_ENCODING);
-	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text, size);
+	// With an encoding given libyaml takes the mark that editors put before UTF-8 for a character of the first line.
+	size_t mark = size >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+	yaml_parser_set_input_string(&reader.parser, (const unsigned char *)text + mark, size - mark);
 	d2v_status status = document(&reader, single, root);
 	yaml_parser_delete(&reader.parser);
 	if (status != D2V_OK) {

@@ -173,6 +173,10 @@ static void test_empty_and_load(void **state) {
 	assert_ok(d2v_yaml_load(path, &root, &err));
 	check_same("file", root, "{\"a\": 1}");
 	json_decref(root);
+	static const char marked[] = "\xef\xbb\xbf" "a: 1\r\nb: 2\r\n"; // as editors on Windows write it
+	assert_ok(d2v_yaml_parse(marked, sizeof marked - 1, "f", &root, &err));
+	check_same("file", root, "{\"a\": 1, \"b\": 2}");
+	json_decref(root);
 	assert_int_equal(d2v_yaml_load(scratch_path(state, "none"), &root, &err), D2V_NOT_FOUND);
 }
 

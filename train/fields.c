@@ -31,19 +31,52 @@ static bool is_branch(const d2v_field *table, const char *path) {
 	return false;
 }
 
+static const char *last_word(const char *path) {
+	const char *dot = strrchr(path, '.');
+	return dot ? dot + 1 : path;
+}
+
+static int depth_of(const char *path) {
+	int depth = 0;
+	for (; *path; path++)
+		depth += *path == '.';
+	return depth;
+}
+
+// The field that was meant: of those whose last word is the path's ("lr" for "optimization.lr") the nearest, or the
+// least nested; without any the nearest of all. names: room for all fields, and NULL behind them.
+static const char *nearest_field(const d2v_field *table, const char *path, const char **names) {
+	const char *least = NULL;
+	size_t count = 0, all = 0;
+	for (const d2v_field *field = table; field->path; field++) {
+		if (field->kind == D2V_FIELD_FIXED || strcmp(last_word(field->path), last_word(path)) != 0)
+			continue;
+		names[count++] = field->path;
+		if (!least || depth_of(field->path) < depth_of(least))
+			least = field->path;
+	}
+	names[count] = NULL;
+	if (least) {
+		const char *nearest = d2v_options_nearest(path, names);
+		return nearest ? nearest : least;
+	}
+	for (; table[all].path; all++)
+		names[all] = table[all].path;
+	names[all] = NULL;
+	return d2v_options_nearest(path, names);
+}
+
 static d2v_status fail_unknown(const d2v_field *table, const char *path, const char *where, d2v_error *err) {
 	size_t count = 0;
 	while (table[count].path)
 		count++;
 	const char **names;
 	D2V_TRY(d2v_alloc(&names, count + 1, sizeof *names, err));
-	for (size_t i = 0; i <= count; i++)
-		names[i] = table[i].path;
-	const char *nearest = d2v_options_nearest(path, names);
+	const char *nearest = nearest_field(table, path, names);
 	d2v_free(names);
 	if (nearest)
 		return d2v_fail(err, D2V_INVALID, "%s: unknown key %s; did you mean %s?", where, path, nearest);
-	return d2v_fail(err, D2V_INVALID, "%s: unknown key %s", where, path);
+	return d2v_fail(err, D2V_INVALID, "%s: unknown key %s; --print-config shows all there are", where, path);
 }
 
 // The value as short text, for messages.

@@ -50,11 +50,16 @@ static void test_unknown_keys(void **state) {
 	assert_says(refusal("model: {ema_decy: 0.5}"), "unknown key model.ema_decy; did you mean model.ema_decay?");
 	assert_says(refusal("optimisation: {max_update: 5}"), "unknown key optimisation");
 	assert_says(refusal("optimization: {max_updates: 5}"), "did you mean optimization.max_update?");
+	assert_says(refusal("lr: 5"), "did you mean optimization.lr?");
+	assert_says(refusal("batch_size: 5"), "did you mean dataset.batch_size?");
+	assert_says(refusal("optimization: {warmup_updates: 5}"), "did you mean lr_scheduler.warmup_updates?");
 	assert_says(refusal("model: {modalities: {audio: {decoder: {decoder_dims: 3}}}}"),
 		"did you mean model.modalities.audio.decoder.decoder_dim?");
 	d2v_error err;
 	assert_int_equal(d2v_config_override(&config, "chekpoint.save_dir=x", &err), D2V_INVALID);
 	assert_says(err.text, "did you mean checkpoint.save_dir?");
+	assert_int_equal(d2v_config_override(&config, "task.adio.data=x", &err), D2V_INVALID);
+	assert_says(err.text, "did you mean task.audio.data?");
 	assert_int_equal(d2v_config_override(&config, "nothing", &err), D2V_INVALID);
 	assert_says(err.text, "key=value");
 }

@@ -80,6 +80,9 @@ static void test_refused(void **state) {
 		const char *yaml, *says;
 	} cases[] = {
 		{ "{a: {cout: 3}}", "unknown key a.cout; did you mean a.count?" },
+		{ "{count: 3}", "unknown key count; did you mean a.count?" },
+		{ "{perhaps: 3}", "unknown key perhaps; did you mean a.b.perhaps?" },
+		{ "{quite: 3}", "unknown key quite; --print-config shows all there are" },
 		{ "{a: {count: 11}}", "a.count: 11 is outside 1 to 10" },
 		{ "{a: {count: 2.5}}", "expected a whole number" },
 		{ "{a: {count: true}}", "expected a whole number" },

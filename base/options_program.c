@@ -2,9 +2,9 @@
 // words.
 #include "base/options.h"
 
+#include "base/signals.h"
 #include "base/version.h"
 
-#include <signal.h>
 #include <string.h>
 
 #define WORD_MAX 64
@@ -93,8 +93,7 @@ int d2v_options_run(const d2v_command *command, int argc, char **argv,
 	d2v_status (*run)(const d2v_operands *operands, d2v_error *err)) {
 	d2v_operands operands = { 0 };
 	d2v_error err = { 0 };
-	signal(SIGXFSZ,
-		SIG_IGN); // a write beyond `ulimit -f` then fails as on a full disk: with words, and nothing half written
+	d2v_signals_explain();
 	if (answer_common(command, argc, argv))
 		return finish(command->program, D2V_OK, &err);
 	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);

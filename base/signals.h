@@ -11,6 +11,10 @@
 #include <stdbool.h>
 
 void d2v_signals_install(void);
+// What every command wants, whether it can be asked to stop or not. A write beyond `ulimit -f` fails as on a full disk, with
+// words and with nothing half written, instead of killing (SIGXFSZ). Reading a mapped file whose disk fails, or which
+// somebody cuts off meanwhile, ends the process with a sentence and 3 (SIGBUS).
+void d2v_signals_explain(void);
 bool d2v_signals_asked(void);
 void d2v_signals_ask(void); // what a signal does; for tests
 

@@ -144,3 +144,18 @@ expect_equal "damage of the first that is gone" "$(field 0.record)" "$first"
 expect_exit 0 "${shard[@]}" ls "$data" --limit "$first"
 mv "$tmp/away" "$data/$second"
 expect_exit 0 "${shard[@]}" verify "$data" --quiet
+
+step "a shard that is cut off while it is read ends the reading with a sentence"
+"$helpers/helper_speech_set" "$tmp/many" 3000 16 32 # whose list is longer than a pipe holds
+file=$(dataset_fact "$tmp/many" splits.0.shards.1.file)
+{
+	status=0
+	"${shard[@]}" ls "$tmp/many" 2>"$tmp/err" || status=$?
+	echo $status >"$tmp/status"
+} | {
+	read -r _ # it has begun, and will wait for the pipe within the first shard
+	truncate -s 8192 "$tmp/many/$file"
+	cat >/dev/null
+}
+expect_equal "exit status" "$(cat "$tmp/status")" 3
+expect_said 'cut off while it was in use'

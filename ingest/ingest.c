@@ -155,11 +155,12 @@ static uint64_t without_class(const d2v_manifest_split *split) {
 }
 
 static void sum_up(const d2v_manifest *manifest, d2v_ingest_result *result) {
-	result->records = result->shards = result->bytes = 0;
+	result->records = result->shards = result->bytes = result->splits = 0;
 	result->units = units_of_splits(manifest);
 	result->classes = manifest->class_count;
 	for (size_t i = 0; i < manifest->split_count; i++) {
 		result->records += manifest->splits[i].records;
+		result->splits += manifest->splits[i].records > 0;
 		result->shards += manifest->splits[i].shard_count;
 		result->bytes += manifest->splits[i].bytes;
 		result->rejected += manifest->splits[i].rejected;

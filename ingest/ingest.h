@@ -72,6 +72,7 @@ typedef struct d2v_ingest_options {
 typedef struct d2v_ingest_result {
 	bool was_complete;                                              // nothing was left to do
 	uint64_t records, rejected, without_text, shards, bytes, units; // of the whole data set
+	uint64_t splits;                                                // that have records
 	uint64_t unlabelled, classes;                                   // records without a class, and how many there are
 	uint64_t ignored;                                               // members of no interest met in this run
 	uint64_t new_records;                                           // made in this run

@@ -108,7 +108,7 @@ static d2v_status no_such_split(const char *name, d2v_error *err) {
 	const char *nearest = d2v_options_nearest(name, names);
 	return d2v_fail(err, D2V_INVALID,
 		"--splits: LibriSpeech has no split '%s'%s%s%s; see d2v-ingest librispeech --help", name,
-		nearest ? "; did you mean '" : "", nearest ? nearest : "", nearest ? "'?" : "");
+		nearest ? " (did you mean '" : "", nearest ? nearest : "", nearest ? "'?)" : "");
 }
 
 static d2v_status add_official(ingest_job *job, const char *name, d2v_error *err) {

@@ -320,6 +320,9 @@ static void warn(const d2v_ingest_options *options, const d2v_ingest_result *res
 		options->layout == &d2v_layout_librispeech)
 		d2v_warn("%llu of %llu recordings have no transcript", (unsigned long long)result->without_text,
 			(unsigned long long)result->records);
+	if (!result->was_complete && options->places.split_rule && result->splits == 1)
+		d2v_warn("all %s are in one split: --split-by matches no path, or all in the same way",
+			options->layout->decoder->records);
 }
 
 static void warn_of_classes(const d2v_ingest_options *options, const d2v_ingest_result *result) {

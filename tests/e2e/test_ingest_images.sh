@@ -67,6 +67,9 @@ expect_equal "dogs, cats, others" "$(for i in counts.0 counts.1 none; do dataset
 expect_exit 0 "${images[@]}" --from "$tmp/pets/train/cat" --out "$tmp/single" --label-by '([0-9])\.jpg$' --split-by 'test=[12]\.'
 expect_equal "classes by rule" "$(classes "$tmp/single")" "1 2 3"
 expect_equal "splits by rule" "$(dataset_fact "$tmp/single" splits.0.name) $(dataset_fact "$tmp/single" splits.0.records)" "test 2"
+! grep -q split-by "$tmp/err" || fail "a warning of a rule that matches: $(cat "$tmp/err")"
+expect_exit 0 "${images[@]}" --from "$tmp/pets/train/cat" --out "$tmp/whole" --label-by none --split-by 'test=nobody'
+expect_said 'split-by matches no path'
 mkdir "$tmp/flat" && cp -r "$tmp/pets/train/cat" "$tmp/flat/album"
 expect_exit 0 "${images[@]}" --from "$tmp/flat" --out "$tmp/album"
 ! grep -q '"classes"' "$tmp/album/dataset.json" || fail "one folder for all was taken for a class"

@@ -269,11 +269,12 @@ void d2v_add(d2v_device *dev, d2v_real *y, const d2v_real *x, float a, int64_t c
 // ---- targets ------------------------------------------------------------------------------------------------------------
 // y[b,t,:] = post( 1/layers * sum over layers, in order, of norm(layer[b, E+t, :]) ), f32. The layers' extra tokens are skipped.
 //   instance norm: per (b, channel) over the T positions; layer norm: per (b, t) over channels; both without gain, eps 1e-5, biased.
-//   per_layer: instance first, then layer norm, those asked for. After the mean: layer norm first, then instance norm.
+//   batch norm: per channel over all B*T positions, extra tokens left out; without gain, eps 1e-5, biased.
+//   per_layer: batch first, then instance, then layer norm, those asked for. After the mean: layer norm first, then instance norm.
 typedef struct d2v_target {
 	const d2v_real *const *layers; // host array of `count` device pointers, each (B, E+T, D)
 	int64_t count;
-	bool instance_norm_layer, layer_norm_layer, layer_norm_mean, instance_norm_mean;
+	bool batch_norm_layer, instance_norm_layer, layer_norm_layer, layer_norm_mean, instance_norm_mean;
 	float *y; // (B, T, D)
 	int64_t batch, tokens, extra_tokens, width;
 } d2v_target;

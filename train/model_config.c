@@ -86,6 +86,8 @@ const d2v_field d2v_model_fields[] = {
 	INT(MODEL "average_top_k_layers", average_top_k_layers, 1, 1024, "8", "last K teacher blocks that make the target"),
 	INT(MODEL "clone_batch", clone_batch, 1, 1024, "1", "masked copies M of each sample"),
 	BOOL(MODEL "layer_norm_target_layer", layer_norm_target_layer, "false", "layer norm of each layer's target"),
+	BOOL(MODEL "batch_norm_target_layer", batch_norm_target_layer, "false",
+		"batch norm of each layer's target, before the others"),
 	BOOL(MODEL "instance_norm_target_layer", instance_norm_target_layer, "false",
 		"instance norm of each layer's target"),
 	BOOL(MODEL "instance_norm_targets", instance_norm_targets, "false", "instance norm of the averaged target"),
@@ -111,7 +113,6 @@ const d2v_field d2v_model_fields[] = {
 	{ MODEL "supported_modality", D2V_FIELD_CHOICE, AT(supported_modality), 0, 0,
 		"null|audio|image|text|audio+image|audio+text|image+text", "audio", "what the model is for; null: all three" },
 	FIXED(MODEL "recon_loss", "0"),
-	FIXED(MODEL "batch_norm_target_layer", "false"),
 	FIXED(MODEL "mae_init", "false"),
 	IGNORED(MODEL "decoder_group"), // puts the decoder in a group of the optimizer, and those must be equal
 	FIXED(MODEL "skip_ema", "false"),

@@ -1,6 +1,6 @@
 // What decides a model: fairseq's Data2VecMultiConfig and D2vModalityConfig with their field names (spec/recipes.md 1).
 //
-// Fields of fairseq that d2v only accepts at one value (recon_loss 0, batch_norm_target_layer false, ...) are in the
+// Fields of fairseq that d2v only accepts at one value (recon_loss 0, learned_alibi false, ...) are in the
 // table (model_config.c) and refused otherwise; they have no member here.
 #ifndef D2V_TRAIN_MODEL_CONFIG_H
 #define D2V_TRAIN_MODEL_CONFIG_H
@@ -67,7 +67,8 @@ typedef struct d2v_model_config { // model.*
 	double encoder_dropout, post_mlp_drop, attention_dropout, activation_dropout, dropout_input, layerdrop;
 	double start_drop_path_rate, end_drop_path_rate;
 	int64_t average_top_k_layers, clone_batch;
-	bool layer_norm_target_layer, instance_norm_target_layer, instance_norm_targets, layer_norm_targets;
+	bool batch_norm_target_layer, instance_norm_target_layer, layer_norm_target_layer;
+	bool layer_norm_targets, instance_norm_targets;
 	double loss_beta, loss_scale; // loss_scale NaN: 1/sqrt(embed_dim)
 	double cls_loss, d2v_loss;
 	int64_t cls_loss_rows; // 0: those of the batch

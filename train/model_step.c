@@ -118,6 +118,7 @@ static const float *teacher_targets(step *s, const d2v_real *student_local) {
 		&(d2v_target){
 			.layers = s->view.teacher_target + config->depth - top,
 			.count = top,
+			.batch_norm_layer = config->batch_norm_target_layer,
 			.instance_norm_layer = config->instance_norm_target_layer,
 			.layer_norm_layer = config->layer_norm_target_layer,
 			.layer_norm_mean = config->layer_norm_targets,

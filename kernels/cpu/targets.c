@@ -36,6 +36,31 @@ static void instance_statistics(float *mean, float *rstd, const float *x, const 
 				x + (b * (skip + op->tokens) + skip) * width + c, op->tokens, width, d2v_cpu_min(LANES, width - c));
 }
 
+// Statistics (B, D) of samples become those of the batch, the same for each; with instance norm after that, those of
+// the samples of what it makes. 1 / rstd^2 is a variance plus EPS.
+static void pool_statistics(float *mean, float *rstd, const d2v_target *op) {
+	int64_t width = op->width, batch = op->batch;
+#pragma omp parallel for schedule(static)
+	for (int64_t c = 0; c < width; c++) {
+		double centre = 0, square = 0;
+		for (int64_t b = 0; b < batch; b++)
+			centre += (double)mean[b * width + c] / (double)batch;
+		for (int64_t b = 0; b < batch; b++) {
+			double off = (double)mean[b * width + c] - centre, own = (double)rstd[b * width + c];
+			square += (1 / (own * own) + off * off) / (double)batch;
+		}
+		for (int64_t b = 0; b < batch; b++) {
+			float *own_mean = mean + b * width + c, *own = rstd + b * width + c;
+			if (op->instance_norm_layer) {
+				*own = (float)(1 / sqrt(1 / ((double)*own * (double)*own) - (double)EPS + (double)EPS * square));
+			} else {
+				*own_mean = (float)centre;
+				*own = (float)(1 / sqrt(square));
+			}
+		}
+	}
+}
+
 static void normalise_channels(float *y, const float *x, const float *mean, const float *rstd, int64_t width) {
 #pragma omp simd
 	for (int64_t i = 0; i < width; i++)
@@ -65,7 +90,7 @@ static void average_token(const d2v_target *op, const float *mean, const float *
 	for (int64_t layer = 0; layer < op->count; layer++) {
 		const float *x = d2v_cpu_in(op->layers[layer]) + (b * all + op->extra_tokens + t) * width;
 		int64_t at = (layer * op->batch + b) * width;
-		if (op->instance_norm_layer)
+		if (op->batch_norm_layer || op->instance_norm_layer)
 			normalise_channels(v, x, mean + at, rstd + at, width);
 		else
 			memcpy(v, x, (size_t)width * sizeof *v);
@@ -92,9 +117,13 @@ void d2v_cpu_target_forward(d2v_device *dev, const d2v_target *op) {
 	if (!mean)
 		return;
 	float *rstd = mean + sets * set, *rows = mean + d2v_cpu_round(2 * sets * set);
-	for (int64_t layer = 0; layer < op->count && op->instance_norm_layer; layer++)
+	bool over_tokens = op->batch_norm_layer || op->instance_norm_layer;
+	for (int64_t layer = 0; layer < op->count && over_tokens; layer++) {
 		instance_statistics(
 			mean + layer * set, rstd + layer * set, d2v_cpu_in(op->layers[layer]), op, op->extra_tokens);
+		if (op->batch_norm_layer)
+			pool_statistics(mean + layer * set, rstd + layer * set, op);
+	}
 #pragma omp parallel for schedule(static)
 	for (int64_t i = 0; i < tokens; i++)
 		average_token(op, mean, rstd, i / op->tokens, i % op->tokens, rows + room * omp_get_thread_num());

@@ -2,8 +2,8 @@
 // never see a copy.
 //
 // Layers that are normalised over time alone go through cuda_targets_strips.cu, and those that are not normalised over time
-// through one kernel that keeps a token in the registers of a warp. What is left (both norms of a layer, odd widths, more
-// tokens than fit the chip) takes three: statistics over time of (sample, channel), one layer after another; the mean over
+// through one kernel that keeps a token in the registers of a warp. What is left (both norms of a layer, batch norm, odd
+// widths, more tokens than fit the chip) takes three: statistics over time of (sample, channel), one layer after another; the mean over
 // layers, a block a token; and when asked for statistics of that and a last pass.
 #include "kernels/cuda/row.cuh"
 #include "kernels/cuda/targets.cuh"
@@ -94,6 +94,27 @@ static __global__ void time_statistics(float *mean, float *rstd, const T *x, int
 		mean[b * width + channel] = (float)centre;
 }
 
+// Statistics (batch, width) of samples become those of the batch, a thread a channel; with instance norm after that, those
+// of the samples of what it makes. 1 / rstd^2 is a variance plus TARGET_EPS.
+static __global__ void pool_statistics(float *mean, float *rstd, int64_t batch, int64_t width, bool instances_after) {
+	int64_t c = thread_number();
+	if (c >= width)
+		return;
+	double centre = 0, square = 0, eps = (double)TARGET_EPS;
+	for (int64_t b = 0; b < batch; b++)
+		centre += (double)mean[b * width + c] / (double)batch;
+	for (int64_t b = 0; b < batch; b++) {
+		double off = (double)mean[b * width + c] - centre, own = (double)rstd[b * width + c];
+		square += (1.0 / (own * own) + off * off) / (double)batch;
+	}
+	for (int64_t b = 0; b < batch; b++) {
+		double own = (double)rstd[b * width + c];
+		rstd[b * width + c] = (float)(1.0 / sqrt(instances_after ? 1.0 / (own * own) - eps + eps * square : square));
+		if (!instances_after)
+			mean[b * width + c] = (float)centre;
+	}
+}
+
 // Layer norm of v (width), in place, by the block. Its thread i has the elements i, i + THREADS, ...
 static __device__ void layer_norm(float *v, int64_t width, float *warps) {
 	float sum = 0, square = 0;
@@ -107,20 +128,21 @@ static __device__ void layer_norm(float *v, int64_t width, float *warps) {
 		v[c] = (v[c] - mean) * rstd;
 }
 
-// mean, rstd: (layers, batch, width), with instance_norm_layer.
+// mean, rstd: (layers, batch, width), with batch or instance norm of layers.
 template <class T>
 static __global__ void average_layers(d2v_target op, layer_list list, const float *mean, const float *rstd) {
 	__shared__ float warps[THREADS / 32];
 	D2V_SHARED(float, row); // v and y, (2, width)
 	int64_t width = op.width, token = blockIdx.x, b = token / op.tokens, t = token % op.tokens;
 	float *v = row, *y = row + width;
+	bool over_tokens = op.batch_norm_layer || op.instance_norm_layer;
 	for (int64_t c = threadIdx.x; c < width; c += THREADS)
 		y[c] = 0;
 	for (int64_t layer = 0; layer < op.count; layer++) {
 		const T *x = (const T *)list.layer[layer] + (b * (op.extra_tokens + op.tokens) + op.extra_tokens + t) * width;
 		int64_t at = (layer * op.batch + b) * width;
 		for (int64_t c = threadIdx.x; c < width; c += THREADS)
-			v[c] = op.instance_norm_layer ? (to_float(x[c]) - mean[at + c]) * rstd[at + c] : to_float(x[c]);
+			v[c] = over_tokens ? (to_float(x[c]) - mean[at + c]) * rstd[at + c] : to_float(x[c]);
 		if (op.layer_norm_layer)
 			layer_norm(v, width, warps);
 		for (int64_t c = threadIdx.x; c < width; c += THREADS)
@@ -151,9 +173,14 @@ static void average_anyhow(d2v_device *dev, const d2v_target *op, const layer_li
 	float *mean = (float *)d2v_cuda_scratch(dev, (size_t)(2 * sets * set) * sizeof *mean), *rstd = mean + sets * set;
 	if (!mean)
 		return;
-	for (int64_t layer = 0; layer < op->count && op->instance_norm_layer; layer++)
+	bool over_tokens = op->batch_norm_layer || op->instance_norm_layer;
+	for (int64_t layer = 0; layer < op->count && over_tokens; layer++) {
 		D2V_BY_TYPE(dev, D2V_LAUNCH(dev, time_statistics<T>, statistics_grid(op), THREADS, 0, mean + layer * set, rstd + layer * set,
 			(const T *)op->layers[layer], op->tokens, op->extra_tokens, op->width));
+		if (op->batch_norm_layer)
+			D2V_LAUNCH(dev, pool_statistics, d2v_blocks(op->width, THREADS), THREADS, 0, mean + layer * set, rstd + layer * set,
+				op->batch, op->width, op->instance_norm_layer);
+	}
 	D2V_BY_TYPE(dev, D2V_LAUNCH(dev, average_layers<T>, (unsigned)(op->batch * op->tokens), THREADS,
 		(size_t)(2 * op->width) * sizeof(float), *op, list, (const float *)mean, (const float *)rstd));
 }
@@ -182,7 +209,9 @@ void d2v_cuda_target_forward(d2v_device *dev, const d2v_target *op) {
 	layer_list list = { { 0 } };
 	for (int64_t layer = 0; layer < op->count; layer++)
 		list.layer[layer] = op->layers[layer];
-	if (!op->instance_norm_layer)
+	if (op->batch_norm_layer)
+		done = false;
+	else if (!op->instance_norm_layer)
 		D2V_BY_TYPE(dev, done = average_in_registers<T>(dev, op, list));
 	else if (!op->layer_norm_layer && op->count)
 		done = d2v_cuda_target_strips(dev, op, list);

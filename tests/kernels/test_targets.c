@@ -15,6 +15,7 @@ static void check(int64_t batch, int64_t tokens, int64_t extra, int64_t width, i
 		op.layer_norm_layer = norms & 2;
 		op.layer_norm_mean = norms & 4;
 		op.instance_norm_mean = norms & 8;
+		op.batch_norm_layer = norms & 16;
 		h.reduction = (tokens + width) * layers;
 		op.y = harness_float(&h, "y", OUT, batch * tokens * width);
 		d2v_target_forward(h.device, &op);
@@ -25,7 +26,7 @@ static void check(int64_t batch, int64_t tokens, int64_t extra, int64_t width, i
 
 static void test_targets(void **state) {
 	(void)state;
-	for (int norms = 0; norms < 16; norms++) {
+	for (int norms = 0; norms < 32; norms++) {
 		check(2, 11, 0, 7, 2, norms);
 		check(2, 40, 1, 70, 4, norms);
 	}

@@ -23,13 +23,31 @@ static void layer_norm(double *v, int64_t T, int64_t D) {
 		normalise(v + t * D, D, 1);
 }
 
+static double layer_value(const d2v_target *op, int64_t layer, int64_t b, int64_t i) {
+	int64_t skip = op->extra_tokens, all = skip + op->tokens;
+	return ref_in(op->layers[layer])[(b * all + skip) * op->width + i];
+}
+
+// v (B, T, D), all samples together.
+static void batch_norm(double *v, const d2v_target *op) {
+	for (int64_t c = 0; c < op->width; c++)
+		normalise(v + c, op->batch * op->tokens, op->width);
+}
+
 void ref_target_forward(d2v_device *dev, const d2v_target *op) {
-	int64_t T = op->tokens, D = op->width;
+	int64_t T = op->tokens, D = op->width, all = op->batch * T * D;
+	double *layers = ref_room(dev, 2, op->count * all); // (layers, B, T, D)
+	for (int64_t layer = 0; layer < op->count; layer++) {
+		for (int64_t i = 0; i < all; i++)
+			layers[layer * all + i] = layer_value(op, layer, i / (T * D), i % (T * D));
+		if (op->batch_norm_layer)
+			batch_norm(layers + layer * all, op);
+	}
 	for (int64_t b = 0; b < op->batch && T * D > 0; b++) {
 		double *y = ref_room(dev, 0, T * D), *v = ref_room(dev, 1, T * D);
 		for (int64_t layer = 0; layer < op->count; layer++) {
 			for (int64_t i = 0; i < T * D; i++)
-				v[i] = ref_in(op->layers[layer])[(b * (op->extra_tokens + T) + op->extra_tokens) * D + i];
+				v[i] = layers[layer * all + b * T * D + i];
 			if (op->instance_norm_layer)
 				instance_norm(v, T, D);
 			if (op->layer_norm_layer)

@@ -10,13 +10,14 @@
 
 typedef struct reference {
 	d2v_device base;
-	double *room[2];
+	double *room[3];
 } reference;
 
 static void ref_close(d2v_device *dev) {
 	reference *r = (reference *)dev;
 	d2v_free(r->room[0]);
 	d2v_free(r->room[1]);
+	d2v_free(r->room[2]);
 	d2v_free(r);
 }
 

@@ -11,7 +11,7 @@ struct group_step {
 	shared_matrix own, second; // the tile's q and d_out, or k and v
 	const uint32_t *draws;     // of dropout (find_draws)
 	int tokens;
-	bool idle; // no token is this warp's
+	bool idle; // no token is this warp's, and nobody reads what its rows become
 };
 
 // A stage: its two matrices and what is known of its tokens.
@@ -87,7 +87,7 @@ template <int N, bool BIAS, bool DROP>
 static __device__ __forceinline__ void take_keys(uint32_t (&d)[GROUP_TOKENS / 16][4], float (&s)[8][4],
 	float (&d_p)[8][4], uint32_t draws, group_queries &own, const group_step &step, const group_stage &stage, int at,
 	bool masked) {
-	if (step.idle)
+	if (step.idle) // (The branch also keeps the compiler from taking the exponentials behind the wait.)
 		clear(d_p);
 	else
 		find_rows<N, BIAS, DROP>(s, d_p, own, step, stage.places + at, masked, draws);
@@ -247,14 +247,10 @@ static __device__ __forceinline__ void take_queries(group_pairs &pairs, float (&
 	start_product<N>(first_columns<N>(d_p), step.second, stage.second, at);
 	products_commit();
 	uint32_t draws = DROP && !step.idle ? read_draws(step.draws, stage.token + at) : 0;
-	if (!step.idle)
-		find_probabilities<N, BIAS>(s, own, step, stage, at);
+	find_probabilities<N, BIAS>(s, own, step, stage, at);
 	products_wait<0>();
 	hold_sums(s), hold_sums(d_p);
-	if (step.idle)
-		clear(s), clear(d_p);
-	else
-		find_gradients<N, DROP>(s, d_p, stage, at, draws);
+	find_gradients<N, DROP>(s, d_p, stage, at, draws);
 #pragma unroll
 	for (int n = 0; n < N / 16; n++) {
 		pack_fragment<bf16>(pairs.p[n], s[2 * n], s[2 * n + 1]);

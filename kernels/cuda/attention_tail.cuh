@@ -5,8 +5,8 @@
 // its warps would have all that comes between the products. So here the stage's tokens are the rows, 16 of each 64 a
 // warp's, and the tail's are 16 columns:
 //
-//     S^T = K Q^T,  O^T += V^T P^T           forward, the tail's tokens being queries
-//     S^T = K Q^T,  dP^T = V dO^T,  dQ^T += K^T dS^T    backward, queries
+//     S^T = K Q^T,  O^T += V^T P^T                                     forward, the tail's tokens being queries
+//     S^T = K Q^T,  dP^T = V dO^T,  dQ^T += K^T dS^T                   backward, queries
 //     S = Q K^T,    dP = dO V^T,    dV^T += dO^T P,  dK^T += Q^T dS    backward, keys
 //
 // What the second products take as b, (64 tokens of the stage, 16 of the tail), goes through shared memory, where each
@@ -24,16 +24,16 @@ typedef float tail_part[TAIL_TOKENS / 8][4];
 
 // A warpgroup's tail: which tokens, and where it has room for what goes between its warps.
 struct tail_work {
-	int group, first;          // the first token
-	int tokens;                // of the head
-	int row;                   // the lane's upper one, of 64
-	bool padded;               // some keys may be none
-	bf16 *room;                // TAIL_ELEMENTS
-	shared_matrix own, second; // its vectors: q, and d_out or k and v
-	shared_matrix stage, stage_second;
-	const float *key_places; // of the stage's tokens as keys
-	const uint32_t *draws;   // of dropout, the stage's tokens being rows (find_draws), of the warp's first 16
-	int words_of_rows;
+	int group, first;                  // the first token
+	int tokens;                        // of the head
+	int row;                           // the lane's upper one, of 64
+	bool padded;                       // some keys may be none
+	bf16 *room;                        // TAIL_ELEMENTS
+	shared_matrix own, second;         // its vectors: q, and d_out or k and v
+	shared_matrix stage, stage_second; // the head's
+	const float *key_places;           // of the head's tokens
+	const uint32_t *draws;             // of dropout, the stage's tokens being rows (find_draws), of the warp's first 16
+	int words_of_rows;                 // from 16 rows to the next
 };
 
 static __device__ __forceinline__ void clear_part(tail_part &part) {

@@ -25,7 +25,7 @@ struct forward_step {
 	float scale, slope;    // of q . k, of the distance; in units of log2
 	const uint32_t *draws; // of dropout (find_draws)
 	int tokens;
-	bool idle; // no query is this warp's
+	bool idle; // no query is this warp's, and nobody reads what its rows become
 };
 
 // places: of the columns' keys.
@@ -149,13 +149,7 @@ static __device__ __forceinline__ void attend_keys(uint32_t (&p)[GROUP_TOKENS / 
 #pragma unroll
 			for (int i = 0; i < 4; i++)
 				own.out[c][i] *= shrink[i / 2];
-	if (step.idle) {
-#pragma unroll
-		for (int n = 0; n < N / 16; n++)
-			p[n][0] = p[n][1] = p[n][2] = p[n][3] = 0;
-	} else {
-		pack_weights<N, DROP>(p, s, draws);
-	}
+	pack_weights<N, DROP>(p, s, draws);
 }
 
 // The same from their scores on, while the 64 keys before them, whose weights p has, are summed up. done: called when

@@ -5,12 +5,17 @@
 //     look    records of a data set      shards/dataset.h          d2v_dataset_open, d2v_dataset_read
 //     check   every byte of a data set   shards/verify.h           d2v_verify_dataset
 //     load    batches from a data set    loaders/speech_source.h   d2v_speech_source_open, d2v_source_next
+//             of pictures                loaders/image_source.h    d2v_image_source_open
 //             of text                    loaders/text_source.h     d2v_text_source_open
+//             of all three               loaders/joint_source.h    d2v_joint_source_open
 //     train   a model on any source      train/trainer.h           d2v_recipe_load, d2v_trainer_new, d2v_trainer_run
 //
 // Each header is its own manual. Functions that can fail return d2v_status and say why in a d2v_error; nothing prints
 // or exits on its own (base/log.h says where warnings and progress go, and how to silence them). Compile and link with
 // what `pkg-config --cflags --libs d2v` says after `make install`. Names outside this list may change between versions.
+//
+// A program that runs models on the processor wants handlers of signals on a stack of their own (base/signals.h says why),
+// and GOMP_SPINCOUNT=1000 in its environment where it shares the processors with others.
 #ifndef D2V_H
 #define D2V_H
 
@@ -21,6 +26,8 @@
 #include "ingest/tokenizer.h"
 #include "kernels/device.h"
 #include "loaders/batch.h"
+#include "loaders/image_source.h"
+#include "loaders/joint_source.h"
 #include "loaders/source.h"
 #include "loaders/speech_source.h"
 #include "loaders/synthetic_source.h"

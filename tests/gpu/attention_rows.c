@@ -104,6 +104,7 @@ static void draws(bench *b, const char *name, int64_t rows, int64_t tokens) {
 void attention_rows(bench *b) {
 	attention(b, "attention 4096x12, 40 tokens", 4096, 40, false, 0);
 	attention(b, "attention 2048x12, 50 tokens", 2048, 50, false, 0); // of a large model
+	attention(b, "attention 256x12, 192 tokens", 256, 192, false, 0); // whole tiles: the next row has a tail more
 	attention(b, "attention 256x12, 197 tokens", 256, 197, false, 0);
 	attention(b, "attention 512x12, 266 tokens", 512, 266, false, 0);
 	attention(b, "attention 512x12, 266 tokens, dropout", 512, 266, false, .1f);

@@ -154,9 +154,9 @@ d2v_status d2v_speech_plan_make(d2v_speech_plan *plan, const d2v_index_row *rows
 	if (status == D2V_OK && !plan->batches)
 		status = d2v_fail(err, D2V_INVALID,
 			"no batch can be made: of %llu utterances %llu are shorter than min_sample_size %u and %llu make no full "
-			"batch",
+			"batch of required_batch_size_multiple %u; smaller values take them",
 			(unsigned long long)count, (unsigned long long)plan->too_short, limits->min_sample_size,
-			(unsigned long long)plan->dropped);
+			(unsigned long long)plan->dropped, limits->required_batch_size_multiple);
 	if (status != D2V_OK)
 		d2v_speech_plan_release(plan);
 	return status;

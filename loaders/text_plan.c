@@ -60,7 +60,8 @@ d2v_status d2v_text_plan_make(d2v_text_plan *plan, const d2v_index_row *rows, ui
 	}
 	if (status == D2V_OK && !plan->batches)
 		status = d2v_fail(err, D2V_INVALID,
-			"no batch can be made: %llu tokens are %llu blocks of %u, and required_batch_size_multiple %u drops them",
+			"no batch can be made: %llu tokens are %llu blocks of %u, and required_batch_size_multiple %u drops them; "
+			"1 keeps all",
 			(unsigned long long)plan->tokens, (unsigned long long)plan->blocks, limits->tokens_per_sample,
 			limits->required_batch_size_multiple);
 	if (status != D2V_OK)

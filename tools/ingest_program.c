@@ -291,8 +291,8 @@ static void print_text(const d2v_ingest_options *options, const d2v_ingest_resul
 		snprintf(texts, sizeof texts, "%llu without text, ", (unsigned long long)result->without_text);
 		snprintf(pace, sizeof pace, ", %.0fx real time", result->seconds > 0 ? new_seconds / result->seconds : 0);
 	} else if (decoder->modality == D2V_TEXT) {
-		snprintf(hours, sizeof hours, "%llu documents, %s tokens, ", (unsigned long long)result->documents,
-			d2v_progress_count(result->units, took));
+		snprintf(hours, sizeof hours, "%llu document%s, %s tokens, ", (unsigned long long)result->documents,
+			result->documents == 1 ? "" : "s", d2v_progress_count(result->units, took));
 		snprintf(texts, sizeof texts, "%llu empty, ", (unsigned long long)result->empty);
 		snprintf(pace, sizeof pace, ", %s/s of text",
 			d2v_progress_bytes(result->seconds > 0 ? (double)result->new_text_bytes / result->seconds : 0, took));
@@ -305,8 +305,11 @@ static void print_text(const d2v_ingest_options *options, const d2v_ingest_resul
 		snprintf(texts + strlen(texts), sizeof texts - strlen(texts), "%llu without a class, ",
 			(unsigned long long)result->unlabelled);
 	printf("%s: %s %s%s, %s%s in %llu shard%s, digest %016llx\n", options->out,
-		d2v_progress_count(result->records, records), decoder->records, classes, hours,
-		d2v_progress_bytes((double)result->bytes, bytes), (unsigned long long)result->shards,
+		d2v_progress_count(result->records, records),
+		result->records != 1            ? decoder->records
+		: decoder->modality == D2V_TEXT ? "block of text"
+										: decoder->record,
+		classes, hours, d2v_progress_bytes((double)result->bytes, bytes), (unsigned long long)result->shards,
 		result->shards == 1 ? "" : "s", (unsigned long long)result->digest);
 	if (result->was_complete)
 		printf("it was complete already: nothing to do\n");

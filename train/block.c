@@ -12,7 +12,7 @@ int64_t d2v_mlp_width(const d2v_model_config *config) {
 typedef struct block_builder {
 	d2v_params *params;
 	const char *prefix;
-	bool in_teacher;
+	bool in_teacher, mae_init;
 	d2v_status status; // of the first failure
 	d2v_error *err;
 } block_builder;
@@ -27,29 +27,33 @@ static int add(block_builder *builder, const char *name, int64_t out, int64_t in
 	return index;
 }
 
-#define BERT_SPREAD 0.02
+static int add_linear(block_builder *builder, const char *name, int64_t out, int64_t in) {
+	d2v_linear_start start = d2v_params_linear_start(builder->mae_init, out, in);
+	return add(builder, name, out, in, start.init, start.scale);
+}
 
 d2v_status d2v_block_add(d2v_block *block, d2v_params *params, const char *prefix, const d2v_model_config *config,
 	double drop_path, bool in_teacher, d2v_error *err) {
 	int64_t width = config->embed_dim, hidden = d2v_mlp_width(config);
 	block_builder builder = { .params = params, .prefix = prefix, .in_teacher = in_teacher, .err = err };
+	builder.mae_init = config->mae_init;
 	*block = (d2v_block){ .norm1_gain = -1, .norm1_bias = -1, .norm2_gain = -1, .norm2_bias = -1 };
 	block->drop_path = drop_path;
 	if (config->norm_affine) {
 		block->norm1_gain = add(&builder, "norm1.weight", width, 0, D2V_INIT_ONE, 0);
 		block->norm1_bias = add(&builder, "norm1.bias", width, 0, D2V_INIT_ZERO, 0);
 	}
-	block->qkv = add(&builder, "attn.qkv.weight", 3 * width, width, D2V_INIT_NORMAL, BERT_SPREAD);
+	block->qkv = add_linear(&builder, "attn.qkv.weight", 3 * width, width);
 	block->qkv_bias = add(&builder, "attn.qkv.bias", 3 * width, 0, D2V_INIT_ZERO, 0);
-	block->proj = add(&builder, "attn.proj.weight", width, width, D2V_INIT_NORMAL, BERT_SPREAD);
+	block->proj = add_linear(&builder, "attn.proj.weight", width, width);
 	block->proj_bias = add(&builder, "attn.proj.bias", width, 0, D2V_INIT_ZERO, 0);
 	if (config->norm_affine) {
 		block->norm2_gain = add(&builder, "norm2.weight", width, 0, D2V_INIT_ONE, 0);
 		block->norm2_bias = add(&builder, "norm2.bias", width, 0, D2V_INIT_ZERO, 0);
 	}
-	block->fc1 = add(&builder, "mlp.fc1.weight", hidden, width, D2V_INIT_NORMAL, BERT_SPREAD);
+	block->fc1 = add_linear(&builder, "mlp.fc1.weight", hidden, width);
 	block->fc1_bias = add(&builder, "mlp.fc1.bias", hidden, 0, D2V_INIT_ZERO, 0);
-	block->fc2 = add(&builder, "mlp.fc2.weight", width, hidden, D2V_INIT_NORMAL, BERT_SPREAD);
+	block->fc2 = add_linear(&builder, "mlp.fc2.weight", width, hidden);
 	block->fc2_bias = add(&builder, "mlp.fc2.bias", width, 0, D2V_INIT_ZERO, 0);
 	return builder.status;
 }
@@ -122,8 +126,9 @@ static bool is_dropped(const block_run *run, double p) {
 	return run->pass->training && (p > 0 || run->block->drop_path > 0);
 }
 
-// Whether the norm that takes a branch writes the gradient of the branch's last layer as it is: then it sums its columns too,
-// for the layer's bias. It does unless the branch is dropped in place before. p: of what branch_dropout is asked for.
+// Whether the norm that takes a branch writes the gradient of the branch's last layer as it is: then it sums its
+// columns too, for the layer's bias. It does unless the branch is dropped in place before. p: of what branch_dropout is
+// asked for.
 static bool is_next_to_norm(const block_run *run, double p) {
 	return !(run->pass->training && p > 0 && run->block->drop_path > 0);
 }

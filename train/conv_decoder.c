@@ -70,15 +70,16 @@ static int64_t projection_output(const d2v_conv_decoder *decoder, int64_t layer,
 	return layer == 0 ? d2v_conv_decoder_projection_width(decoder->config) : in;
 }
 
-static void add_projections(d2v_conv_decoder *decoder, decoder_builder *builder, bool bert) {
+static void add_projections(d2v_conv_decoder *decoder, decoder_builder *builder, const d2v_conv_decoder_shape *like) {
 	char name[64] = "proj";
 	int64_t in = decoder->config->decoder_dim;
 	for (int i = 0; i < decoder->projections; i++) {
 		int64_t shape[] = { projection_output(decoder, i, in), in };
 		if (decoder->projections > 1)
 			snprintf(name, sizeof name, "proj.%d", 2 * i); // the odd ones are the GELUs
-		if (bert) {
-			decoder->proj[i] = add(builder, name, "weight", 2, shape, D2V_INIT_NORMAL, 0.02);
+		if (like->block_projection) {
+			d2v_linear_start start = d2v_params_linear_start(like->mae_init, shape[0], shape[1]);
+			decoder->proj[i] = add(builder, name, "weight", 2, shape, start.init, start.scale);
 			decoder->proj_bias[i] = add(builder, name, "bias", 1, shape, D2V_INIT_ZERO, 0);
 		} else {
 			add_default(builder, name, 2, shape, &decoder->proj[i], &decoder->proj_bias[i]);
@@ -94,7 +95,7 @@ d2v_status d2v_conv_decoder_add(d2v_conv_decoder *decoder, d2v_params *params, c
 	decoder->projections = shape.side ? 1 : config->projection_layers;
 	decoder_builder builder = { .params = params, .prefix = prefix, .err = err };
 	add_convolutions(decoder, &builder);
-	add_projections(decoder, &builder, shape.bert_projection);
+	add_projections(decoder, &builder, &shape);
 	return builder.status;
 }
 

@@ -19,8 +19,9 @@ typedef struct d2v_conv_decoder {
 } d2v_conv_decoder;
 
 typedef struct d2v_conv_decoder_shape {
-	int64_t width, side;  // as above
-	bool bert_projection; // the linear layers start as those of the blocks do, not as PyTorch's
+	int64_t width, side;   // as above
+	bool block_projection; // the linear layers start as those of the blocks do, not as PyTorch's
+	bool mae_init;         // and how those do
 } d2v_conv_decoder_shape;
 // prefix: "modality_encoders.AUDIO.decoder."
 d2v_status d2v_conv_decoder_add(d2v_conv_decoder *decoder, d2v_params *params, const char *prefix,

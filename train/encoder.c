@@ -39,7 +39,8 @@ d2v_status d2v_encoder_add(
 	D2V_TRY(add_local(encoder, params, prefix, config, err));
 	bool bare = modality == D2V_TEXT && encoder->config->prenet_depth == 0;
 	D2V_TRY(d2v_context_add_encoder(&encoder->context, params, prefix, config, bare, err));
-	d2v_conv_decoder_shape shape = { .width = config->embed_dim, .bert_projection = modality == D2V_TEXT };
+	d2v_conv_decoder_shape shape = { .width = config->embed_dim, .block_projection = modality == D2V_TEXT };
+	shape.mae_init = config->mae_init;
 	shape.side = modality == D2V_IMAGE ? encoder->image.side : 0;
 	return d2v_conv_decoder_add(&encoder->decoder, params, decoder, shape, &encoder->config->decoder, err);
 }

@@ -9,7 +9,7 @@
 typedef struct image_builder {
 	d2v_params *params;
 	const char *prefix;
-	bool in_teacher;
+	bool in_teacher, mae_init;
 	d2v_status status; // of the first failure
 	d2v_error *err;
 } image_builder;
@@ -37,8 +37,9 @@ static void add_patches(d2v_image_encoder *encoder, image_builder *builder) {
 		D2V_INIT_UNIFORM, 1 / sqrt(in));
 	if (!projected)
 		return;
+	d2v_linear_start start = d2v_params_linear_start(builder->mae_init, encoder->width, wide);
 	encoder->project =
-		add(builder, "local_encoder.1.weight", 2, (int64_t[]){ encoder->width, wide }, D2V_INIT_NORMAL, 0.02);
+		add(builder, "local_encoder.1.weight", 2, (int64_t[]){ encoder->width, wide }, start.init, start.scale);
 	encoder->project_bias = add(builder, "local_encoder.1.bias", 1, &encoder->width, D2V_INIT_ZERO, 0);
 }
 
@@ -49,6 +50,7 @@ d2v_status d2v_image_encoder_add(d2v_image_encoder *encoder, d2v_params *params,
 	encoder->side = image->input_size / image->patch_size;
 	encoder->positions = -1;
 	image_builder builder = { .params = params, .prefix = prefix, .err = err };
+	builder.mae_init = config->mae_init;
 	builder.in_teacher = !config->ema_encoder_only && image->ema_local_encoder;
 	add_patches(encoder, &builder);
 	builder.in_teacher = !config->ema_encoder_only;

@@ -110,10 +110,10 @@ const d2v_field d2v_model_fields[] = {
 	REAL(MODEL "min_pred_var", min_pred_var, 0, 1e9, "0.01",
 		"after 5000 updates stop when the predictions' spread is below"),
 	INT(MODEL "seed", seed, -1, 9e15, "-1", "seed of initial values, dropout and noise; -1: common.seed"),
+	BOOL(MODEL "mae_init", mae_init, "false", "linear layers start by Xavier's rule instead of BERT's"),
 	{ MODEL "supported_modality", D2V_FIELD_CHOICE, AT(supported_modality), 0, 0,
 		"null|audio|image|text|audio+image|audio+text|image+text", "audio", "what the model is for; null: all three" },
 	FIXED(MODEL "recon_loss", "0"),
-	FIXED(MODEL "mae_init", "false"),
 	IGNORED(MODEL "decoder_group"), // puts the decoder in a group of the optimizer, and those must be equal
 	FIXED(MODEL "skip_ema", "false"),
 	FIXED(MODEL "shared_decoder", "null"),

@@ -77,6 +77,7 @@ typedef struct d2v_model_config { // model.*
 	bool ema_encoder_only;
 	double min_target_var, min_pred_var;
 	int64_t seed;
+	bool mae_init;
 	int supported_modality; // a d2v_modality, or one of the sets below
 	d2v_modality_config audio, image, text;
 } d2v_model_config;

@@ -49,6 +49,12 @@ void d2v_params_release(d2v_params *params);
 // *index: position in the list, for the model's structs. D2V_EXISTS for a name used before.
 d2v_status d2v_params_add(d2v_params *params, const char *name, int rank, const int64_t *shape, d2v_init_rule init,
 	double scale, bool in_teacher, int *index, d2v_error *err);
+// How the linear layers of blocks, (out, in), start: as BERT's do, or by Xavier's rule with mae_init.
+typedef struct d2v_linear_start {
+	d2v_init_rule init;
+	double scale;
+} d2v_linear_start;
+d2v_linear_start d2v_params_linear_start(bool mae_init, int64_t out, int64_t in);
 const d2v_param *d2v_params_find(const d2v_params *params, const char *name);
 int64_t d2v_params_trainable(const d2v_params *params); // sum of counts, without gaps and frozen ones
 // Draws parameter `i` from (seed, name): independent of the order and of the other parameters.

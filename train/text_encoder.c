@@ -40,10 +40,12 @@ d2v_status d2v_text_encoder_add(
 	*encoder = (d2v_text_encoder){ .config = text, .width = width, .positions = -1, .norm_gain = -1, .norm_bias = -1 };
 	text_builder builder = { .params = params, .prefix = prefix, .err = err };
 	builder.in_teacher = !config->ema_encoder_only && text->ema_local_encoder;
-	encoder->tokens = add(&builder, "embed_tokens.weight", text->vocab_size, width, D2V_INIT_EMBEDDING, BERT_SPREAD);
+	bool mae = config->mae_init; // embeddings then keep what PyTorch and fairseq give them
+	encoder->tokens =
+		add(&builder, "embed_tokens.weight", text->vocab_size, width, D2V_INIT_EMBEDDING, mae ? 1 : BERT_SPREAD);
 	if (!text->no_token_positional_embeddings)
-		encoder->positions =
-			add(&builder, "embed_positions.weight", places(text), width, D2V_INIT_EMBEDDING, BERT_SPREAD);
+		encoder->positions = add(&builder, "embed_positions.weight", places(text), width, D2V_INIT_EMBEDDING,
+			mae ? 1 / sqrt((double)width) : BERT_SPREAD);
 	if (text->layernorm_embedding) {
 		encoder->norm_gain = add(&builder, "layernorm_embedding.weight", 0, width, D2V_INIT_ONE, 0);
 		encoder->norm_bias = add(&builder, "layernorm_embedding.bias", 0, width, D2V_INIT_ZERO, 0);

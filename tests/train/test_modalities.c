@@ -267,6 +267,45 @@ static void test_padding_row(void **state) {
 	tear_down(&f);
 }
 
+static double spread_of(fixture *f, const d2v_param *param) {
+	float values[24 * 24 * 8];
+	double square = 0;
+	assert_true(param->count <= (int64_t)(sizeof values / sizeof *values));
+	d2v_device_download(f->device, values, d2v_model_weights(f->model) + param->offset, (size_t)param->count * 4);
+	for (int64_t i = 0; i < param->count; i++)
+		square += (double)values[i] * (double)values[i];
+	return sqrt(square / (double)param->count);
+}
+
+// BERT's rule, or with mae_init Xavier's; embeddings then are what PyTorch and fairseq make of them.
+static void test_initial_spread(void **state) {
+	(void)state;
+	static const struct {
+		const char *name;
+		double embedding; // with mae_init; 0: a linear layer
+	} weights[] = { { "blocks.0.attn.qkv.weight", 0 }, { "blocks.1.mlp.fc2.weight", 0 },
+		{ "modality_encoders.TEXT.decoder.proj.0.weight", 0 },
+		{ "modality_encoders.TEXT.local_encoder.embed_tokens.weight", 1 },
+		{ "modality_encoders.TEXT.local_encoder.embed_positions.weight", 0.2041 } }; // 1 / sqrt(24)
+	for (int mae = 0; mae < 2; mae++) {
+		fixture f;
+		tiny_config(&f.config);
+		f.config.supported_modality = D2V_TEXT, f.config.mae_init = mae;
+		f.config.text.decoder.projection_layers = 2;
+		set_up(&f, D2V_TEXT, 20, true);
+		assert_int_equal(d2v_model_init(f.model, NULL), D2V_OK);
+		for (size_t i = 0; i < sizeof weights / sizeof *weights; i++) {
+			const d2v_param *param = d2v_params_find(d2v_model_params(f.model), weights[i].name);
+			assert_non_null(param);
+			double xavier = sqrt(2 / (double)(param->shape[0] + param->shape[1])), embedding = weights[i].embedding;
+			double wanted = !mae ? 0.02 : embedding > 0 ? embedding : xavier, found = spread_of(&f, param);
+			if (!(fabs(found - wanted) < 0.15 * wanted)) // five standard errors of the smallest
+				fail_msg("%s: a spread of %g instead of %g", weights[i].name, found, wanted);
+		}
+		tear_down(&f);
+	}
+}
+
 int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_text_dropout_is_shared),
@@ -276,6 +315,7 @@ int main(void) {
 		cmocka_unit_test(test_features_are_the_teachers),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_padding_row),
+		cmocka_unit_test(test_initial_spread),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

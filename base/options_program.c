@@ -5,7 +5,9 @@
 #include "base/signals.h"
 #include "base/version.h"
 
+#include <fcntl.h>
 #include <string.h>
+#include <unistd.h>
 
 #define WORD_MAX 64
 #define COMMANDS_MAX 64
@@ -89,10 +91,19 @@ static int finish(const char *program, d2v_status status, d2v_error *err) {
 	return status == D2V_OK ? 0 : d2v_options_report(program, err);
 }
 
+// Standard streams that the caller closed would have their numbers taken by the next files that are opened, shards and
+// checkpoints among them, and what is printed would go there. They are held in such a way that using them still fails.
+static void hold_standard_streams(void) {
+	for (int number = 0; number <= STDERR_FILENO; number++)
+		if (fcntl(number, F_GETFD) < 0 && open("/dev/null", number == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+			return;
+}
+
 int d2v_options_run(const d2v_command *command, int argc, char **argv,
 	d2v_status (*run)(const d2v_operands *operands, d2v_error *err)) {
 	d2v_operands operands = { 0 };
 	d2v_error err = { 0 };
+	hold_standard_streams();
 	d2v_signals_explain();
 	if (answer_common(command, argc, argv))
 		return finish(command->program, D2V_OK, &err);

@@ -4,6 +4,7 @@
 #include "tests/base/scratch.h"
 
 #include <stdlib.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -298,6 +299,31 @@ static int run_of(char *word) {
 	return d2v_options_run(&command, 2, (char *[]){ program, word, NULL }, count_run);
 }
 
+static d2v_status open_one(const d2v_operands *operands, d2v_error *err) {
+	(void)operands;
+	int file = open("/dev/null", O_RDONLY);
+	return file > STDERR_FILENO ? D2V_OK : d2v_fail(err, D2V_CORRUPT, "a file has the number %d", file);
+}
+
+// With standard streams closed a file of ours must not get their numbers, and printing must fail as it would.
+static void test_closed_streams(void **state) {
+	(void)state;
+	static char program[] = "try", help[] = "--help", operand[] = "x";
+	for (int asked = 0; asked < 2; asked++) {
+		fflush(stdout); // cmocka's own words are not the child's
+		pid_t child = fork();
+		if (child == 0) {
+			for (int i = 0; i <= STDERR_FILENO; i++)
+				close(i);
+			_exit(d2v_options_run(&command, 2, (char *[]){ program, asked ? help : operand, NULL }, open_one));
+		}
+		int status;
+		assert_int_equal(waitpid(child, &status, 0), child);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), asked);
+	}
+}
+
 static void test_run(void **state) {
 	(void)state;
 	static char help[] = "--help", nonsense[] = "--nonsense", whole[] = "whole", broken[] = "broken";
@@ -329,6 +355,7 @@ int main(void) {
 		cmocka_unit_test(test_nearest),
 		cmocka_unit_test(test_dispatch),
 		cmocka_unit_test(test_run),
+		cmocka_unit_test(test_closed_streams),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

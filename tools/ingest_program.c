@@ -358,21 +358,31 @@ static d2v_status run(ingest_job *job, d2v_error *err) {
 	return job->check ? job->check(&job->options, err) : D2V_OK;
 }
 
-int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *fill) {
+// What a command of this program is, for the function that d2v_options_run calls.
+static struct {
+	const d2v_command *command;
+	ingest_fill *fill;
+	int argc;
+	char **argv;
+} called;
+
+static d2v_status run_called(const d2v_operands *operands, d2v_error *err) {
 	ingest_job job = { 0 };
-	d2v_operands operands;
-	d2v_error err = { 0 };
-	d2v_log_set_program("d2v-ingest");
-	d2v_status status = d2v_options_parse(command, argc, argv, &operands, &err);
-	bool wanted = status == D2V_OK && !operands.help;
-	if (wanted)
-		status = fill_common(&job, command, &err);
-	hide_logins(argc, argv);
-	if (wanted && status == D2V_OK)
-		status = fill(&job, &operands, &err);
-	if (wanted && status == D2V_OK)
-		status = run(&job, &err);
+	d2v_status status = fill_common(&job, called.command, err);
+	hide_logins(called.argc, called.argv);
+	if (status == D2V_OK)
+		status = called.fill(&job, operands, err);
+	if (status == D2V_OK)
+		status = run(&job, err);
 	release(&job);
-	d2v_options_release(&operands);
-	return status == D2V_OK ? 0 : d2v_options_report("d2v-ingest", &err);
+	return status;
+}
+
+int ingest_main(const d2v_command *command, int argc, char **argv, ingest_fill *fill) {
+	called.command = command;
+	called.fill = fill;
+	called.argc = argc;
+	called.argv = argv;
+	d2v_log_set_program("d2v-ingest");
+	return d2v_options_run(command, argc, argv, run_called);
 }

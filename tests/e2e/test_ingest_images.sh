@@ -70,6 +70,11 @@ expect_equal "splits by rule" "$(dataset_fact "$tmp/single" splits.0.name) $(dat
 ! grep -q split-by "$tmp/err" || fail "a warning of a rule that matches: $(cat "$tmp/err")"
 expect_exit 0 "${images[@]}" --from "$tmp/pets/train/cat" --out "$tmp/whole" --label-by none --split-by 'test=nobody'
 expect_said 'split-by matches no path'
+if [ -c /dev/full ]; then
+	! "${images[@]}" --from "$tmp/pets" --out "$tmp/unheard" --json >/dev/full 2>"$tmp/err" || fail "what could not be printed was well"
+	expect_said 'standard output: .*space'
+	expect_verified "$tmp/unheard"
+fi
 mkdir "$tmp/flat" && cp -r "$tmp/pets/train/cat" "$tmp/flat/album"
 expect_exit 0 "${images[@]}" --from "$tmp/flat" --out "$tmp/album"
 ! grep -q '"classes"' "$tmp/album/dataset.json" || fail "one folder for all was taken for a class"

@@ -134,13 +134,15 @@ static const char *name_share(const d2v_plan *plan, char text[PHRASE]) {
 	return text;
 }
 
-static const char *name_options(d2v_memory_options memory, char text[PHRASE]) {
+#define WORDS 64 // some of a phrase
+
+static const char *name_options(d2v_memory_options memory, char text[WORDS]) {
 	int used = 0;
 	text[0] = 0;
 	if (memory.recompute)
-		used = snprintf(text, PHRASE, "d2v.recompute=true");
+		used = snprintf(text, WORDS, "d2v.recompute=true");
 	if (memory.clone_groups > 1)
-		snprintf(text + used, (size_t)(PHRASE - used), "%sd2v.clone_groups=%lld", used ? " " : "",
+		snprintf(text + used, (size_t)(WORDS - used), "%sd2v.clone_groups=%lld", used ? " " : "",
 			(long long)memory.clone_groups);
 	return text;
 }
@@ -149,7 +151,7 @@ static const char *name_options(d2v_memory_options memory, char text[PHRASE]) {
 
 // The activations with and without the options that save memory.
 static const char *name_ways(const d2v_plan *plan, char text[2 * PHRASE]) {
-	char bytes[D2V_PROGRESS_TEXT], options[PHRASE];
+	char bytes[D2V_PROGRESS_TEXT], options[WORDS];
 	int used = 0;
 	for (int i = 0; i < D2V_PLAN_WAYS; i++) {
 		const d2v_plan_way *way = &plan->ways[i];
@@ -174,7 +176,7 @@ static const char *name_batch(const d2v_plan *plan, char text[PHRASE]) {
 }
 
 static const char *name_remedy(const d2v_plan *plan, char text[PHRASE]) {
-	char options[PHRASE], work[PHRASE] = "", products[PHRASE] = "";
+	char options[WORDS], work[WORDS] = "", products[WORDS] = "";
 	text[0] = 0;
 	if (plan->fitting_batch == 0)
 		return text;
@@ -182,9 +184,9 @@ static const char *name_remedy(const d2v_plan *plan, char text[PHRASE]) {
 		return name_batch(plan, text);
 	d2v_memory_options memory = plan->ways[plan->way].memory;
 	if (memory.recompute)
-		snprintf(work, PHRASE, "; %.0f %% more work", 100 * plan->recompute_share);
+		snprintf(work, WORDS, "; %.0f %% more work", 100 * plan->recompute_share);
 	if (memory.clone_groups > 1)
-		snprintf(products, PHRASE, "; products %lld times smaller", (long long)memory.clone_groups);
+		snprintf(products, WORDS, "; products %lld times smaller", (long long)memory.clone_groups);
 	snprintf(text, PHRASE, INDENT "does not fit as it is, but does with %s%s%s\n",
 		plan->way == D2V_PLAN_PLAIN ? "neither option" : name_options(memory, options), work, products);
 	return text;

@@ -10,4 +10,9 @@ static inline const char *d2v_modality_name(d2v_modality modality) {
 	return modality == D2V_AUDIO ? "audio" : modality == D2V_IMAGE ? "image" : modality == D2V_TEXT ? "text" : "unknown";
 }
 
+// What a data set of it is full of: "a data set of recordings".
+static inline const char *d2v_modality_contents(d2v_modality modality) {
+	return modality == D2V_AUDIO ? "recordings" : modality == D2V_IMAGE ? "pictures" : "text";
+}
+
 #endif

@@ -100,11 +100,7 @@ static d2v_status add_splits(d2v_dataset *dataset, const char *names, d2v_error 
 	}
 	for (;;) {
 		size_t size = strcspn(names, ",");
-		const d2v_manifest_split *found = NULL;
-		for (size_t i = 0; i < dataset->manifest.split_count && !found; i++)
-			if (strlen(dataset->manifest.splits[i].name) == size &&
-				memcmp(dataset->manifest.splits[i].name, names, size) == 0)
-				found = &dataset->manifest.splits[i];
+		const d2v_manifest_split *found = d2v_manifest_first_split(&dataset->manifest, names);
 		if (!found)
 			return fail_no_split(dataset, names, size, err);
 		if (has_split(dataset, found))

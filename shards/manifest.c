@@ -132,6 +132,14 @@ const d2v_manifest_split *d2v_manifest_find_split(const d2v_manifest *manifest, 
 	return NULL;
 }
 
+const d2v_manifest_split *d2v_manifest_first_split(const d2v_manifest *manifest, const char *names) {
+	size_t size = strcspn(names, ",");
+	for (size_t i = 0; i < manifest->split_count; i++)
+		if (strlen(manifest->splits[i].name) == size && memcmp(manifest->splits[i].name, names, size) == 0)
+			return &manifest->splits[i];
+	return NULL;
+}
+
 uint64_t d2v_manifest_digest(const d2v_manifest *manifest) {
 	uint64_t digest = 0;
 	for (size_t i = 0; i < manifest->split_count; i++) {

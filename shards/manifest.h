@@ -74,6 +74,8 @@ d2v_status d2v_manifest_add_source(d2v_manifest *manifest, const char *name, con
 // The class of the next label. words may be NULL. D2V_EXISTS for a name used before, D2V_INVALID for one that is no text or empty.
 d2v_status d2v_manifest_add_class(d2v_manifest *manifest, const char *name, const char *words, d2v_error *err);
 const d2v_manifest_split *d2v_manifest_find_split(const d2v_manifest *manifest, const char *name); // NULL: not there
+// The split that the list "NAME,NAME..." begins with. NULL: not there.
+const d2v_manifest_split *d2v_manifest_first_split(const d2v_manifest *manifest, const char *names);
 // Fills split->statistics by reading the shards' indexes below `dataset`. Classes are to be added before: the records of each are counted.
 d2v_status d2v_manifest_stats(d2v_manifest *manifest, d2v_manifest_split *split, const char *dataset, d2v_error *err);
 // The digest of the whole data set: splits and shards in order. What "one digest for any --jobs" means.

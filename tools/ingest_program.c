@@ -4,7 +4,6 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "base/parallel.h"
 #include "base/progress.h"
 #include "base/signals.h"
 #include "ingest/decoder.h"
@@ -90,11 +89,6 @@ static d2v_status parse_rejected(d2v_ingest_options *options, d2v_error *err) {
 	if (end == text || *end || !(options->max_rejected >= 0 && options->max_rejected <= 1e15))
 		return d2v_fail(err, D2V_INVALID, "--max-rejected %s: expected a count or a percentage, like 10 or 1%%", text);
 	return D2V_OK;
-}
-
-static int cores(void) {
-	int count = d2v_parallel_processors();
-	return count > 256 ? 256 : count;
 }
 
 static d2v_status keep_archives(ingest_job *job, d2v_error *err) {
@@ -228,7 +222,7 @@ static d2v_status fill_common(ingest_job *job, const d2v_command *command, d2v_e
 	options->shard_size = given->shard_size;
 	options->max_member = given->max_member;
 	options->max_files = (uint64_t)given->max_files;
-	options->jobs = given->jobs ? (int)given->jobs : cores();
+	options->jobs = d2v_option_jobs(given->jobs);
 	options->quiet = given->quiet;
 	options->download.max = given->max_download;
 	options->download.retries = (int)given->retries;

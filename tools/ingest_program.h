@@ -11,6 +11,7 @@
 
 #include "base/options.h"
 #include "ingest/ingest.h"
+#include "tools/option_rows.h"
 
 // ---- what the common options are parsed into
 
@@ -45,11 +46,8 @@ extern ingest_common ingest_common_options; // one subcommand a process
 			.into = &ingest_common_options.split, \
 			.value = "NAME", \
 			.help = split_help }, \
-	{ \
-		.name = "jobs", .letter = 'j', .kind = D2V_OPTION_INT, .into = &ingest_common_options.jobs, .min = 1, \
-		.max = 256, .value = "N", \
-		.help = "decode with N threads (default: one per core); the result does not depend on it" \
-	}
+		D2V_ROW_JOBS(ingest_common_options.jobs, \
+			"decode with N threads (default: one per core); the result does not depend on it")
 
 // How paths tell split and class; `into` has split_by, label_by and classes.
 #define INGEST_SORT_ROWS(into_, split_default, label_default) \

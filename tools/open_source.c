@@ -116,10 +116,7 @@ d2v_status d2v_open_part(
 	*source = NULL;
 	if (!part.data[0])
 		return d2v_fail(err, D2V_INVALID, "give the folder of a data set of %s: %s=DIR (d2v-ingest makes one)",
-			modality == D2V_AUDIO   ? "recordings"
-			: modality == D2V_IMAGE ? "pictures"
-									: "text",
-			data_key(config, modality));
+			d2v_modality_contents(modality), data_key(config, modality));
 	D2V_TRY(check_length(d2v_model_config_modality(&config->model, modality), err));
 	d2v_status status;
 	if (modality == D2V_AUDIO) {

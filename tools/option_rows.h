@@ -4,6 +4,7 @@
 #define D2V_TOOLS_OPTION_ROWS_H
 
 #include "base/options.h"
+#include "base/parallel.h"
 
 #define D2V_ROW_SPLIT(where, says) \
 	{ \
@@ -24,6 +25,17 @@
 		.name = "workers", .letter = 'j', .kind = D2V_OPTION_INT, .into = &(where), .min = 1, .max = 256, \
 		.value = "N", .help = "read with N threads (default 1)" \
 	}
+// Threads that work: one a processor, if none are given (d2v_option_jobs).
+#define D2V_JOBS_MAX 256
+#define D2V_ROW_JOBS(where, says) \
+	{ \
+		.name = "jobs", .letter = 'j', .kind = D2V_OPTION_INT, .into = &(where), .min = 1, .max = D2V_JOBS_MAX, \
+		.value = "N", .help = says \
+	}
+static inline int d2v_option_jobs(int64_t given) {
+	int processors = d2v_parallel_processors();
+	return given ? (int)given : processors > D2V_JOBS_MAX ? D2V_JOBS_MAX : processors;
+}
 // Where what is made goes; is: "DIR", "FILE".
 #define D2V_ROW_OUT(where, is, says) \
 	{ .name = "out", .letter = 'o', .kind = D2V_OPTION_TEXT, .into = &(where), .value = is, .help = says }

@@ -205,10 +205,7 @@ static void write_head(gallery *self) {
 	shard_page_write(page, "</title>\n<style>\n%s</style>\n<header><h1>", shard_gallery_style);
 	shard_page_text(page, self->path + start, size - start);
 	shard_page_write(page, "</h1>\n<p class=\"quiet\">%s · digest <code>%s</code></p>\n",
-		manifest->modality == D2V_AUDIO   ? "recordings"
-		: manifest->modality == D2V_IMAGE ? "pictures"
-										  : "text",
-		digest);
+		d2v_modality_contents(manifest->modality), digest);
 	write_splits(page, manifest);
 	shard_page_write(page, "</header>\n<main>\n<h2>%s</h2>\n<div class=\"lengths\">\n",
 		manifest->modality == D2V_IMAGE ? "Sizes" : "Lengths");

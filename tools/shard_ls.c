@@ -173,16 +173,10 @@ static bool is_chosen(const char *names, const char *name) {
 }
 
 static d2v_status check_chosen(const d2v_manifest *manifest, const char *path, d2v_error *err) {
-	for (const char *at = given.split; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL) {
-		bool found = false;
-		for (size_t i = 0; i < manifest->split_count && !found; i++) {
-			size_t size = strlen(manifest->splits[i].name);
-			found = size == strcspn(at, ",") && strncmp(at, manifest->splits[i].name, size) == 0;
-		}
-		if (!found)
+	for (const char *at = given.split; at; at = strchr(at, ',') ? strchr(at, ',') + 1 : NULL)
+		if (!d2v_manifest_first_split(manifest, at))
 			return d2v_fail(err, D2V_NOT_FOUND, "%s: has no split '%.*s'; d2v-shard stat lists them", path,
 				(int)strcspn(at, ","), at);
-	}
 	return D2V_OK;
 }
 

@@ -1,6 +1,5 @@
 #include "tools/shard_verify.h"
 
-#include "base/parallel.h"
 #include "base/progress.h"
 #include "shards/verify.h"
 #include "tools/option_rows.h"
@@ -15,14 +14,7 @@ static struct {
 } given;
 
 static d2v_option rows[] = {
-	{ .name = "jobs",
-		.letter = 'j',
-		.kind = D2V_OPTION_INT,
-		.into = &given.jobs,
-		.min = 1,
-		.max = 256,
-		.value = "N",
-		.help = "check N shards at a time (default: one per core)" },
+	D2V_ROW_JOBS(given.jobs, "check N shards at a time (default: one per core)"),
 	{ .name = "decode", .kind = D2V_OPTION_FLAG, .into = &given.decode, .help = "also decode every payload" },
 	D2V_ROW_JSON(given.json, "print JSON"),
 	D2V_ROW_QUIET(given.quiet, "no progress line"),
@@ -81,11 +73,6 @@ static void note_damage(void *context, const char *file, uint64_t record, const 
 		self->status = d2v_fail(self->err, D2V_NO_MEMORY, "no memory for the list of damages");
 }
 
-static int cores(void) {
-	int count = d2v_parallel_processors();
-	return count > 256 ? 256 : count;
-}
-
 static d2v_status print_json(
 	const char *dataset, report *self, const d2v_verify_result *result, double seconds, d2v_error *err) {
 	return shard_output_json(
@@ -112,7 +99,7 @@ static d2v_status verify(const d2v_operands *operands, d2v_error *err) {
 	const char *dataset = operands->items[0];
 	report self = { .err = err };
 	d2v_verify_result result = { 0 };
-	d2v_verify_options options = { .jobs = given.jobs ? (int)given.jobs : cores(),
+	d2v_verify_options options = { .jobs = d2v_option_jobs(given.jobs),
 		.decode = given.decode,
 		.found = note_damage,
 		.context = &self,

@@ -84,9 +84,8 @@ static d2v_status check_schedule(const d2v_config *config, d2v_error *err) {
 		return d2v_fail(err, D2V_INVALID, "lr_scheduler._name: %s needs optimization.max_update", name);
 	if (needs_end && lr->warmup_updates >= config->optimization.max_update)
 		return d2v_fail(err, D2V_INVALID,
-			"lr_scheduler.warmup_updates (%lld) must be below optimization.max_update (%lld); for a shorter run make "
-			"it "
-			"smaller, too",
+			"lr_scheduler.warmup_updates (%lld) must be below optimization.max_update (%lld); for a shorter run "
+			"make it smaller, too",
 			(long long)lr->warmup_updates, (long long)config->optimization.max_update);
 	if (lr->kind == D2V_SCHEDULE_COSINE && config->optimization.lr.value[0] < lr->min_lr)
 		return d2v_fail(err, D2V_INVALID, "lr_scheduler.min_lr is above optimization.lr");

@@ -57,12 +57,10 @@ d2v_status d2v_params_add(d2v_params *params, const char *name, int rank, const 
 	return D2V_OK;
 }
 
-#define BERT_SPREAD 0.02
-
 d2v_linear_start d2v_params_linear_start(bool mae_init, int64_t out, int64_t in) {
 	if (mae_init)
 		return (d2v_linear_start){ D2V_INIT_UNIFORM, sqrt(6 / (double)(in + out)) };
-	return (d2v_linear_start){ D2V_INIT_NORMAL, BERT_SPREAD };
+	return (d2v_linear_start){ D2V_INIT_NORMAL, D2V_BERT_SPREAD };
 }
 
 const d2v_param *d2v_params_find(const d2v_params *params, const char *name) {

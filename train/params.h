@@ -49,6 +49,7 @@ void d2v_params_release(d2v_params *params);
 // *index: position in the list, for the model's structs. D2V_EXISTS for a name used before.
 d2v_status d2v_params_add(d2v_params *params, const char *name, int rank, const int64_t *shape, d2v_init_rule init,
 	double scale, bool in_teacher, int *index, d2v_error *err);
+#define D2V_BERT_SPREAD 0.02 // of the normal values that most of a model starts with
 // How the linear layers of blocks, (out, in), start: as BERT's do, or by Xavier's rule with mae_init.
 typedef struct d2v_linear_start {
 	d2v_init_rule init;

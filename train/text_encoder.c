@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 #define NORM_EPS 1e-5f
-#define BERT_SPREAD 0.02
 
 // ---- parameters
 // --------------------------------------------------------------------------------------------------------
@@ -42,10 +41,10 @@ d2v_status d2v_text_encoder_add(
 	builder.in_teacher = !config->ema_encoder_only && text->ema_local_encoder;
 	bool mae = config->mae_init; // embeddings then keep what PyTorch and fairseq give them
 	encoder->tokens =
-		add(&builder, "embed_tokens.weight", text->vocab_size, width, D2V_INIT_EMBEDDING, mae ? 1 : BERT_SPREAD);
+		add(&builder, "embed_tokens.weight", text->vocab_size, width, D2V_INIT_EMBEDDING, mae ? 1 : D2V_BERT_SPREAD);
 	if (!text->no_token_positional_embeddings)
 		encoder->positions = add(&builder, "embed_positions.weight", places(text), width, D2V_INIT_EMBEDDING,
-			mae ? 1 / sqrt((double)width) : BERT_SPREAD);
+			mae ? 1 / sqrt((double)width) : D2V_BERT_SPREAD);
 	if (text->layernorm_embedding) {
 		encoder->norm_gain = add(&builder, "layernorm_embedding.weight", 0, width, D2V_INIT_ONE, 0);
 		encoder->norm_bias = add(&builder, "layernorm_embedding.bias", 0, width, D2V_INIT_ZERO, 0);

@@ -97,9 +97,13 @@ static void drawn(void (*work)(void), unsigned short columns, char *text, size_t
 	work();
 	dup2(kept, STDERR_FILENO);
 	close(kept);
-	ssize_t got = read(terminal, text, size - 1);
-	assert_true(got > 0);
-	text[got] = 0;
+	size_t length = 0;
+	do { // the kernel hands it over piece by piece
+		ssize_t got = read(terminal, text + length, size - 1 - length);
+		assert_true(got > 0);
+		length += (size_t)got;
+	} while (text[length - 1] != '\n');
+	text[length] = 0;
 	close(end);
 	close(terminal);
 }

@@ -68,12 +68,14 @@ for i in "${!tests[@]}"; do
 done
 wait
 
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 bad_ones=
 for i in "${!tests[@]}"; do
 	# No verdict: not even the test's own shell came to its end.
 	read -r ok bad skip <"$scratch/$i.verdict" || { ok=0 bad=1 skip=0; echo "${tests[$i]##*/}: came to no end"; }
 	passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + skip))
+	[ "$bad" -eq 0 ] || bad_ones+=" ${tests[$i]##*/}"
 done
 [ $((passed + failed)) -gt 0 ] || { echo "no test was run"; failed=1; }
+[ -z "$bad_ones" ] || echo "failed:$bad_ones"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" -eq 0 ]

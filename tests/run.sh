@@ -7,7 +7,7 @@
 # after another.
 set -u
 only=
-timeout_s=${D2V_TEST_TIMEOUT:-600}
+timeout_s=${D2V_TEST_TIMEOUT:-1200}
 processors=$(nproc)
 jobs=${D2V_TEST_JOBS:-$((processors < 4 ? processors : 4))} # tests bring threads of their own
 root=$(pwd)

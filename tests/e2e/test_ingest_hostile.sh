@@ -116,5 +116,5 @@ fi
 
 step "gzip in gzip in gzip"
 gzip -c "$tmp/zeros.tar.gz" | gzip -c >"$tmp/nested.gz"
-timeout 60 "$helpers/helper_peak" $limit "$BIN/d2v-ingest" librispeech --from "$tmp/nested.gz" --out out --max-rejected 90% >"$tmp/out" 2>"$tmp/err" ||
+timeout 300 "$helpers/helper_peak" $limit "$BIN/d2v-ingest" librispeech --from "$tmp/nested.gz" --out out --max-rejected 90% >"$tmp/out" 2>"$tmp/err" ||
 	[ $? -lt 99 ] || fail "nested compression"

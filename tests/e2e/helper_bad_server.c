@@ -18,6 +18,7 @@
 // "The first time" is that of the whole path, with what follows the question mark.
 // LOG gets a line per request: /MODE/N/FILE and the first byte asked for by Range (- without).
 #include <arpa/inet.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -26,6 +27,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -118,9 +120,17 @@ static void wait_until_gone(int client) {
 	}
 }
 
+// Until the other side has what was sent: a reset throws away what is still on its way.
+static void wait_until_there(int client) {
+	struct pollfd gone = { .fd = client, .events = POLLRDHUP };
+	int unconfirmed;
+	while (ioctl(client, SIOCOUTQ, &unconfirmed) == 0 && unconfirmed && poll(&gone, 1, 1) == 0) {
+	}
+}
+
 static void reset(int client) {
 	struct linger now = { .l_onoff = 1, .l_linger = 0 };
-	usleep(20000); // let the other side read what is on its way
+	wait_until_there(client);
 	setsockopt(client, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
@@ -232,7 +242,6 @@ int main(int argc, char **argv) {
 		if (client < 0)
 			continue;
 		serve(client, log);
-		shutdown(client, SHUT_WR);
 		close(client);
 	}
 }

@@ -1,7 +1,8 @@
 # What the end-to-end tests share; sourced, not run. Needs BIN (the programs) and OBJ (the object folder, with the helpers).
-# Gives: $tmp (an empty folder, removed at the end), fail, expect_exit, need, synthetic_speech, start_nginx, start_bad_server.
+# Gives: $tmp (an empty folder, removed at the end), fail, expect_exit, need, synthetic_speech, start_nginx, requests, start_bad_server.
 : "${BIN:?BIN is the folder of the programs}" "${OBJ:?OBJ is the folder of the object files}"
 helpers=$OBJ/tests/e2e
+export no_proxy='*' # servers are our own
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/d2v-e2e.XXXXXX")
 servers=()
 
@@ -101,17 +102,10 @@ some_speech() {
 }
 
 random_port() { echo $((20000 + (RANDOM * 32768 + RANDOM) % 40000)); }
-wait_until_answers() { # URL PID
-	local i
-	for i in $(seq 100); do
-		kill -0 "$2" 2>/dev/null || return 1
-		curl --silent --output /dev/null --max-time 2 "$1" && return 0
-		sleep 0.05
-	done
-	return 1
-}
-# A server of our own: serves $tmp/www, with a location for each way of answering. Sets $url; its log is $tmp/access.log,
-# one line per request: METHOD PATH STATUS BYTES-SENT RANGE COOKIE AUTHORIZATION X-LOGIN.
+# nginx answers, and it is ours: another test's may have the port.
+nginx_answers() { curl -q --silent --fail --output /dev/null --max-time 30 "$url/ours/${tmp##*/}"; }
+# A server of our own: serves $tmp/www, with a location for each way of answering; /slow/ is slow while $tmp/slow is there. Sets
+# $url; `requests` says what it was asked.
 start_nginx() {
 	local port pid attempt program
 	program=$(PATH=$PATH:/usr/sbin:/sbin command -v nginx) || skip "nginx is not installed"
@@ -133,9 +127,12 @@ start_nginx() {
 				default_type application/octet-stream;
 				server {
 					listen 127.0.0.1:$port;
+					set \$rate 0;
+					if (-e $tmp/slow) { set \$rate 64k; }
+					location = /ours/${tmp##*/} { access_log off; return 204; }
 					location /plain/ { alias $tmp/www/; }
 					location /norange/ { alias $tmp/www/; max_ranges 0; }
-					location /slow/ { alias $tmp/www/; limit_rate 2m; }
+					location /slow/ { alias $tmp/www/; limit_rate \$rate; }
 					location /forbidden/ { return 403; }
 					location /busy/ { return 503; }
 					location /login/ { if (\$http_cookie !~ "session=open") { return 403; } alias $tmp/www/; }
@@ -151,26 +148,38 @@ start_nginx() {
 		: >"$tmp/nginx/users"
 		"$program" -p "$tmp/nginx" -e "$tmp/nginx/error.log" -c "$tmp/nginx.conf" 2>>"$tmp/nginx/start.log" &
 		pid=$!
+		servers+=($pid)
 		url=http://127.0.0.1:$port
-		if wait_until_answers "$url/forbidden/" $pid; then
-			servers+=($pid)
-			: >"$tmp/access.log"
-			return
-		fi
-		kill $pid 2>/dev/null || true
+		while kill -0 $pid 2>/dev/null; do
+			if nginx_answers; then return; fi
+			sleep 0.05
+		done
 	done
 	cat "$tmp/nginx/start.log" "$tmp/nginx/error.log" || true
 	fail "nginx does not start"
 }
+# How many requests nginx has had since forget_requests that match a pattern, a basic regular expression, in a line of
+# METHOD PATH STATUS BYTES-SENT RANGE COOKIE AUTHORIZATION X-LOGIN. It writes the line when the answer is gone, so that whoever has
+# that may look too early; once it answers again the line is there.
+requests() { # PATTERN
+	nginx_answers || fail "nginx does not answer"
+	grep -ac -- "$1" "$tmp/access.log" || true
+}
+expect_requests() { # WHAT WANTED PATTERN
+	expect_equal "$1: requests" "$(requests "$3")" "$2"
+}
+forget_requests() {
+	nginx_answers || fail "nginx does not answer"
+	: >"$tmp/access.log"
+}
 # helper_bad_server.c says what its paths do. Sets $bad_url; its log is $tmp/bad.log, one line per request: PATH START.
 start_bad_server() {
-	local i
 	mkdir -p "$tmp/www"
 	: >"$tmp/bad.port"
 	"$helpers/helper_bad_server" "$tmp/www" "$tmp/bad.log" >"$tmp/bad.port" &
 	servers+=($!)
-	for i in $(seq 100); do
-		[ -s "$tmp/bad.port" ] && break
+	until [ -s "$tmp/bad.port" ]; do
+		kill -0 $! 2>/dev/null || fail "helper_bad_server does not start"
 		sleep 0.05
 	done
 	bad_url=http://127.0.0.1:$(cat "$tmp/bad.port")

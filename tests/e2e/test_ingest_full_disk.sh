@@ -44,4 +44,4 @@ truncate -s 337926286 "$tmp/www/dev-clean.tar.gz"
 expect_exit 1 "$BIN/d2v-ingest" librispeech --splits dev-clean --mirror "$url/plain" --keep-archives --out "$tmp/disk/data"
 expect_said 'space|full|room|disk'
 expect_no_data_set "$tmp/disk/data"
-! grep -q '^GET .* 20[06] [0-9]\{7,\}' "$tmp/access.log" || fail "the download was begun"
+expect_requests "downloads begun" 0 '^GET .* 20[06] [0-9]\{7,\}'

@@ -112,7 +112,7 @@ shorten "$tmp/hurt/a/head.jpg" 100
 shorten "$tmp/hurt/a/end.jpg" $(($(stat -c %s "$tmp/hurt/a/end.jpg") - 2))
 shorten "$tmp/hurt/b/cut.png" $(($(stat -c %s "$tmp/hurt/b/cut.png") / 2))
 : >"$tmp/hurt/b/empty.jpg"
-head -c 4096 /dev/urandom >"$tmp/hurt/b/noise.jpg"
+{ printf noise; head -c 4096 /dev/urandom; } >"$tmp/hurt/b/noise.jpg"
 expect_exit 3 "${images[@]}" --from "$tmp/hurt" --out "$tmp/hurt1"
 expect_said 'rejected'
 expect_no_data_set "$tmp/hurt1"
@@ -194,38 +194,39 @@ expect_said '403.*login.*--cookie.*D2V_COOKIE.*--from'
 secret=sesame-$RANDOM
 expect_exit 1 "${netweb[@]}" --cookie "session=wrong-$secret" --out "$tmp/locked"
 expect_said '403.*the login it was given'
-: >"$tmp/access.log"
+forget_requests
 expect_exit 0 env D2V_COOKIE="session=open; x=$secret" "${netweb[@]}" --out "$tmp/locked"
 expect_equal "val" "$(sums "$tmp/locked" val | cut -f 2 | xargs)" "2 1 0" # classes of the labels, since the train set is streamed
 ! grep -rqaF "$secret" "$tmp/locked" || fail "the login was stored"
-expect_equal "requests for archives with the login" "$(grep -cE '/login/(train|val).tar 200 .*'"$secret" "$tmp/access.log")" 2
-! grep '/plain/val.txt' "$tmp/access.log" | grep -qF "$secret" || fail "the login was sent for the labels"
+expect_requests "archives with the login" 2 "/login/\(train\|val\).tar 200 .*$secret"
+expect_requests "labels with the login" 0 "/plain/val.txt .*$secret"
+expect_requests "labels" 1 '/plain/val.txt 200'
 for how in "--header" "--token" "--cookie"; do
-	: >"$tmp/access.log"
+	forget_requests
 	rm -rf "$tmp/away"
 	value=$secret
 	[ $how = --token ] || value="X-Login: $secret"
 	[ $how != --cookie ] || value="session=open; x=$secret"
 	printf '%s\n' "$value" >"$tmp/login"
 	expect_exit 0 "${images[@]}" --from "$url/away/pets.tar.gz" --out "$tmp/away" --label-by none $how "@$tmp/login"
-	grep '/away/pets.tar.gz' "$tmp/access.log" | grep -qF "$secret" || fail "$how: not sent to the server it is for"
-	grep -q '/plain/pets.tar.gz 200' "$tmp/access.log" || fail "$how: the redirect was not followed"
-	! grep '/plain/pets.tar.gz' "$tmp/access.log" | grep -qF "$secret" || fail "$how: sent to another server"
-	expect_exit 0 "${images[@]}" --from "$url/moved/pets.tar.gz" --out "$tmp/moved-$RANDOM" --label-by none $how "@$tmp/login"
-	grep '/plain/pets.tar.gz' "$tmp/access.log" | grep -qF "$secret" || fail "$how: not sent on to the same server"
+	expect_requests "$how at the server it is for" 1 "/away/pets.tar.gz .*$secret"
+	expect_requests "$how where that led" 1 '/plain/pets.tar.gz 200'
+	expect_requests "$how at another server" 0 "/plain/pets.tar.gz .*$secret"
+	expect_exit 0 "${images[@]}" --from "$url/moved/pets.tar.gz" --out "$tmp/moved$how" --label-by none $how "@$tmp/login"
+	expect_requests "$how sent on to the same server" 1 "/plain/pets.tar.gz .*$secret"
 done
-: >"$tmp/access.log"
+forget_requests
 rm -rf "$tmp/away"
 expect_exit 0 "${images[@]}" --from "http://me:$secret@${url#http://}/away/pets.tar.gz?key=$secret" --out "$tmp/away" --label-by none
 basic=$(printf 'me:%s' "$secret" | base64)
-grep '/away/pets.tar.gz' "$tmp/access.log" | grep -qF "$basic" || fail "user and password are not sent to their server"
-! grep '/plain/pets.tar.gz' "$tmp/access.log" | grep -qF "$basic" || fail "user and password were sent to another server"
+expect_requests "user and password at their server" 1 "/away/pets.tar.gz .*$basic"
+expect_requests "user and password at another server" 0 "/plain/pets.tar.gz .*$basic"
 ! grep -rqaF "$secret" "$tmp/away" || fail "user, password or key were stored"
 for bad in "no header" $'A: b\r\nC: d'; do
 	expect_exit 2 "${images[@]}" --from "$url/plain/pets.tar.gz" --out "$tmp/none4" --header "$bad"
 	expect_said 'no header'
 done
-: >"$tmp/access.log"
+forget_requests
 ! env D2V_TOKEN="$secret" "$BIN/d2v-ingest" librispeech --splits dev-clean --mirror "$url/plain" --out "$tmp/none5" >"$tmp/out" 2>"$tmp/err" || fail "LibriSpeech from nowhere"
-grep -q '/plain/dev-clean.tar.gz 404' "$tmp/access.log" || fail "the official split was not asked for"
-! grep -qF "$secret" "$tmp/access.log" || fail "a login was sent for what is public"
+expect_requests "the official split" 1 '/plain/dev-clean.tar.gz 404'
+expect_requests "what is public with a login" 0 "$secret"

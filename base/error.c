@@ -75,6 +75,17 @@ d2v_status d2v_error_prefix(d2v_error *err, const char *format, ...) {
 	return d2v_fail(err, err->status, "%s: %s", context, err->text);
 }
 
+d2v_status d2v_error_suffix(d2v_error *err, d2v_status status, const char *format, ...) {
+	if (!err)
+		return status;
+	char words[D2V_ERROR_TEXT];
+	va_list args;
+	va_start(args, format);
+	int length = vsnprintf(words, sizeof words, format, args);
+	va_end(args);
+	return d2v_fail(err, status, "%s%s", err->text, length < 0 ? "" : words);
+}
+
 void d2v_error_clear(d2v_error *err) {
 	if (!err)
 		return;

@@ -52,6 +52,10 @@ d2v_status d2v_fail_errno(d2v_error *err, const char *format, ...) __attribute__
 // status of your own. For adding a file or record name on the way up.
 d2v_status d2v_error_prefix(d2v_error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+// Its twin: puts words behind the text in err and makes it a failure of `status`, which is returned. For what is the user's mistake in
+// one place and damage in another, and for a remedy that only the caller knows.
+d2v_status d2v_error_suffix(d2v_error *err, d2v_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 // Tells the compiler what d2v_fail and d2v_fail_errno promise, that they never return D2V_OK: it then sees that results are set wherever
 // a call succeeded, instead of warning of variables that "may be used uninitialized".
 static inline d2v_status d2v_is_failure(d2v_status status) {

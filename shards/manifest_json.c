@@ -173,11 +173,10 @@ d2v_status d2v_manifest_parse(
 	json_t *root;
 	d2v_error own = { 0 };
 	d2v_manifest_init(manifest, D2V_AUDIO);
-	d2v_status status = d2v_json_parse(text, size, where, &root, &own);
+	d2v_status status = d2v_json_parse(text, size, where, &root, err);
 	if (status == D2V_INVALID)
-		return d2v_fail(err, D2V_CORRUPT, "%s; it is damaged", own.text);
-	if (status != D2V_OK)
-		return d2v_fail(err, status, "%s", own.text);
+		return d2v_error_suffix(err, D2V_CORRUPT, "; it is damaged");
+	D2V_TRY(status);
 	status = check_text(root, text, size, where, &own);
 	if (status == D2V_OK)
 		status = check_schema(root, where, &own);

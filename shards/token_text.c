@@ -12,12 +12,10 @@ struct d2v_token_text {
 
 // What a user may get wrong is damage where an ingest has written it.
 static d2v_status load(d2v_vocabulary **vocabulary, const char *folder, d2v_error *err) {
-	d2v_error own = { 0 };
-	d2v_status status = d2v_vocabulary_load(vocabulary, folder, &own);
-	if (status == D2V_OK)
-		return D2V_OK;
-	return d2v_fail(err, status == D2V_INVALID ? D2V_CORRUPT : status, "%s%s", own.text,
-		status == D2V_INVALID ? "; it is damaged: take it from a copy or ingest again" : "");
+	d2v_status status = d2v_vocabulary_load(vocabulary, folder, err);
+	if (status == D2V_INVALID)
+		return d2v_error_suffix(err, D2V_CORRUPT, "; it is damaged: take it from a copy or ingest again");
+	return status;
 }
 
 d2v_status d2v_token_text_open(d2v_token_text **tokenizer, const char *dataset, d2v_error *err) {

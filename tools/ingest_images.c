@@ -208,11 +208,10 @@ static d2v_status add_officials(ingest_job *job, d2v_error *err) {
 static d2v_status load_val_labels(ingest_job *job, d2v_error *err) {
 	if (!arguments.val_labels)
 		return D2V_OK;
-	d2v_error why = { 0 };
-	d2v_status status = d2v_val_labels_load(&job->val_labels, arguments.val_labels, &job->options.download, &why);
-	if (status != D2V_OK)
-		return d2v_fail(err, status, "%s%s", why.text,
-			status == D2V_NETWORK ? "; or give the file with --val-labels FILE" : "");
+	d2v_status status = d2v_val_labels_load(&job->val_labels, arguments.val_labels, &job->options.download, err);
+	if (status == D2V_NETWORK)
+		return d2v_error_suffix(err, status, "; or give the file with --val-labels FILE");
+	D2V_TRY(status);
 	job->options.places.val_labels = job->val_labels;
 	return D2V_OK;
 }

@@ -59,15 +59,12 @@ static bool is_text(const d2v_record *record) {
 
 // What shards/payload_file.h knows; its error says what that is, and here what else there is.
 static d2v_status payload_file(d2v_payload_file *file, const d2v_record *record, const char *ending, d2v_error *err) {
-	d2v_error own = { 0 };
-	d2v_status status = d2v_payload_file_make(file, record, ending, &own);
-	if (status == D2V_OK)
-		return D2V_OK;
-	return d2v_fail(err, status, "%s%s", own.text,
-		status != D2V_INVALID ? ""
-		: is_sound(record)    ? ", and png for the spectrogram"
-		: is_text(record)     ? ", and txt for the text"
-							  : "");
+	d2v_status status = d2v_payload_file_make(file, record, ending, err);
+	if (status == D2V_INVALID && is_sound(record))
+		return d2v_error_suffix(err, status, ", and png for the spectrogram");
+	if (status == D2V_INVALID && is_text(record))
+		return d2v_error_suffix(err, status, ", and txt for the text");
+	return status;
 }
 
 d2v_status shard_content_write(

@@ -214,13 +214,10 @@ d2v_status d2v_safetensors_parse(
 	d2v_status status = d2v_json_parse((const char *)bytes + 8, header_size, where, &file->header, err);
 	if (status == D2V_OK && !json_is_object(file->header))
 		status = d2v_fail(err, D2V_CORRUPT, "%s: its header is no JSON object", where);
-	if (status == D2V_INVALID)
-		status = err ? (err->status = D2V_CORRUPT)
-					 : D2V_CORRUPT; // JSON that does not parse is damage here, not a wrong setting
 	if (status == D2V_OK)
 		status = read_header(file, where, err);
-	if (status == D2V_INVALID)
-		status = err ? (err->status = D2V_CORRUPT) : D2V_CORRUPT;
+	if (status == D2V_INVALID) // a wrong setting elsewhere
+		status = d2v_error_suffix(err, D2V_CORRUPT, "; it is damaged");
 	if (status != D2V_OK) {
 		d2v_safetensors_close(file);
 		return status;

@@ -61,6 +61,16 @@ static void test_errno_gives_status_and_reason(void **state) {
 	}
 }
 
+static void test_suffix_restates(void **state) {
+	(void)state;
+	d2v_error err;
+	d2v_fail(&err, D2V_INVALID, "dict.txt: line 7: a word twice");
+	assert_int_equal(d2v_error_suffix(&err, D2V_CORRUPT, "; ingest %s again", "corpus"), D2V_CORRUPT);
+	assert_int_equal(err.status, D2V_CORRUPT);
+	assert_string_equal(err.text, "dict.txt: line 7: a word twice; ingest corpus again");
+	assert_int_equal(d2v_error_suffix(NULL, D2V_CORRUPT, "%d", 1), D2V_CORRUPT);
+}
+
 static void test_table_of_statuses(void **state) {
 	(void)state;
 	for (int i = 0; i < D2V_STATUS_COUNT; i++) {
@@ -84,6 +94,7 @@ int main(void) {
 		cmocka_unit_test(test_fail_fills_and_returns),
 		cmocka_unit_test(test_long_texts_are_cut),
 		cmocka_unit_test(test_errno_gives_status_and_reason),
+		cmocka_unit_test(test_suffix_restates),
 		cmocka_unit_test(test_table_of_statuses),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include "ingest/audio_file.h"
 #include "ingest/decoder.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include <stdio.h>
 

@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include "loaders/moments.h"
 #include "loaders/order.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include <string.h>
 

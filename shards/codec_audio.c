@@ -1,4 +1,4 @@
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include "base/memory.h"
 

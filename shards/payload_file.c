@@ -1,7 +1,7 @@
 #include "shards/payload_file.h"
 
 #include "base/memory.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "shards/codec_image.h"
 
 #include <string.h>

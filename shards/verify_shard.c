@@ -3,7 +3,7 @@
 #include "base/hash.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "shards/codec_image.h"
 #include "shards/codec_tokens.h"
 #include "shards/shard_trailer.h"

@@ -4,7 +4,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/progress.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "tools/option_rows.h"
 #include "tools/shard_content.h"
 #include "tools/shard_output.h"

@@ -1,7 +1,7 @@
 #include "tools/shard_spectrogram.h"
 
 #include "base/memory.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include <math.h>
 #include <string.h>

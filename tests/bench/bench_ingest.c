@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "base/progress.h"
 #include "ingest/ingest.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "tests/bench/work_folder.h"
 
 #include <archive.h>

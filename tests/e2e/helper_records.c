@@ -5,7 +5,7 @@
 //     helper_records verify FOLDER         checks and decodes everything, names each damage
 #include "base/hash.h"
 #include "base/memory.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "shards/dataset.h"
 #include "shards/verify.h"
 

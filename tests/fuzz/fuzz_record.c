@@ -1,7 +1,7 @@
 // Arbitrary bytes as a record: refused, or all its parts can be read and written again as the same bytes. Digests are
 // what a fuzzer cannot guess, so the record is also looked at without them, and then with one that is right.
 #include "base/memory.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include <string.h>
 

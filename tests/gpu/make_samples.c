@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/parallel.h"
 #include "base/random.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "shards/codec_image.h"
 #include "tests/loaders/made_photo.h"
 #include "tests/loaders/made_voice.h"

@@ -3,7 +3,7 @@
 
 #include "base/memory.h"
 #include "ingest/flac_header.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include <string.h>
 

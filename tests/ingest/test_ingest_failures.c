@@ -7,7 +7,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "ingest/ingest.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "shards/verify.h"
 
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #include "base/memory.h"
 #include "base/philox.h"
 #include "base/random.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 #include "tests/loaders/made_set.h"
 
 #include <stdio.h>

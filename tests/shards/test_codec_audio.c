@@ -2,7 +2,7 @@
 #include "tests/shards/shard_fixture.h"
 
 #include "base/memory.h"
-#include "shards/codec.h"
+#include "shards/codec_audio.h"
 
 #include <string.h>
 

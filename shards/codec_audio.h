@@ -1,7 +1,6 @@
-// Decoding audio payloads to i16 samples (and encoding flac). Image and token codecs have files of their own.
-// libsndfile is named here (codec_audio.c) and in ingest/audio_file.c only.
-#ifndef D2V_SHARDS_CODEC_H
-#define D2V_SHARDS_CODEC_H
+// Decoding audio payloads to i16 samples, and encoding FLAC and WAV. libsndfile is named in codec_audio.c and ingest/audio_file.c only.
+#ifndef D2V_SHARDS_CODEC_AUDIO_H
+#define D2V_SHARDS_CODEC_AUDIO_H
 
 #include "shards/record.h"
 

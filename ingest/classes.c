@@ -25,7 +25,6 @@ void d2v_classes_release(d2v_classes *classes) {
 }
 
 // ---- finding
-// ---------------------------------------------------------------------------------------------------------------
 
 static size_t slot_of(const d2v_classes *classes, const char *name) {
 	size_t at = d2v_hash64(name, strlen(name)) & (classes->slot_count - 1);
@@ -59,7 +58,6 @@ static d2v_status make_room(d2v_classes *classes, d2v_error *err) {
 }
 
 // ---- adding
-// ----------------------------------------------------------------------------------------------------------------
 
 static bool is_plain(const char *text) {
 	return d2v_utf8_is_text(text, strlen(text)) && !d2v_utf8_has_control(text, strlen(text));
@@ -144,7 +142,6 @@ void d2v_classes_sort(d2v_classes *classes) {
 }
 
 // ---- to JSON and back
-// ------------------------------------------------------------------------------------------------------
 
 d2v_status d2v_classes_to_json(const d2v_classes *classes, json_t **array, d2v_error *err) {
 	*array = json_array();

@@ -63,7 +63,6 @@ static void start_curl(void) {
 }
 
 // ---- what curl calls
-// -------------------------------------------------------------------------------------------------
 
 static size_t on_header(char *line, size_t one, size_t size, void *context) {
 	d2v_download *download = context;
@@ -156,7 +155,6 @@ static size_t on_body(char *bytes, size_t one, size_t count, void *context) {
 }
 
 // ---- attempts
-// --------------------------------------------------------------------------------------------------------
 
 static d2v_status add_header(d2v_download *download, const char *line, d2v_error *err) {
 	struct curl_slist *longer = curl_slist_append(download->headers, line);
@@ -251,7 +249,6 @@ static bool may_get_better(const d2v_download *download) {
 }
 
 // ---- redirects
-// -------------------------------------------------------------------------------------------------------
 
 static bool is_redirect(const d2v_download *download) {
 	long code = download->answer.code;
@@ -288,7 +285,6 @@ static void forget_redirects(d2v_download *download) {
 }
 
 // ---- the end of an attempt
-// -------------------------------------------------------------------------------------------
 
 // The attempt has ended: the file is complete, or there is a reason to try again (D2V_OK in both cases), or to give up.
 static d2v_status settle(d2v_download *download, d2v_error *err) {
@@ -408,7 +404,6 @@ d2v_status d2v_download_read(d2v_download *download, const void **bytes, size_t 
 }
 
 // ---- life
-// ------------------------------------------------------------------------------------------------------------
 
 static d2v_status set_up(d2v_download *download, d2v_error *err) {
 	pthread_once(&curl_once, start_curl);

@@ -56,7 +56,6 @@ static void image_trim(void *worker, size_t keep) {
 }
 
 // ---- what comes out
-// ----------------------------------------------------------------------------------------------------
 
 typedef struct picture {
 	d2v_image_facts facts;
@@ -100,7 +99,6 @@ static bool fits(const picture *out, const d2v_ingest_options *options, d2v_reje
 }
 
 // ---- looking at files
-// --------------------------------------------------------------------------------------------------
 
 static bool has_end(const d2v_decoder_file *file, d2v_image_format format) {
 	size_t looked = file->size < END_BYTES ? file->size : END_BYTES;
@@ -132,7 +130,6 @@ static d2v_status look(image_worker *self, const d2v_decoder_file *file, const d
 }
 
 // ---- making pixels
-// -----------------------------------------------------------------------------------------------------
 
 static void resize_row(void *context, uint32_t y, const uint8_t *rgb) {
 	(void)y;
@@ -204,7 +201,6 @@ static d2v_status store(d2v_item *item, image_worker *self, d2v_decoder_file *fi
 }
 
 // ---- the decoder
-// -------------------------------------------------------------------------------------------------------
 
 static d2v_status image_decode(void *worker, d2v_item *item, d2v_decoder_file *file, const d2v_ingest_options *options,
 	d2v_budget *budget, uint64_t ticket, d2v_error *err) {

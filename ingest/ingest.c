@@ -31,7 +31,6 @@ typedef struct ingest_run {
 } ingest_run;
 
 // ---- what decides the bytes
-// ------------------------------------------------------------------------------------------
 
 // A source as the manifest knows it: without what belongs to this machine.
 static d2v_status source_name(const d2v_ingest_source *source, char **name, d2v_error *err) {
@@ -141,7 +140,6 @@ static d2v_status compare_options(const ingest_run *ingest, json_t *found, d2v_e
 }
 
 // ---- beginning and end
-// -----------------------------------------------------------------------------------------------
 
 static uint64_t units_of_splits(const d2v_manifest *manifest) {
 	uint64_t units = 0;

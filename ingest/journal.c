@@ -53,7 +53,6 @@ d2v_status d2v_journal_add_source(d2v_journal *journal, const char *checksum, ui
 }
 
 // ---- to JSON
-// ---------------------------------------------------------------------------------------------------------
 
 static json_t *number(uint64_t value) {
 	return json_integer((json_int_t)value);
@@ -112,7 +111,6 @@ d2v_status d2v_journal_save(const d2v_journal *journal, const char *path, d2v_er
 }
 
 // ---- from JSON
-// -------------------------------------------------------------------------------------------------------
 
 static d2v_status parse_point(
 	const json_t *split, const char *key, const char *where, d2v_journal_point *point, d2v_error *err) {

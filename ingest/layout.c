@@ -37,7 +37,6 @@ bool d2v_layout_is_image(const char *path) {
 }
 
 // ---- split and class
-// -------------------------------------------------------------------------------------------------------
 
 typedef struct component {
 	const char *start; // NULL: there is none

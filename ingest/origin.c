@@ -18,7 +18,6 @@ d2v_status d2v_origin_open(d2v_origin **source, const char *where, const d2v_ori
 }
 
 // ---- the archive inside
-// ----------------------------------------------------------------------------------------------------
 
 static d2v_status read_for_inner(void *context, const void **bytes, size_t *size, d2v_error *err) {
 	d2v_origin *source = context;
@@ -101,7 +100,6 @@ static d2v_status next_entered(d2v_origin *source, d2v_member *member, d2v_error
 }
 
 // ---- members
-// ---------------------------------------------------------------------------------------------------------------
 
 d2v_status d2v_origin_next(d2v_origin *source, d2v_member *member, d2v_error *err) {
 	*member = (d2v_member){ 0 };
@@ -168,7 +166,6 @@ void d2v_origin_close(d2v_origin *source) {
 }
 
 // ---- names
-// -----------------------------------------------------------------------------------------------------------------
 
 // Copies name without "." components and empty ones. False: too long.
 static bool tidy(const char *name, char *out, size_t size) {

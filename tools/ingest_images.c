@@ -147,7 +147,6 @@ const d2v_command ingest_images_command = {
 };
 
 // ---- what both have
-// --------------------------------------------------------------------------------------------------------
 
 static void fill_images(d2v_ingest_options *options) {
 	options->places.texts = false;
@@ -159,7 +158,6 @@ static void fill_images(d2v_ingest_options *options) {
 }
 
 // ---- imagenet
-// --------------------------------------------------------------------------------------------------------------
 
 // As the data set's own loaders state them.
 static const struct official {
@@ -234,7 +232,6 @@ static d2v_status fill_imagenet_job(ingest_job *job, const d2v_operands *operand
 }
 
 // ---- images
-// ----------------------------------------------------------------------------------------------------------------
 
 static d2v_status fill_images_job(ingest_job *job, const d2v_operands *operands, d2v_error *err) {
 	job->options.layout = &d2v_layout_images;

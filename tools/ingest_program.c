@@ -25,7 +25,6 @@ ingest_common ingest_common_options = { .max_rejected = "1%",
 	.stall = 60 };
 
 // ---- sources
-// ---------------------------------------------------------------------------------------------------------------
 
 d2v_status ingest_job_keep(ingest_job *job, char *text, d2v_error *err) {
 	d2v_status status = d2v_reserve(&job->texts, &job->text_capacity, job->text_count + 1, sizeof *job->texts, err);
@@ -78,7 +77,6 @@ static void release(ingest_job *job) {
 }
 
 // ---- options
-// ---------------------------------------------------------------------------------------------------------------
 
 static d2v_status parse_rejected(d2v_ingest_options *options, d2v_error *err) {
 	char *end;
@@ -136,7 +134,6 @@ d2v_status ingest_job_classes(ingest_job *job, const char *path, d2v_error *err)
 }
 
 // ---- logins
-// ----------------------------------------------------------------------------------------------------------------
 
 static d2v_status add_header(ingest_job *job, const char *option, const char *name, const char *value, d2v_error *err) {
 	char *line;
@@ -206,7 +203,6 @@ static void hide_logins(int argc, char **argv) {
 }
 
 // ---- all that is common
-// ----------------------------------------------------------------------------------------------------
 
 static d2v_status fill_common(ingest_job *job, const d2v_command *command, d2v_error *err) {
 	const ingest_common *given = &ingest_common_options;
@@ -234,7 +230,6 @@ static d2v_status fill_common(ingest_job *job, const d2v_command *command, d2v_e
 }
 
 // ---- the last words
-// --------------------------------------------------------------------------------------------------------
 
 static json_t *facts_of(const d2v_ingest_options *options, const d2v_ingest_result *result) {
 	char digest[17];

@@ -11,7 +11,6 @@ int64_t d2v_audio_position_kernel(const d2v_modality_config *config) {
 }
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 typedef struct audio_builder {
 	d2v_params *params;
@@ -90,7 +89,6 @@ d2v_status d2v_audio_encoder_add(d2v_audio_encoder *encoder, d2v_params *params,
 }
 
 // ---- the extractor
-// -----------------------------------------------------------------------------------------------------
 
 static int64_t steps_after(const d2v_audio_encoder *encoder, int layers, int64_t length) {
 	d2v_conv_spec first = encoder->spec;
@@ -232,7 +230,6 @@ d2v_real *d2v_audio_local(const d2v_audio_encoder *encoder, d2v_pass *pass, cons
 }
 
 // ---- positions
-// ---------------------------------------------------------------------------------------------------------
 
 int d2v_audio_input_frame(const d2v_audio_encoder *encoder) {
 	return (int)(encoder->config->conv_pos_depth % 2);

@@ -7,7 +7,6 @@ int64_t d2v_mlp_width(const d2v_model_config *config) {
 }
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 typedef struct block_builder {
 	d2v_params *params;
@@ -67,7 +66,6 @@ void d2v_tokens_take_scratch(d2v_tokens *tokens, d2v_pass *pass, const d2v_model
 }
 
 // ---- forward
-// -----------------------------------------------------------------------------------------------------------
 
 // The arguments that every step of a block needs.
 typedef struct block_run {

@@ -20,7 +20,6 @@ struct d2v_checkpoint {
 };
 
 // ---- the loop's state as JSON
-// -------------------------------------------------------------------------------------------------
 
 static d2v_status set_u64(json_t *object, const char *key, uint64_t value, d2v_error *err) {
 	return d2v_json_set(object, key, json_integer((json_int_t)value), err);
@@ -144,7 +143,6 @@ static d2v_status read_state(const json_t *root, const char *where, d2v_loop_sta
 }
 
 // ---- the list of tensors: one source of truth for saving and loading
-// -----------------------------------------------------------
 
 enum role { ROLE_WEIGHT, ROLE_TEACHER, ROLE_M, ROLE_V, ROLE_COUNT };
 
@@ -187,7 +185,6 @@ static int64_t offset_of(const d2v_param *param, enum role role) {
 }
 
 // ---- saving
-// ---------------------------------------------------------------------------------------------------------------
 
 typedef struct picture { // host copies of everything, while a file is written
 	float *flat[ROLE_COUNT];
@@ -281,7 +278,6 @@ d2v_status d2v_checkpoint_save(const char *path, d2v_model *model, d2v_optimizer
 }
 
 // ---- opening
-// --------------------------------------------------------------------------------------------------------------
 
 static d2v_status read_metadata(d2v_checkpoint *checkpoint, d2v_error *err) {
 	const char *version = d2v_safetensors_metadata(checkpoint->file, "d2v.version");
@@ -351,7 +347,6 @@ const d2v_safetensors *d2v_checkpoint_tensors(const d2v_checkpoint *checkpoint) 
 }
 
 // ---- loading
-// --------------------------------------------------------------------------------------------------------------
 
 // The order of the file is ours when it was saved for the same model, so each name is looked for first where it then
 // is.

@@ -21,7 +21,6 @@ const char *d2v_watched_name(d2v_watched watched) {
 }
 
 // ---- measuring
-// -------------------------------------------------------------------------------------------------------------
 
 // Sum over pairs of rows of (their product)^2, which is the sum of the squared eigenvalues of rows' * rows.
 static double squared_products(const double *rows, int64_t count, int64_t width) {
@@ -118,7 +117,6 @@ d2v_status d2v_collapse_look(d2v_collapse *collapse, d2v_model *model, const d2v
 }
 
 // ---- judging
-// ---------------------------------------------------------------------------------------------------------------
 
 static double spread_limit(const d2v_collapse *collapse, int watched, const d2v_collapse_limits *limits) {
 	switch (watched) {
@@ -179,7 +177,6 @@ void d2v_collapse_judge(d2v_collapse *collapse, const d2v_spread now[D2V_WATCHED
 }
 
 // ---- as JSON
-// ---------------------------------------------------------------------------------------------------------------
 
 // Doubles as the 16 hex digits of their bits: exact, NaN included.
 static d2v_status set_double(json_t *object, const char *key, double value, d2v_error *err) {

@@ -3,7 +3,6 @@
 #include <stdio.h>
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 d2v_status d2v_blocks_add(d2v_blocks *blocks, d2v_params *params, const char *prefix, const d2v_model_config *config,
 	int64_t count, double first_drop_path, double last_drop_path, bool in_teacher, d2v_error *err) {
@@ -68,7 +67,6 @@ d2v_status d2v_context_add_encoder(d2v_context *context, d2v_params *params, con
 }
 
 // ---- forward
-// -----------------------------------------------------------------------------------------------------------
 
 // One scale for all heads, to each of them.
 static void spread_scale(d2v_pass *pass, const float *one, float *d_one, float *each, float *d_each, int64_t heads) {

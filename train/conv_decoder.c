@@ -24,7 +24,6 @@ static bool has_residual(const d2v_conv_decoder *decoder, int layer) {
 }
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 typedef struct decoder_builder {
 	d2v_params *params;
@@ -100,7 +99,6 @@ d2v_status d2v_conv_decoder_add(d2v_conv_decoder *decoder, d2v_params *params, c
 }
 
 // ---- forward
-// -----------------------------------------------------------------------------------------------------------
 
 int d2v_conv_decoder_input_frame(const d2v_conv_decoder *decoder) {
 	int64_t moves = decoder->projections;

@@ -5,7 +5,6 @@
 #include <string.h>
 
 // ---- padding
-// -----------------------------------------------------------------------------------------------------------
 
 void d2v_padding_release(d2v_padding *padding) {
 	d2v_free(padding->student);
@@ -42,7 +41,6 @@ d2v_status d2v_padding_set(
 }
 
 // ---- upload
-// ------------------------------------------------------------------------------------------------------------
 
 typedef struct uploader {
 	d2v_device *device;
@@ -114,7 +112,6 @@ void d2v_device_batch_upload(
 }
 
 // ---- place
-// -------------------------------------------------------------------------------------------------------------
 
 d2v_status d2v_batch_place_fill(
 	d2v_batch_place *place, d2v_device *device, const d2v_batch *batch, const d2v_batch_parts *parts, d2v_error *err) {
@@ -141,7 +138,6 @@ void d2v_batch_place_release(d2v_batch_place *place, d2v_device *device) {
 }
 
 // ---- convert
-// -----------------------------------------------------------------------------------------------------------
 
 // Floats in the working type.
 static const d2v_real *reals_of(d2v_pass *pass, const float *floats, int64_t count) {

@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 // "modality_encoders.AUDIO."
 static void name_prefix(char *out, size_t size, d2v_modality modality) {
@@ -46,7 +45,6 @@ d2v_status d2v_encoder_add(
 }
 
 // ---- batches
-// -----------------------------------------------------------------------------------------------------------
 
 static d2v_status check_audio(const d2v_encoder *encoder, const d2v_batch *batch, d2v_error *err) {
 	int64_t frames = d2v_conv_spec_frames(&encoder->audio.spec, batch->length);
@@ -124,7 +122,6 @@ int64_t d2v_encoder_widest(const d2v_encoder *encoder) {
 }
 
 // ---- forward
-// -----------------------------------------------------------------------------------------------------------
 
 // Of pictures and text: the gradient scaled by local_grad_mult, or not recorded when that is 0. Speech has its
 // projection after the extractor and scales between the two.

@@ -343,7 +343,6 @@ d2v_status d2v_fields_override(const d2v_field *table, void *object, const char 
 }
 
 // ---- the present values as a tree
-// ------------------------------------------------------------------------------------
 
 static json_t *reals_tree(const d2v_field_reals *reals) {
 	json_t *list = json_array();

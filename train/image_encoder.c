@@ -4,7 +4,6 @@
 #include <stdio.h>
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 typedef struct image_builder {
 	d2v_params *params;
@@ -64,7 +63,6 @@ d2v_status d2v_image_encoder_add(d2v_image_encoder *encoder, d2v_params *params,
 }
 
 // ---- forward
-// -----------------------------------------------------------------------------------------------------------
 
 static d2v_linear linear(d2v_pass *pass, int weight, int bias, int64_t rows, int64_t in, int64_t out) {
 	return (d2v_linear){

@@ -5,7 +5,6 @@
 #include "train/model_internal.h"
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 static d2v_status add_final_norm(d2v_model *model, d2v_error *err) {
 	const d2v_model_config *config = &model->config;
@@ -42,7 +41,6 @@ const d2v_encoder *d2v_model_encoder(const d2v_model *model, d2v_modality modali
 }
 
 // ---- life
-// --------------------------------------------------------------------------------------------------------------
 
 static d2v_status take_memory(d2v_model *model, d2v_error *err) {
 	d2v_device *device = model->device;
@@ -172,7 +170,6 @@ void d2v_model_watch(d2v_model *model, bool on) {
 }
 
 // ---- values
-// ------------------------------------------------------------------------------------------------------------
 
 static void copy_to_teacher(d2v_model *model, const d2v_param *param) {
 	if (param->teacher_offset >= 0)

@@ -53,7 +53,6 @@ static d2v_pass teacher_pass(step *s) {
 }
 
 // ---- student
-// -----------------------------------------------------------------------------------------------------------
 
 static void drop_tokens(step *s, d2v_real *x, double p) {
 	int64_t row = s->tokens.count * s->model->config.embed_dim;
@@ -86,7 +85,6 @@ static d2v_real *student_encoder(step *s) {
 }
 
 // ---- teacher
-// -----------------------------------------------------------------------------------------------------------
 
 // (B, T, D) in f32.
 static const float *teacher_targets(step *s, const d2v_real *student_local) {
@@ -138,7 +136,6 @@ static const float *teacher_targets(step *s, const d2v_real *student_local) {
 }
 
 // ---- losses
-// ------------------------------------------------------------------------------------------------------------
 
 static float loss_scale(const d2v_model_config *config) {
 	return (float)(isnan(config->loss_scale) ? 1 / sqrt((double)config->embed_dim) : config->loss_scale);
@@ -262,7 +259,6 @@ static void losses(step *s, d2v_real *x, int64_t group) {
 }
 
 // ---- the whole
-// ---------------------------------------------------------------------------------------------------------
 
 static void take_gradients(step *s) {
 	int64_t local = s->batch.samples * s->batch.tokens * s->model->config.embed_dim;

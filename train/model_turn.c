@@ -24,7 +24,6 @@ static d2v_status place_batch(
 }
 
 // ---- the step at hand
-// ------------------------------------------------------------------------------------------------------------------
 
 static bool lies_ahead(const d2v_step_ahead *ahead, const d2v_batch *batch) {
 	return ahead->running.batch == batch && ahead->index == batch->index && ahead->digest == batch->digest;
@@ -107,7 +106,6 @@ d2v_status d2v_model_evaluate(d2v_model *model, const d2v_batch *batch, d2v_step
 }
 
 // ---- the next step
-// -------------------------------------------------------------------------------------------------------
 
 // What decides which operations a step of this batch is made of, but for layer drop.
 static uint64_t shape_of(const d2v_device_batch *b, d2v_modality modality) {

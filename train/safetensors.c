@@ -299,7 +299,6 @@ const char *d2v_safetensors_metadata(const d2v_safetensors *file, const char *ke
 }
 
 // ---- writing
-// -----------------------------------------------------------------------------------------------------------
 
 static uint64_t tensor_bytes(const d2v_safetensors_tensor *tensor) {
 	size_t bytes = dtypes[tensor->dtype].size;

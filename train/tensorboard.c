@@ -16,7 +16,6 @@ struct d2v_tensorboard {
 };
 
 // ---- checksums
-// -------------------------------------------------------------------------------------------------------------
 
 uint32_t d2v_tensorboard_crc32c(const void *bytes, size_t size) {
 	const unsigned char *at = bytes;
@@ -35,7 +34,6 @@ uint32_t d2v_tensorboard_masked_crc(const void *bytes, size_t size) {
 }
 
 // ---- protobuf
-// --------------------------------------------------------------------------------------------------------------
 
 // A message being built; too much for its buffer is noticed at the end.
 typedef struct message {
@@ -117,7 +115,6 @@ static d2v_status write_event(d2v_tensorboard *board, const message *event, d2v_
 }
 
 // ---- files
-// -----------------------------------------------------------------------------------------------------------------
 
 // TensorBoard reads a folder's files in the order of their names, so numbers have a fixed width.
 static d2v_status next_path(char **path, const char *folder, d2v_error *err) {

@@ -6,7 +6,6 @@
 #define NORM_EPS 1e-5f
 
 // ---- parameters
-// --------------------------------------------------------------------------------------------------------
 
 typedef struct text_builder {
 	d2v_params *params;
@@ -53,7 +52,6 @@ d2v_status d2v_text_encoder_add(
 }
 
 // ---- forward
-// -----------------------------------------------------------------------------------------------------------
 
 static void embed(
 	const d2v_text_encoder *encoder, d2v_pass *pass, const d2v_device_batch *batch, d2v_real *y, d2v_real *d_y) {

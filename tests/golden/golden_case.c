@@ -174,7 +174,6 @@ d2v_status golden_case_tensors(
 }
 
 // ---- weights
-// -----------------------------------------------------------------------------------------------------------
 
 // partial: cases of features lack the decoders.
 static d2v_status load_weights(const d2v_safetensors *file, d2v_model *model, bool partial, d2v_error *err) {
@@ -211,7 +210,6 @@ d2v_status golden_case_load(const golden_case *golden, d2v_model *model, d2v_err
 }
 
 // ---- batches
-// -----------------------------------------------------------------------------------------------------------
 
 static const d2v_tensor_info *find(const golden_batch *batch, const char *name, d2v_dtype dtype) {
 	const d2v_tensor_info *tensor = d2v_safetensors_find(batch->file, name);

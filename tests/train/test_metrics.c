@@ -92,7 +92,6 @@ static void a_new_run_starts_an_empty_file(void **state) {
 }
 
 // ---- event files
-// -----------------------------------------------------------------------------------------------------------
 
 static uint64_t little_endian(const unsigned char *at, int size) {
 	uint64_t value = 0;

@@ -160,7 +160,6 @@ static void run_variant(void **state) {
 }
 
 // ---- layer drop
-// --------------------------------------------------------------------------------------------------------
 
 // Layer drop at a rate that leaves out exactly one of three blocks.
 static int find_dropped(double *layerdrop) {

@@ -147,7 +147,6 @@ static void test_recompute(void **state) {
 }
 
 // ---- groups
-// ------------------------------------------------------------------------------------------------------------
 
 static double largest(const float *x, int64_t count) {
 	double most = 0;

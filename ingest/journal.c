@@ -166,7 +166,8 @@ static d2v_status parse(d2v_journal *journal, const json_t *root, const char *wh
 		D2V_TRY(d2v_json_get_array(root, "classes", where, &object, err));
 		journal->classes = json_incref(object);
 	}
-	json_array_foreach(splits, i, object) D2V_TRY(parse_split(journal, object, where, err));
+	json_array_foreach(splits, i, object)
+		D2V_TRY(parse_split(journal, object, where, err));
 	json_array_foreach(sources, i, object) {
 		const char *checksum;
 		uint64_t bytes;

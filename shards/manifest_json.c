@@ -51,7 +51,8 @@ static d2v_status read_splits(d2v_manifest *manifest, const json_t *root, const 
 	json_t *splits, *split;
 	size_t i;
 	D2V_TRY(d2v_json_get_array(root, "splits", where, &splits, err));
-	json_array_foreach(splits, i, split) D2V_TRY(read_split(manifest, split, where, err));
+	json_array_foreach(splits, i, split)
+		D2V_TRY(read_split(manifest, split, where, err));
 	return D2V_OK;
 }
 
@@ -106,7 +107,8 @@ static d2v_status read_files(d2v_manifest *manifest, const json_t *root, const c
 	json_t *files, *file;
 	size_t i;
 	D2V_TRY(d2v_json_get_array(root, "files", where, &files, err));
-	json_array_foreach(files, i, file) D2V_TRY(read_file(manifest, file, where, err));
+	json_array_foreach(files, i, file)
+		D2V_TRY(read_file(manifest, file, where, err));
 	return D2V_OK;
 }
 

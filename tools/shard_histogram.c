@@ -37,7 +37,8 @@ static double largest(const json_t *counts) {
 	double most = 0;
 	size_t i;
 	json_t *count;
-	json_array_foreach(counts, i, count) most = fmax(most, json_number_value(count));
+	json_array_foreach(counts, i, count)
+		most = fmax(most, json_number_value(count));
 	return most;
 }
 

@@ -1,9 +1,14 @@
 // What fairseq's YAMLs write in another shape than the table of fields has it.
 #include "train/config.h"
 
-#include "base/memory.h"
-
 #include <string.h>
+
+static bool is_one_of(const char *key, const char *const *keys) {
+	for (; *keys; keys++)
+		if (strcmp(key, *keys) == 0)
+			return true;
+	return false;
+}
 
 // "lr_scheduler: cosine" chooses by name what "lr_scheduler: {_name: cosine}" does.
 static d2v_status name_to_mapping(json_t *tree, const char *section, d2v_error *err) {
@@ -21,9 +26,7 @@ static d2v_status name_to_mapping(json_t *tree, const char *section, d2v_error *
 static d2v_status copy_section(json_t *tree, const char *section, json_t *from, const char *where, d2v_error *err) {
 	if (!from)
 		return D2V_OK;
-	if (json_is_string(from)) // inside a group too, a bare name is allowed
-		return d2v_json_set(tree, section, json_incref(from), err);
-	if (!json_is_object(from))
+	if (!json_is_string(from) && !json_is_object(from)) // inside a group too, a bare name is allowed
 		return d2v_fail(err, D2V_INVALID, "%s: optimizer.groups: %s is no mapping", where, section);
 	return d2v_json_set(tree, section, json_incref(from), err);
 }
@@ -35,8 +38,45 @@ static bool groups_are_equal(json_t *groups) {
 	if (!json_is_object(groups) || json_object_size(groups) == 0)
 		return false;
 	json_t *first = json_object_iter_value(json_object_iter(groups));
-	json_object_foreach(groups, key, value) if (!json_equal(first, value)) return false;
+	json_object_foreach(groups, key, value)
+		if (!json_equal(first, value))
+			return false;
 	return true;
+}
+
+static d2v_status check_group(json_t *group, const char *where, d2v_error *err) {
+	static const char *const known[] = { "lr", "lr_float", "optimizer", "lr_scheduler", NULL };
+	const char *key;
+	json_t *value;
+	if (!json_is_object(group))
+		return d2v_fail(err, D2V_INVALID, "%s: optimizer.groups: the group is no mapping", where);
+	json_object_foreach(group, key, value)
+		if (!is_one_of(key, known))
+			return d2v_fail(err, D2V_INVALID,
+				"%s: optimizer.groups: unknown key %s; lr, lr_float, optimizer and lr_scheduler are known", where, key);
+	return D2V_OK;
+}
+
+// The group's rate becomes the run's.
+static d2v_status lift_rate(json_t *tree, json_t *group, const char *where, d2v_error *err) {
+	json_t *lr = json_object_get(group, "lr_float");
+	if (!lr || json_is_null(lr))
+		lr = json_object_get(group, "lr");
+	if (!lr)
+		return D2V_OK;
+	if (!json_object_get(tree, "optimization"))
+		D2V_TRY(d2v_json_set(tree, "optimization", json_object(), err));
+	json_t *optimization = json_object_get(tree, "optimization");
+	if (!json_is_object(optimization))
+		return d2v_fail(err, D2V_INVALID, "%s: optimization: expected a mapping", where);
+	return d2v_json_set(optimization, "lr", json_incref(lr), err);
+}
+
+static d2v_status lift_group(json_t *tree, json_t *group, const char *where, d2v_error *err) {
+	D2V_TRY(check_group(group, where, err));
+	D2V_TRY(lift_rate(tree, group, where, err));
+	D2V_TRY(copy_section(tree, "lr_scheduler", json_object_get(group, "lr_scheduler"), where, err));
+	return copy_section(tree, "optimizer", json_object_get(group, "optimizer"), where, err);
 }
 
 // optimizer: {_name: composite, groups: {default: {lr_float, optimizer, lr_scheduler}}}
@@ -47,35 +87,9 @@ static d2v_status flatten_group(json_t *tree, const char *where, d2v_error *err)
 	if (!groups_are_equal(groups))
 		return d2v_fail(err, D2V_UNSUPPORTED,
 			"%s: optimizer.groups: one group, or several with the same settings, are supported", where);
+	// Kept while the section that holds it is replaced.
 	json_t *group = json_incref(json_object_iter_value(json_object_iter(groups)));
-	d2v_status status = D2V_OK;
-	const char *key;
-	json_t *value;
-	if (!json_is_object(group))
-		status = d2v_fail(err, D2V_INVALID, "%s: optimizer.groups: the group is no mapping", where);
-	else
-		json_object_foreach(group, key, value) if (strcmp(key, "lr_float") && strcmp(key, "lr") &&
-												   strcmp(key, "optimizer") && strcmp(key, "lr_scheduler")) status =
-			d2v_fail(err, D2V_INVALID,
-				"%s: optimizer.groups: unknown key %s; lr, lr_float, optimizer and lr_scheduler are known", where, key);
-	json_t *lr = json_object_get(group, "lr_float");
-	if (!lr || json_is_null(lr))
-		lr = json_object_get(group, "lr");
-	if (status == D2V_OK && lr) {
-		json_t *optimization = json_object_get(tree, "optimization");
-		if (!optimization) {
-			status = d2v_json_set(tree, "optimization", json_object(), err);
-			optimization = json_object_get(tree, "optimization");
-		}
-		if (status == D2V_OK && !json_is_object(optimization))
-			status = d2v_fail(err, D2V_INVALID, "%s: optimization: expected a mapping", where);
-		if (status == D2V_OK)
-			status = d2v_json_set(optimization, "lr", json_incref(lr), err);
-	}
-	if (status == D2V_OK)
-		status = copy_section(tree, "lr_scheduler", json_object_get(group, "lr_scheduler"), where, err);
-	if (status == D2V_OK)
-		status = copy_section(tree, "optimizer", json_object_get(group, "optimizer"), where, err);
+	d2v_status status = lift_group(tree, group, where, err);
 	json_decref(group);
 	return status;
 }
@@ -99,7 +113,7 @@ static void drop_null(json_t *tree, const char *section, const char *key) {
 // A joint run's task has one task per modality below it: what belongs to a data set stays there, the rest is ours to
 // share.
 static d2v_status lift_task(json_t *task, const char *modality, const char *where, d2v_error *err) {
-	static const char *const own[] = { "data", "train_subset", "share", "max_tokens", "batch_size" };
+	static const char *const own[] = { "data", "train_subset", "share", "max_tokens", "batch_size", NULL };
 	json_t *part = json_object_get(task, modality), *value;
 	const char *key;
 	void *next;
@@ -108,10 +122,7 @@ static d2v_status lift_task(json_t *task, const char *modality, const char *wher
 	if (!json_is_object(part))
 		return d2v_fail(err, D2V_INVALID, "%s: task.%s: expected a mapping", where, modality);
 	json_object_foreach_safe(part, next, key, value) {
-		bool stays = false;
-		for (size_t i = 0; i < sizeof own / sizeof own[0]; i++)
-			stays = stays || strcmp(key, own[i]) == 0;
-		if (stays)
+		if (is_one_of(key, own))
 			continue;
 		if (strcmp(key, "_name") != 0)
 			D2V_TRY(d2v_json_set(task, key, json_incref(value), err));

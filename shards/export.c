@@ -12,7 +12,7 @@
 
 #define PATH_ROOM 2048
 
-typedef struct export {
+typedef struct exporter {
 	const d2v_export_options *options;
 	d2v_dataset *dataset;
 	d2v_dataset_view *view;
@@ -20,22 +20,21 @@ typedef struct export {
 	d2v_export_result *result;
 	char *labels; // lines of labels.tsv
 	size_t labels_size, labels_capacity;
-}
-export;
+} exporter;
 
-static d2v_status put(export *self, const char *path, const void *bytes, size_t size, d2v_error *err) {
+static d2v_status put(exporter *self, const char *path, const void *bytes, size_t size, d2v_error *err) {
 	D2V_TRY(d2v_export_put(self->sink, path, bytes, size, err));
 	self->result->files++;
 	self->result->bytes += size;
 	return D2V_OK;
 }
 
-static bool has_class(const export *self, const d2v_record *record) {
+static bool has_class(const exporter *self, const d2v_record *record) {
 	return record->label >= 0 && (size_t)record->label < d2v_dataset_manifest(self->dataset)->class_count;
 }
 
 // "CLASS/" for pictures in folders, unless the record's name begins with it.
-static const char *class_folder(const export *self, const d2v_record *record) {
+static const char *class_folder(const exporter *self, const d2v_record *record) {
 	if (self->options->tar || !has_class(self, record))
 		return "";
 	const char *name = d2v_dataset_manifest(self->dataset)->classes[record->label].name;
@@ -46,7 +45,7 @@ static const char *class_folder(const export *self, const d2v_record *record) {
 
 // "SPLIT/CLASS/NAME", without an ending.
 static d2v_status make_stem(
-	const export *self, uint64_t ordinal, const d2v_record *record, char stem[PATH_ROOM], d2v_error *err) {
+	const exporter *self, uint64_t ordinal, const d2v_record *record, char stem[PATH_ROOM], d2v_error *err) {
 	const char *class = class_folder(self, record);
 	int size = snprintf(stem, PATH_ROOM, "%s/%s%s%.*s", d2v_dataset_place_of(self->dataset, ordinal).split->name, class,
 		class[0] ? "/" : "", (int)record->name_size, record->name);
@@ -60,13 +59,13 @@ static d2v_status make_stem(
 }
 
 static d2v_status put_beside(
-	export *self, const char *stem, const char *ending, const void *bytes, size_t size, d2v_error *err) {
+	exporter *self, const char *stem, const char *ending, const void *bytes, size_t size, d2v_error *err) {
 	char path[PATH_ROOM + 16];
 	snprintf(path, sizeof path, "%s.%s", stem, ending);
 	return put(self, path, bytes, size, err);
 }
 
-static d2v_status put_label(export *self, const char *stem, int32_t label, d2v_error *err) {
+static d2v_status put_label(exporter *self, const char *stem, int32_t label, d2v_error *err) {
 	char text[PATH_ROOM + 32];
 	if (self->options->tar) {
 		int size = snprintf(text, sizeof text, "%d", label);
@@ -79,7 +78,7 @@ static d2v_status put_label(export *self, const char *stem, int32_t label, d2v_e
 	return D2V_OK;
 }
 
-static d2v_status put_record(export *self, uint64_t ordinal, const d2v_record *record, d2v_error *err) {
+static d2v_status put_record(exporter *self, uint64_t ordinal, const d2v_record *record, d2v_error *err) {
 	char stem[PATH_ROOM];
 	const char *ending = self->options->ending ? self->options->ending : d2v_payload_file_ending(record);
 	d2v_payload_file file;
@@ -95,7 +94,7 @@ static d2v_status put_record(export *self, uint64_t ordinal, const d2v_record *r
 	return status;
 }
 
-static d2v_status export_record(export *self, uint64_t ordinal, d2v_error *err) {
+static d2v_status export_record(exporter *self, uint64_t ordinal, d2v_error *err) {
 	d2v_record record;
 	char where[1024];
 	D2V_TRY(d2v_dataset_read(self->view, ordinal, &record, err));
@@ -106,7 +105,7 @@ static d2v_status export_record(export *self, uint64_t ordinal, d2v_error *err) 
 	return status;
 }
 
-static d2v_status export_records(export *self, d2v_error *err) {
+static d2v_status export_records(exporter *self, d2v_error *err) {
 	const d2v_export_options *options = self->options;
 	uint64_t count = d2v_dataset_records(self->dataset), start = options->start < count ? options->start : count;
 	uint64_t end = options->limit && options->limit < count - start ? start + options->limit : count;
@@ -124,7 +123,7 @@ static d2v_status export_records(export *self, d2v_error *err) {
 
 static d2v_status put_document(
 	void *context, const char *split, uint64_t document, const char *text, size_t size, d2v_error *err) {
-	export *self = context;
+	exporter *self = context;
 	const d2v_export_options *options = self->options;
 	char path[PATH_ROOM];
 	snprintf(path, sizeof path, "%s/%08llu.txt", split, (unsigned long long)document);
@@ -137,7 +136,7 @@ static d2v_status put_document(
 	return D2V_OK;
 }
 
-static d2v_status export_all(export *self, d2v_error *err) {
+static d2v_status export_all(exporter *self, d2v_error *err) {
 	const d2v_export_options *options = self->options;
 	D2V_TRY(d2v_dataset_open(&self->dataset, options->dataset, options->split ? options->split : D2V_DATASET_ALL, err));
 	D2V_TRY(d2v_dataset_view_new(&self->view, self->dataset, err));
@@ -152,7 +151,7 @@ static d2v_status export_all(export *self, d2v_error *err) {
 }
 
 d2v_status d2v_export_run(const d2v_export_options *options, d2v_export_result *result, d2v_error *err) {
-	export self = { .options = options, .result = result };
+	exporter self = { .options = options, .result = result };
 	*result = (d2v_export_result){ 0 };
 	d2v_status status = export_all(&self, err);
 	if (status == D2V_OK)

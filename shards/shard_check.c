@@ -3,7 +3,7 @@
 #include <endian.h>
 #include <string.h>
 
-static d2v_status walk_records(d2v_shard_view *view, MDB_cursor *cursor,
+static void walk_records(d2v_shard_view *view, MDB_cursor *cursor,
 	void (*found)(void *context, uint64_t record, const char *what), void *context) {
 	d2v_shard *shard = view->shard;
 	MDB_val key, value;
@@ -23,10 +23,9 @@ static d2v_status walk_records(d2v_shard_view *view, MDB_cursor *cursor,
 	}
 	if (code != MDB_NOTFOUND || expected != records)
 		found(context, expected, "the table of records does not hold every record in order");
-	return D2V_OK;
 }
 
-static d2v_status walk_names(d2v_shard_view *view, MDB_cursor *cursor,
+static void walk_names(d2v_shard_view *view, MDB_cursor *cursor,
 	void (*found)(void *context, uint64_t record, const char *what), void *context) {
 	MDB_val key, value;
 	uint64_t count = 0;
@@ -45,7 +44,6 @@ static d2v_status walk_names(d2v_shard_view *view, MDB_cursor *cursor,
 	}
 	if (count != d2v_shard_records(view->shard))
 		found(context, UINT64_MAX, "the table of names has not one name for each record");
-	return D2V_OK;
 }
 
 d2v_status d2v_shard_check_tables(d2v_shard_view *view, void (*found)(void *context, uint64_t record, const char *what),

@@ -135,11 +135,11 @@ static int64_t groups_most(const largest_shapes *largest) {
 // The fewest groups that fit, more than one.
 static d2v_status find_groups(const d2v_config *config, d2v_model *model, const largest_shapes *largest, double room,
 	d2v_plan_way *way, d2v_error *err) {
-	int64_t most = groups_most(largest), not = 1, fits = most > 2 ? most : 2;
-	while (fits - not > 1) {
-		way->memory.clone_groups = not +(fits - not ) / 2;
+	int64_t most = groups_most(largest), fails = 1, fits = most > 2 ? most : 2;
+	while (fits - fails > 1) {
+		way->memory.clone_groups = fails + (fits - fails) / 2;
 		D2V_TRY(measure(config, model, largest, way->memory, &way->step_bytes, err));
-		*(way->step_bytes <= room ? &fits : &not ) = way->memory.clone_groups;
+		*(way->step_bytes <= room ? &fits : &fails) = way->memory.clone_groups;
 	}
 	way->memory.clone_groups = fits;
 	return measure(config, model, largest, way->memory, &way->step_bytes, err);
@@ -194,14 +194,14 @@ static d2v_status find_batch(d2v_plan *plan, const d2v_config *config, d2v_model
 	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++)
 		if (largest->bytes[modality] >= plan->step_bytes)
 			most = &largest->of[modality];
-	int64_t fits = 0, not = most->batch;
-	while (not -fits > 1) {
+	int64_t fits = 0, fails = most->batch;
+	while (fails - fits > 1) {
 		d2v_plan_shape shape = *most;
-		shape.batch = fits + (not -fits) / 2;
+		shape.batch = fits + (fails - fits) / 2;
 		d2v_step_shape step = step_shape(config, model, &shape);
 		size_t bytes;
 		D2V_TRY(d2v_model_step_memory(model, &step, &bytes, err));
-		*((double)bytes <= room ? &fits : &not ) = shape.batch;
+		*((double)bytes <= room ? &fits : &fails) = shape.batch;
 	}
 	plan->fitting_batch = fits ? fits : -1;
 	return D2V_OK;

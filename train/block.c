@@ -57,7 +57,7 @@ d2v_status d2v_block_add(d2v_block *block, d2v_params *params, const char *prefi
 	return builder.status;
 }
 
-void d2v_tokens_take_scratch(d2v_tokens *tokens, d2v_pass *pass, const d2v_model_config *config) {
+void d2v_block_take_scratch(d2v_block_tokens *tokens, d2v_pass *pass, const d2v_model_config *config) {
 	int64_t rows = tokens->rows * tokens->count, width = config->embed_dim, hidden = d2v_mlp_width(config);
 	tokens->stream = d2v_pass_gradient_reals(pass, rows * width);
 	tokens->branch = d2v_pass_reals(pass, rows * width);
@@ -72,7 +72,7 @@ typedef struct block_run {
 	const d2v_block *block;
 	d2v_pass *pass;
 	const d2v_model_config *config;
-	const d2v_tokens *tokens;
+	const d2v_block_tokens *tokens;
 	int64_t rows, width, hidden; // rows = R*N
 } block_run;
 
@@ -136,7 +136,7 @@ static bool is_next_to_norm(const block_run *run, double p) {
 static void attend(
 	const block_run *run, const d2v_real *x, d2v_real *d_x, bool accumulate, d2v_real *d_branch, float *d_bias) {
 	d2v_pass *pass = run->pass;
-	const d2v_tokens *tokens = run->tokens;
+	const d2v_block_tokens *tokens = run->tokens;
 	const d2v_block *block = run->block;
 	d2v_real *all = d2v_pass_reals(pass, run->rows * 3 * run->width);
 	d2v_real *mixed = d2v_pass_reals(pass, run->rows * run->width);
@@ -198,7 +198,7 @@ static void mlp(const block_run *run, const d2v_real *x, d2v_real *d_x, bool acc
 // r = LN1(x + a); y = LN2(r + m)
 static void post_norm(const block_run *run, const d2v_real *x, d2v_real *m, d2v_real *y) {
 	d2v_pass *pass = run->pass;
-	const d2v_tokens *tokens = run->tokens;
+	const d2v_block_tokens *tokens = run->tokens;
 	const d2v_model_config *config = run->config;
 	int64_t count = run->rows * run->width;
 	d2v_real *sum1 = d2v_pass_reals(pass, count), *r = d2v_pass_reals(pass, count), *sum2 = d2v_pass_reals(pass, count);
@@ -231,7 +231,7 @@ static void post_norm(const block_run *run, const d2v_real *x, d2v_real *m, d2v_
 // x1 = x + Attn(LN1 x); m = MLP(LN2 x1); y = m + drop(m): the original overwrites the residual with the MLP's output.
 static void norm_first(const block_run *run, const d2v_real *x, d2v_real *m, d2v_real *y) {
 	d2v_pass *pass = run->pass;
-	const d2v_tokens *tokens = run->tokens;
+	const d2v_block_tokens *tokens = run->tokens;
 	const d2v_model_config *config = run->config;
 	int64_t count = run->rows * run->width, row = tokens->count * run->width;
 	d2v_real *n1 = d2v_pass_reals(pass, count), *sum = d2v_pass_reals(pass, count), *n2 = d2v_pass_reals(pass, count);
@@ -270,7 +270,7 @@ static void norm_first(const block_run *run, const d2v_real *x, d2v_real *m, d2v
 }
 
 d2v_real *d2v_block_forward(const d2v_block *block, d2v_pass *pass, const d2v_model_config *config,
-	const d2v_tokens *tokens, const d2v_real *x, const d2v_real **target) {
+	const d2v_block_tokens *tokens, const d2v_real *x, const d2v_real **target) {
 	block_run run = { .block = block, .pass = pass, .config = config, .tokens = tokens };
 	run.rows = tokens->rows * tokens->count, run.width = config->embed_dim, run.hidden = d2v_mlp_width(config);
 	d2v_real *y = d2v_pass_reals(pass, run.rows * run.width);

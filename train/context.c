@@ -78,7 +78,7 @@ static void spread_scale(d2v_pass *pass, const float *one, float *d_one, float *
 }
 
 // The scale of each head, and where its gradient goes; of each block, where they differ.
-static void set_alibi(const d2v_context *context, d2v_pass *pass, int64_t heads, d2v_tokens *tokens) {
+static void set_alibi(const d2v_context *context, d2v_pass *pass, int64_t heads, d2v_block_tokens *tokens) {
 	if (context->alibi_scale < 0)
 		return;
 	const d2v_param *param = &pass->params->list[context->alibi_scale];
@@ -101,7 +101,7 @@ static void set_alibi(const d2v_context *context, d2v_pass *pass, int64_t heads,
 }
 
 // The scales of the block that follows `blocks` others.
-static void skip_scales(d2v_tokens *tokens, int64_t blocks) {
+static void skip_scales(d2v_block_tokens *tokens, int64_t blocks) {
 	if (!tokens->scale)
 		return;
 	tokens->scale += blocks * tokens->scale_step;
@@ -110,7 +110,7 @@ static void skip_scales(d2v_tokens *tokens, int64_t blocks) {
 }
 
 static void context_norm(const d2v_context *context, d2v_pass *pass, const d2v_model_config *config,
-	const d2v_tokens *tokens, const d2v_real *x, d2v_real *y) {
+	const d2v_block_tokens *tokens, const d2v_real *x, d2v_real *y) {
 	int64_t rows = tokens->rows * tokens->count;
 	d2v_pass_run(pass, &d2v_op_norm,
 		&(d2v_norm){
@@ -132,15 +132,15 @@ static void context_norm(const d2v_context *context, d2v_pass *pass, const d2v_m
 }
 
 d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const d2v_model_config *config,
-	const d2v_context_input *in, d2v_tokens *tokens) {
+	const d2v_context_input *in, d2v_block_tokens *tokens) {
 	int64_t extra = context->config->num_extra_tokens;
-	*tokens = (d2v_tokens){ .rows = in->batch * in->clones, .count = extra + in->kept, .extra = extra };
+	*tokens = (d2v_block_tokens){ .rows = in->batch * in->clones, .count = extra + in->kept, .extra = extra };
 	tokens->positions = in->keep, tokens->key_padding = in->key_padding;
 	tokens->slope = context->alibi_scale >= 0 ? in->slope : NULL;
 	set_alibi(context, pass, config->num_heads, tokens);
 	int64_t count = tokens->rows * tokens->count * config->embed_dim;
 	d2v_real *gathered = d2v_pass_reals(pass, count);
-	d2v_tokens_take_scratch(tokens, pass, config);
+	d2v_block_take_scratch(tokens, pass, config);
 
 	d2v_pass_run(pass, &d2v_op_gather,
 		&(d2v_gather){
@@ -188,13 +188,13 @@ static bool is_layer_dropped(const d2v_pass *pass, double layerdrop, uint64_t la
 }
 
 d2v_real *d2v_blocks_forward(const d2v_blocks *blocks, d2v_pass *pass, const d2v_model_config *config,
-	const d2v_tokens *tokens, d2v_real *x, d2v_block_outputs outputs) {
+	const d2v_block_tokens *tokens, d2v_real *x, d2v_block_outputs outputs) {
 	for (int i = 0; i < blocks->count; i++) {
 		if (outputs.block)
 			outputs.block[i] = NULL;
 		if (is_layer_dropped(pass, blocks->layerdrop, blocks->first_layer + (uint64_t)i))
 			continue;
-		d2v_tokens own = *tokens;
+		d2v_block_tokens own = *tokens;
 		skip_scales(&own, i);
 		x = d2v_block_forward(&blocks->list[i], pass, config, &own, x, outputs.target ? &outputs.target[i] : NULL);
 		if (outputs.block)

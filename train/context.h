@@ -5,8 +5,6 @@
 
 #include "train/block.h"
 
-#define D2V_BLOCKS_MAX 64
-
 typedef struct d2v_blocks { // prenet or trunk
 	d2v_block list[D2V_BLOCKS_MAX];
 	int count;
@@ -54,8 +52,8 @@ typedef struct d2v_block_outputs {
 // Fills tokens, whose ALiBi scales are then those of the trunk's first block, and returns their first state (R, E+K,
 // D), after context norm and prenet.
 d2v_real *d2v_context_forward(const d2v_context *context, d2v_pass *pass, const d2v_model_config *config,
-	const d2v_context_input *in, d2v_tokens *tokens);
+	const d2v_context_input *in, d2v_block_tokens *tokens);
 d2v_real *d2v_blocks_forward(const d2v_blocks *blocks, d2v_pass *pass, const d2v_model_config *config,
-	const d2v_tokens *tokens, d2v_real *x, d2v_block_outputs outputs);
+	const d2v_block_tokens *tokens, d2v_real *x, d2v_block_outputs outputs);
 
 #endif

@@ -77,15 +77,16 @@ typedef struct d2v_step_result {
 typedef struct d2v_step_view {
 	const d2v_real *local_features; // (B, T, D)
 	const d2v_real *encoder_in;     // (R, E+K, D)
-	const d2v_real *block[64];   // (R, E+K, D) outputs of the trunk blocks; NULL beyond depth or when dropped. The last
-								 // one and encoder_in are dropped in place when the recipe has such a dropout
+	// (R, E+K, D) outputs of the trunk blocks; NULL beyond depth or when dropped. The last one and encoder_in are dropped
+	// in place when the recipe has such a dropout.
+	const d2v_real *block[D2V_BLOCKS_MAX];
 	const d2v_real *encoder_out; // (R, E+K, D)
 	const d2v_real *decoder_out; // (R, T, D)
 	// Only after d2v_model_watch:
-	const d2v_real *teacher_in;         // (B, E+T, D)
-	const d2v_real *teacher_target[64]; // (B, E+T, D) what teacher block i hands to the targets
-	const float *encoder_bias;          // (H, E+K, E+K) of row 0
-	const float *target;                // (B, T, D)
+	const d2v_real *teacher_in;                     // (B, E+T, D)
+	const d2v_real *teacher_target[D2V_BLOCKS_MAX]; // (B, E+T, D) what teacher block i hands to the targets
+	const float *encoder_bias;                      // (H, E+K, E+K) of row 0
+	const float *target;                            // (B, T, D)
 	int64_t batch, clones, tokens, kept, extra;
 } d2v_step_view;
 
@@ -116,11 +117,12 @@ void d2v_model_watch(d2v_model *model, bool on);
 // pointers, valid until the model's next step or feature pass; d2v_device_to_float and d2v_device_download bring them
 // to the host.
 typedef struct d2v_features {
-	const d2v_real *x;         // (B, E+T, D) output of the last block, after the final norm where there is one
-	const d2v_real *layer[64]; // (B, E+T, D) what trunk block i hands to targets: its MLP's output (the block's with
-							   // model.end_of_block_targets); NULL from depth on
-	const d2v_real *local;     // (B, T, D) local features, before positions
-	const uint8_t *padding;    // on the host: (B, E+T), 1 = padding; NULL: the batch came without batch->valid
+	const d2v_real *x; // (B, E+T, D) output of the last block, after the final norm where there is one
+	// (B, E+T, D) what trunk block i hands to targets: its MLP's output (the block's with model.end_of_block_targets);
+	// NULL from depth on.
+	const d2v_real *layer[D2V_BLOCKS_MAX];
+	const d2v_real *local;  // (B, T, D) local features, before positions
+	const uint8_t *padding; // on the host: (B, E+T), 1 = padding; NULL: the batch came without batch->valid
 	int64_t batch, tokens, extra, width; // B, T, E (extra tokens, first in every row), D
 } d2v_features;
 

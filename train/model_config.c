@@ -20,7 +20,7 @@
 
 // Names and defaults of fairseq's D2vModalityConfig and D2vDecoderConfig, for the modality m.
 #define MODALITY_ROWS(M, m) \
-	INT(M "prenet_depth", m.prenet_depth, 0, 64, "4", "blocks of the modality's own before the trunk"), \
+	INT(M "prenet_depth", m.prenet_depth, 0, D2V_BLOCKS_MAX, "4", "blocks of the modality's own before the trunk"), \
 		REAL(M "prenet_layerdrop", m.prenet_layerdrop, 0, 1, "0", "probability of leaving out a prenet block"), \
 		REAL(M "prenet_dropout", m.prenet_dropout, 0, 0.999, "0", "dropout after the context norm"), \
 		REAL(M "start_drop_path_rate", m.start_drop_path_rate, 0, 0.999, "0", "stochastic depth, first prenet block"), \
@@ -63,7 +63,7 @@
 
 // Names and defaults of fairseq's Data2VecMultiConfig, D2vAudioConfig, D2vImageConfig and D2vTextConfig.
 const d2v_field d2v_model_fields[] = {
-	INT(MODEL "depth", depth, 1, 64, "8", "transformer blocks of the shared trunk"),
+	INT(MODEL "depth", depth, 1, D2V_BLOCKS_MAX, "8", "transformer blocks of the shared trunk"),
 	INT(MODEL "embed_dim", embed_dim, 1, 65536, "768", "width D of the model"),
 	INT(MODEL "num_heads", num_heads, 1, 1024, "12", "attention heads"),
 	REAL(MODEL "mlp_ratio", mlp_ratio, 0.01, 64, "4", "width of a block's MLP over embed_dim"),

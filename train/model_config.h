@@ -19,6 +19,7 @@ typedef struct d2v_decoder_config { // modalities.<m>.decoder.*
 	double projection_ratio;
 } d2v_decoder_config;
 
+#define D2V_BLOCKS_MAX 64 // of the trunk, and of a modality before it
 #define D2V_CONV_LAYERS_MAX 16
 typedef struct d2v_conv_spec { // feature_encoder_spec: "[(512, 10, 5)] + [(512, 3, 2)] * 4 + [(512, 2, 2)] * 2"
 	int count;

@@ -23,7 +23,7 @@ static void run(extraction *e) {
 	in.local = d2v_encoder_local(e->encoder, local, &batch, NULL);
 	d2v_encoder_positions(e->encoder, context, &batch, false, NULL, &in);
 	in.key_padding = batch.teacher_padding, in.slope = model->slopes;
-	d2v_tokens tokens;
+	d2v_block_tokens tokens;
 	d2v_real *x = d2v_context_forward(&e->encoder->context, context, config, &in, &tokens);
 	x = d2v_blocks_forward(&model->trunk, &own, config, &tokens, x, (d2v_block_outputs){ .target = e->out.layer });
 	e->out.x = d2v_model_final_norm(model, context, &tokens, x);

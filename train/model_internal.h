@@ -73,7 +73,7 @@ const d2v_encoder *d2v_model_encoder(const d2v_model *model, d2v_modality modali
 // A pass without gradients, over the student's weights or the teacher's.
 d2v_pass d2v_model_pass(d2v_model *model, d2v_arena *arena, bool teacher);
 // The norm after the trunk, of layer_norm_first; x itself otherwise.
-d2v_real *d2v_model_final_norm(const d2v_model *model, d2v_pass *pass, const d2v_tokens *tokens, d2v_real *x);
+d2v_real *d2v_model_final_norm(const d2v_model *model, d2v_pass *pass, const d2v_block_tokens *tokens, d2v_real *x);
 // Brings a batch to one of the places, beside what runs; no operation that still runs may read that place. What is
 // asked for after d2v_device_await_uploads may. masks: false for whole samples; training: with what only the way back
 // needs.

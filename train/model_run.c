@@ -23,7 +23,7 @@ d2v_pass d2v_model_pass(d2v_model *model, d2v_arena *arena, bool teacher) {
 	};
 }
 
-d2v_real *d2v_model_final_norm(const d2v_model *model, d2v_pass *pass, const d2v_tokens *tokens, d2v_real *x) {
+d2v_real *d2v_model_final_norm(const d2v_model *model, d2v_pass *pass, const d2v_block_tokens *tokens, d2v_real *x) {
 	const d2v_model_config *config = &model->config;
 	int64_t rows = tokens->rows * tokens->count;
 	if (!config->layer_norm_first)

@@ -27,8 +27,8 @@ typedef struct step {
 	// Of the group at hand, with R its rows:
 	int64_t first; // sample
 	d2v_device_batch group;
-	d2v_tokens tokens;   // the student's
-	d2v_real *frames[2]; // (R, T, widest): gradients of everything that has all T positions
+	d2v_block_tokens tokens; // the student's
+	d2v_real *frames[2];     // (R, T, widest): gradients of everything that has all T positions
 } step;
 
 enum { SUM_LOSS, SUM_PRED_VAR, SUM_TARGET_VAR, SUM_CLS }; // the last one of every group
@@ -104,7 +104,7 @@ static const float *teacher_targets(step *s, const d2v_real *student_local) {
 	in.local = own_local ? d2v_encoder_local(s->encoder, &teacher, batch, NULL) : student_local;
 	d2v_encoder_positions(s->encoder, &context, batch, false, NULL, &in);
 	in.key_padding = batch->teacher_padding, in.slope = model->slopes;
-	d2v_tokens tokens;
+	d2v_block_tokens tokens;
 	d2v_real *x = d2v_context_forward(&s->encoder->context, &context, config, &in, &tokens);
 	s->student.site = context.site > s->student.site ? context.site : s->student.site; // draws are not used twice
 	s->view.teacher_in = x;
@@ -307,7 +307,7 @@ static d2v_status go_back(step *s, size_t from, d2v_error *err) {
 }
 
 static void watch_bias(step *s) {
-	const d2v_tokens *tokens = &s->tokens;
+	const d2v_block_tokens *tokens = &s->tokens;
 	int64_t heads = s->model->config.num_heads;
 	float *bias = d2v_arena_take(&s->arena, (size_t)(heads * tokens->count * tokens->count) * sizeof *bias);
 	d2v_attention_bias(s->model->device,

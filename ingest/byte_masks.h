@@ -23,11 +23,11 @@ typedef struct d2v_byte_masks {
 #else
 #define D2V_BYTE_LANES 16
 #endif
-typedef unsigned char d2v_bytes __attribute__((vector_size(D2V_BYTE_LANES)));
-typedef signed char d2v_signed_bytes __attribute__((vector_size(D2V_BYTE_LANES)));
+typedef unsigned char d2v_byte_lanes __attribute__((vector_size(D2V_BYTE_LANES)));
+typedef signed char d2v_signed_byte_lanes __attribute__((vector_size(D2V_BYTE_LANES)));
 
 // The highest bit of each byte.
-static inline uint64_t d2v_byte_mask_bits(d2v_bytes lanes) {
+static inline uint64_t d2v_byte_mask_bits(d2v_byte_lanes lanes) {
 #ifdef __AVX2__
 	return (uint32_t)_mm256_movemask_epi8((__m256i)lanes);
 #elif defined __SSE2__
@@ -43,20 +43,20 @@ static inline uint64_t d2v_byte_mask_bits(d2v_bytes lanes) {
 }
 
 // Bytes from first to last, both below 0x80: shifted up so that last becomes the largest signed byte.
-static inline d2v_bytes d2v_byte_mask_range(d2v_bytes bytes, unsigned char first, unsigned char last) {
-	d2v_signed_bytes shifted = (d2v_signed_bytes)(bytes + (unsigned char)(0x7f - last));
-	return (d2v_bytes)(shifted > (signed char)(0x7e - (last - first)));
+static inline d2v_byte_lanes d2v_byte_mask_range(d2v_byte_lanes bytes, unsigned char first, unsigned char last) {
+	d2v_signed_byte_lanes shifted = (d2v_signed_byte_lanes)(bytes + (unsigned char)(0x7f - last));
+	return (d2v_byte_lanes)(shifted > (signed char)(0x7e - (last - first)));
 }
 
 static inline void d2v_byte_masks_add(const unsigned char *bytes, int shift, d2v_byte_masks *masks) {
-	d2v_bytes lanes;
+	d2v_byte_lanes lanes;
 	memcpy(&lanes, bytes, sizeof lanes);
-	d2v_bytes blanks = (d2v_bytes)(lanes == ' ');
+	d2v_byte_lanes blanks = (d2v_byte_lanes)(lanes == ' ');
 	masks->letters |= d2v_byte_mask_bits(d2v_byte_mask_range(lanes | 0x20, 'a', 'z')) << shift;
 	masks->numbers |= d2v_byte_mask_bits(d2v_byte_mask_range(lanes, '0', '9')) << shift;
 	masks->space |= d2v_byte_mask_bits(d2v_byte_mask_range(lanes, '\t', '\r') | blanks) << shift;
 	masks->blanks |= d2v_byte_mask_bits(blanks) << shift;
-	masks->apostrophes |= d2v_byte_mask_bits((d2v_bytes)(lanes == '\'')) << shift;
+	masks->apostrophes |= d2v_byte_mask_bits((d2v_byte_lanes)(lanes == '\'')) << shift;
 	masks->beyond |= d2v_byte_mask_bits(lanes) << shift;
 }
 

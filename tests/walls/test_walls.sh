@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The walls of the house: who may include whom (docs/design.md), outside libraries in as few files as possible, every header
-# compiles alone, file names are unique in the tree.
+# compiles alone and all of them together, file names are unique in the tree.
 set -euo pipefail
 bad=0
 complain() { echo "$1"; bad=1; }
@@ -67,12 +67,21 @@ for header in $(git ls-files -co --exclude-standard '*.h' '*.cuh'); do
 	"${compile[@]}" -Wall -Wextra -Werror -I. -fsyntax-only "$header" || complain "$header does not compile alone"
 done
 
+# And no name means one thing in one header and another thing in another.
+together() { sed 's/.*/#include "&"/' | ${CC:-gcc} -std=c17 -D_GNU_SOURCE -Itests/emulation/include -I. -Wall -Wextra -Werror -fsyntax-only -x c -; }
+grep -hE '\.h$' <<<"$files" | together || complain "these headers cannot be included together"
+
 duplicates=$(git ls-files -co --exclude-standard '*.c' '*.h' '*.cu' '*.cuh' '*.cc' '*.sh' | sed 's,.*/,,' | sort | uniq -d)
 [ -z "$duplicates" ] || complain "file names that are not unique in the tree: $duplicates"
 
-# The test can fail: an include across a wall is noticed.
+# The test can fail: an include across a wall is noticed, and so is a name with two meanings.
 before=$bad
 check_include train/example.c shards/record.h >/dev/null
 [ "$bad" = 1 ] || { echo "the check itself found nothing wrong with train/ including shards/"; exit 1; }
 bad=$before
+twice=$(mktemp -d)
+trap 'rm -rf "$twice"' EXIT
+echo 'typedef int d2v_example;' >"$twice/one.h"
+echo 'typedef long d2v_example;' >"$twice/other.h"
+! printf '%s\n' "$twice"/*.h | together 2>/dev/null || { echo "the check itself found nothing wrong with a type defined twice"; exit 1; }
 exit $bad

@@ -150,6 +150,22 @@ uint64_t d2v_manifest_digest(const d2v_manifest *manifest) {
 	return digest;
 }
 
+d2v_status d2v_manifest_read_file(
+	const char *dataset, const d2v_manifest_file *file, void **bytes, size_t *size, d2v_error *err) {
+	char *path;
+	*bytes = NULL;
+	*size = 0;
+	D2V_TRY(d2v_path_join(&path, dataset, file->file, err));
+	d2v_status status = d2v_file_read(path, D2V_MANIFEST_FILE_MAX, bytes, size, err);
+	if (status == D2V_OK && (*size != file->bytes || d2v_hash64(*bytes, *size) != file->digest)) {
+		status = d2v_fail(err, D2V_CORRUPT, "%s: its digest differs; run d2v-shard verify", path);
+		d2v_free(*bytes);
+		*bytes = NULL;
+	}
+	d2v_free(path);
+	return status;
+}
+
 // Appends the rows of one shard at *used.
 static d2v_status add_rows(
 	const char *dataset, const d2v_manifest_shard *shard, d2v_index_row *rows, uint64_t *used, d2v_error *err) {

@@ -14,6 +14,7 @@
 #define D2V_MANIFEST_SCHEMA 1
 #define D2V_MANIFEST_NAME "dataset.json"
 #define D2V_MANIFEST_BYTES_MAX ((size_t)256 << 20) // about a million shards
+#define D2V_MANIFEST_FILE_MAX ((size_t)1 << 30) // of a file that is no shard
 
 typedef struct d2v_manifest_shard {
 	char *file; // "train/00000.mdb", relative to the data set, checked to stay below it
@@ -67,6 +68,8 @@ d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_er
 d2v_status d2v_manifest_parse(d2v_manifest *manifest, const char *text, size_t size, const char *where, d2v_error *err); // fuzzed
 // Lists rejected.tsv, <split>/rejected.tsv of every split and the files in tokenizer/ where they are there, so they must be published before.
 d2v_status d2v_manifest_save(const d2v_manifest *manifest, const char *dataset, d2v_error *err);
+// Reads a file that a manifest lists, and holds it against size and digest there: D2V_CORRUPT when it is another. *bytes: d2v_free.
+d2v_status d2v_manifest_read_file(const char *dataset, const d2v_manifest_file *file, void **bytes, size_t *size, d2v_error *err);
 // *split is borrowed until the next split is added. D2V_EXISTS for a name used before, D2V_INVALID for one that is no folder's name.
 d2v_status d2v_manifest_add_split(d2v_manifest *manifest, const char *name, d2v_manifest_split **split, d2v_error *err);
 d2v_status d2v_manifest_add_shard(d2v_manifest_split *split, const char *file, const d2v_shard_facts *facts, d2v_error *err);

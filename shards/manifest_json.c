@@ -8,8 +8,6 @@
 
 #include <string.h>
 
-#define LISTED_FILE_MAX ((size_t)1 << 30)
-
 // ---- reading ----
 
 static d2v_status read_facts(const json_t *from, const char *where, d2v_shard_facts *facts, d2v_error *err) {
@@ -295,7 +293,7 @@ static d2v_status write_file(json_t *list, const char *dataset, const char *fold
 	if (status == D2V_OK)
 		status = d2v_path_join(&path, dataset, file, err);
 	if (status == D2V_OK && d2v_file_exists(path) && !d2v_file_is_directory(path)) {
-		status = d2v_file_read(path, LISTED_FILE_MAX, &bytes, &size, err);
+		status = d2v_file_read(path, D2V_MANIFEST_FILE_MAX, &bytes, &size, err);
 		if (status == D2V_OK)
 			status = append_object(list, &to, err);
 		if (status == D2V_OK)

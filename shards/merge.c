@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define LIST_MAX ((size_t)1 << 30)
-
 typedef struct merge {
 	const d2v_merge_options *options;
 	d2v_merge_result *result;
@@ -131,43 +129,44 @@ static d2v_status add_shard(
 
 // ---- lists of what was rejected ----
 
-// Appends a file that may not be there.
-static d2v_status append_list(const char *path, char **bytes, size_t *capacity, size_t *size, d2v_error *err) {
-	void *text;
-	size_t count;
-	if (!d2v_file_exists(path))
+typedef struct joined_list {
+	char *bytes;
+	size_t size, capacity;
+	bool any; // of the inputs has one
+} joined_list;
+
+static d2v_status append_list(const merge *self, int input, const char *name, joined_list *joined, d2v_error *err) {
+	const d2v_manifest_file *file = find_file(&self->inputs[input], name);
+	void *bytes;
+	size_t size;
+	if (!file)
 		return D2V_OK;
-	D2V_TRY(d2v_file_read(path, LIST_MAX, &text, &count, err));
-	d2v_status status = d2v_reserve(bytes, capacity, *size + count + 1, 1, err);
-	if (status == D2V_OK && count)
-		memcpy(*bytes + *size, text, count);
-	*size += status == D2V_OK ? count : 0;
-	d2v_free(text);
+	D2V_TRY(d2v_manifest_read_file(self->options->inputs[input], file, &bytes, &size, err));
+	d2v_status status = d2v_reserve(&joined->bytes, &joined->capacity, joined->size + size + 1, 1, err);
+	if (status == D2V_OK) {
+		memcpy(joined->bytes + joined->size, bytes, size);
+		joined->size += size;
+		joined->any = true;
+	}
+	d2v_free(bytes);
 	return status;
 }
 
 // folder "": what was rejected before its split was known.
-static d2v_status join_lists(merge *self, const char *folder, d2v_error *err) {
-	char *bytes = NULL, *path = NULL;
-	size_t capacity = 0, size = 0;
+static d2v_status join_lists(const merge *self, const char *folder, d2v_error *err) {
+	joined_list joined = { 0 };
+	char *name, *path = NULL;
+	D2V_TRY(d2v_asprintf(&name, err, "%s%srejected.tsv", folder, folder[0] ? "/" : ""));
 	d2v_status status = D2V_OK;
-	const char *slash = folder[0] ? "/" : "";
-	bool any = false;
-	for (int i = 0; i < self->options->input_count && status == D2V_OK; i++) {
-		status = d2v_asprintf(&path, err, "%s/%s%srejected.tsv", self->options->inputs[i], folder, slash);
-		if (status == D2V_OK) {
-			any |= d2v_file_exists(path);
-			status = append_list(path, &bytes, &capacity, &size, err);
-		}
-		d2v_free(path);
-		path = NULL;
-	}
-	if (status == D2V_OK && any)
-		status = d2v_asprintf(&path, err, "%s/%s%srejected.tsv", self->temporary, folder, slash);
-	if (status == D2V_OK && any)
-		status = d2v_file_replace(path, bytes ? bytes : "", size, err);
+	for (int i = 0; i < self->options->input_count && status == D2V_OK; i++)
+		status = append_list(self, i, name, &joined, err);
+	if (status == D2V_OK && joined.any)
+		status = d2v_path_join(&path, self->temporary, name, err);
+	if (status == D2V_OK && joined.any)
+		status = d2v_file_replace(path, joined.bytes, joined.size, err);
 	d2v_free(path);
-	d2v_free(bytes);
+	d2v_free(name);
+	d2v_free(joined.bytes);
 	return status;
 }
 
@@ -263,29 +262,44 @@ static d2v_status add_options(merge *self, d2v_error *err) {
 	return self->made.options ? D2V_OK : d2v_fail(err, D2V_NO_MEMORY, "no memory for a manifest");
 }
 
-static d2v_status add_tokenizer(merge *self, d2v_error *err) {
+static d2v_status add_tokenizer_file(const merge *self, const d2v_manifest_file *file, d2v_error *err) {
+	char *from = NULL, *to = NULL;
+	void *bytes;
+	size_t size;
+	bool linked;
+	// The new manifest takes the digest of what is there: damage would become part of it.
+	D2V_TRY(d2v_manifest_read_file(self->options->inputs[0], file, &bytes, &size, err));
+	d2v_free(bytes);
+	d2v_status status = d2v_path_join(&from, self->options->inputs[0], file->file, err);
+	if (status == D2V_OK)
+		status = d2v_path_join(&to, self->temporary, file->file, err);
+	if (status == D2V_OK)
+		status = d2v_link_file(from, to, NULL, self->options->copy, &linked, err);
+	d2v_free(to);
+	d2v_free(from);
+	return status;
+}
+
+static d2v_status add_tokenizer_files(const merge *self, const char *folder, d2v_error *err) {
 	const d2v_manifest *first = &self->inputs[0];
+	bool any = false;
 	for (size_t i = 0; i < first->file_count; i++) {
-		char *from = NULL, *to = NULL;
-		bool linked;
 		if (!is_tokenizer(&first->files[i]))
 			continue;
-		d2v_status status = d2v_path_join(&from, self->options->inputs[0], first->files[i].file, err);
-		if (status == D2V_OK)
-			status = d2v_path_join(&to, self->temporary, "tokenizer", err);
-		if (status == D2V_OK)
-			status = d2v_file_make_directories(to, err);
-		d2v_free(to);
-		to = NULL;
-		if (status == D2V_OK)
-			status = d2v_path_join(&to, self->temporary, first->files[i].file, err);
-		if (status == D2V_OK)
-			status = d2v_link_file(from, to, NULL, self->options->copy, &linked, err);
-		d2v_free(from);
-		d2v_free(to);
-		D2V_TRY(status);
+		if (!any)
+			D2V_TRY(d2v_file_make_directories(folder, err));
+		any = true;
+		D2V_TRY(add_tokenizer_file(self, &first->files[i], err));
 	}
-	return D2V_OK;
+	return any ? d2v_file_sync_directory(folder, err) : D2V_OK;
+}
+
+static d2v_status add_tokenizer(const merge *self, d2v_error *err) {
+	char *folder;
+	D2V_TRY(d2v_path_join(&folder, self->temporary, "tokenizer", err));
+	d2v_status status = add_tokenizer_files(self, folder, err);
+	d2v_free(folder);
+	return status;
 }
 
 // Made anew from the shards' indexes, but for what is in none of them.

@@ -3,7 +3,7 @@
 // Shards are immutable, so they are linked (or copied: to another file system, or when asked for), renumbered within
 // their split in the order of the inputs; splits of one name become one, in the order of their names. rejected.tsv
 // lists follow each other, sources are those of all inputs, statistics are made anew, and counts of documents are
-// added up. Each shard is opened and held against its manifest, and copies against their digests. What must agree:
+// added up. Each shard is opened and held against its manifest; copies of shards, and all other files, against their digests. What must agree:
 // modality, sampling rate, classes, tokenizer. The same part given twice is an error. Threads: one call uses one.
 #ifndef D2V_SHARDS_MERGE_H
 #define D2V_SHARDS_MERGE_H

@@ -1,7 +1,6 @@
 #include "shards/verify.h"
 
 #include "base/file.h"
-#include "base/hash.h"
 #include "base/memory.h"
 #include "shards/manifest.h"
 #include "shards/verify_shard.h"
@@ -9,7 +8,6 @@
 #include <pthread.h>
 #include <string.h>
 
-#define LISTED_FILE_MAX ((size_t)1 << 30)
 #define JOBS_MAX 256
 
 typedef struct task {
@@ -160,20 +158,16 @@ static d2v_status add_found(run *self, d2v_error *err) {
 }
 
 static d2v_status check_file(run *self, const d2v_manifest_file *file, d2v_error *err) {
-	char *path;
-	void *bytes = NULL;
+	void *bytes;
 	size_t size;
-	d2v_error own = { 0 };
-	D2V_TRY(d2v_path_join(&path, self->dataset, file->file, err));
-	d2v_status status = d2v_file_read(path, LISTED_FILE_MAX, &bytes, &size, &own);
-	d2v_free(path);
-	if (status == D2V_NO_MEMORY)
-		return d2v_fail(err, status, "%s", own.text);
-	if (status != D2V_OK)
-		found_in(self, file->file, UINT64_MAX, status == D2V_NOT_FOUND ? "is not there" : "cannot be read");
-	else if (size != file->bytes || d2v_hash64(bytes, size) != file->digest)
-		found_in(self, file->file, UINT64_MAX, "its digest differs");
+	d2v_status status = d2v_manifest_read_file(self->dataset, file, &bytes, &size, err);
 	d2v_free(bytes);
+	if (status == D2V_OK || status == D2V_NO_MEMORY)
+		return status;
+	found_in(self, file->file, UINT64_MAX,
+		status == D2V_NOT_FOUND ? "is not there"
+		: status == D2V_CORRUPT ? "its digest differs"
+								: "cannot be read");
 	return D2V_OK;
 }
 

@@ -40,6 +40,20 @@ static job job_of(void **state, d2v_status (*run)(const job *, d2v_error *), con
 	return made;
 }
 
+// The same for all data sets, or they could not be joined.
+static void add_tokenizer(void **state, const char *dataset) {
+	d2v_error err = { 0 };
+	d2v_manifest manifest;
+	char folder[SCRATCH_PATH + 16], file[SCRATCH_PATH + 32];
+	snprintf(folder, sizeof folder, "%s/tokenizer", scratch_path(state, dataset));
+	snprintf(file, sizeof file, "%s/dict.txt", folder);
+	assert_ok(d2v_file_make_directories(folder, &err));
+	assert_ok(d2v_file_replace(file, "262 3\n", 6, &err));
+	assert_ok(d2v_manifest_load(&manifest, scratch_path(state, dataset), &err));
+	assert_ok(d2v_manifest_save(&manifest, scratch_path(state, dataset), &err));
+	d2v_manifest_release(&manifest);
+}
+
 // "one" has the records 0 to 5 in train, in two shards, and two in dev; "two" another split's worth.
 static void make_inputs(void **state) {
 	d2v_error err = { 0 };
@@ -58,6 +72,8 @@ static void make_inputs(void **state) {
 	split->rejected = 1;
 	assert_ok(d2v_manifest_save(&manifest, scratch_path(state, "two"), &err));
 	d2v_manifest_release(&manifest);
+	add_tokenizer(state, "one");
+	add_tokenizer(state, "two");
 }
 
 static void check_merged(const char *path) {
@@ -137,6 +153,33 @@ static void test_what_cannot_be_joined(void **state) {
 	assert_false(d2v_file_exists(joined.out));
 }
 
+// The manifest of what is joined is new, and so are the digests in it: what was damaged before must not become part of
+// it.
+static void test_damage_is_not_carried_over(void **state) {
+	static const char *const files[] = { "one/train/rejected.tsv", "two/train/rejected.tsv", "one/tokenizer/dict.txt" };
+	d2v_error err = { 0 };
+	make_inputs(state);
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+		for (int copy = 0; copy < 2; copy++) {
+			job joined = job_of(state, merge, "out", copy);
+			const char *path = scratch_path(state, files[i]);
+			void *bytes;
+			size_t size;
+			assert_ok(d2v_file_read(path, 1 << 20, &bytes, &size, &err));
+			*(char *)bytes ^= 1;
+			assert_ok(d2v_file_replace(path, bytes, size, &err));
+			assert_int_equal(joined.run(&joined, &err), D2V_CORRUPT);
+			assert_non_null(strstr(err.text, path));
+			assert_false(d2v_file_exists(joined.out));
+			*(char *)bytes ^= 1;
+			assert_ok(d2v_file_replace(path, bytes, size, &err));
+			assert_ok(joined.run(&joined, &err));
+			check_merged(joined.out);
+			assert_ok(d2v_file_remove_tree(joined.out, &err));
+			d2v_free(bytes);
+		}
+}
+
 // One failure of the n-th kind; true: n was beyond the last.
 static bool fail_at(const job *self, long n, void (*fail_after)(long), d2v_status expected) {
 	d2v_error err = { 0 };
@@ -182,6 +225,7 @@ int main(void) {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_merged_in_order, scratch_set_up, scratch_tear_down),
 		cmocka_unit_test_setup_teardown(test_what_cannot_be_joined, scratch_set_up, scratch_tear_down),
+		cmocka_unit_test_setup_teardown(test_damage_is_not_carried_over, scratch_set_up, scratch_tear_down),
 		cmocka_unit_test_setup_teardown(test_every_failure, scratch_set_up, scratch_tear_down),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,6 +22,8 @@ d2v_status d2v_file_remove_tree(const char *path, d2v_error *err);       // neve
 d2v_status d2v_file_sync_directory(const char *path, d2v_error *err);
 // fsync of an existing file by path (LMDB files written by others).
 d2v_status d2v_file_sync(const char *path, d2v_error *err);
+// All of the file system that holds the folder (syncfs): for so many small files that a sync for each would take long.
+d2v_status d2v_file_sync_all(const char *folder, d2v_error *err);
 // rename, then fsync the folder of `to`.
 d2v_status d2v_file_publish(const char *from, const char *to, d2v_error *err);
 // Bytes a user may still write on the file system that holds path (or its nearest existing parent).

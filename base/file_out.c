@@ -71,6 +71,17 @@ d2v_status d2v_file_sync(const char *path, d2v_error *err) {
 	return sync_path(path, O_RDONLY, err);
 }
 
+d2v_status d2v_file_sync_all(const char *folder, d2v_error *err) {
+	int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return d2v_fail_errno(err, "%s: cannot be opened to sync it", folder);
+	d2v_status status = D2V_OK;
+	if (d2v_file_must_fail() || syncfs(fd) < 0)
+		status = d2v_fail_errno(err, "%s: cannot be synced to disk", folder);
+	close(fd);
+	return status;
+}
+
 // The folder that holds path; d2v_free.
 static d2v_status folder_of(char **folder, const char *path, d2v_error *err) {
 	const char *name = d2v_path_name(path);

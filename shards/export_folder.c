@@ -36,7 +36,7 @@ static d2v_status make_parent(folder *self, const char *path, d2v_error *err) {
 	return status;
 }
 
-// Not one sync a file: the folder gets its name when all of them are written.
+// Not one sync a file: all of them are synced before the folder gets its name.
 static d2v_status write_new(const char *path, const unsigned char *bytes, size_t size, d2v_error *err) {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
 	if (fd < 0)
@@ -82,7 +82,11 @@ static void abandon(d2v_export_sink *sink) {
 
 static d2v_status commit(d2v_export_sink *sink, d2v_error *err) {
 	folder *self = (folder *)sink;
-	d2v_status status = d2v_folder_commit(self->out, err);
+	d2v_status status = d2v_file_sync_all(d2v_folder_place(self->out), err);
+	if (status == D2V_OK)
+		status = d2v_folder_commit(self->out, err);
+	else
+		d2v_folder_abandon(self->out);
 	release(self);
 	return status;
 }

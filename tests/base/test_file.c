@@ -210,6 +210,11 @@ static void test_folders(void **state) {
 	assert_ok(d2v_file_space_free("relative-and-not-there", &space, &err));
 	assert_ok(d2v_file_sync(scratch_path(state, "a/b/file"), &err));
 	assert_int_equal(d2v_file_sync(scratch_path(state, "none"), &err), D2V_NOT_FOUND);
+	assert_ok(d2v_file_sync_all(scratch_path(state, "a"), &err));
+	assert_int_equal(d2v_file_sync_all(scratch_path(state, "none"), &err), D2V_NOT_FOUND);
+	d2v_file_fail_after(0);
+	assert_int_equal(d2v_file_sync_all(scratch_path(state, "a"), &err), D2V_NO_SPACE);
+	d2v_file_fail_after(-1);
 	assert_ok(d2v_file_remove(scratch_path(state, "none"), &err));
 }
 

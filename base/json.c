@@ -212,6 +212,10 @@ d2v_status d2v_json_set_hex64(json_t *object, const char *key, uint64_t value, d
 	return d2v_json_set(object, key, json_string(hex), err);
 }
 
+d2v_status d2v_json_set_u64(json_t *object, const char *key, uint64_t value, d2v_error *err) {
+	return d2v_json_set(object, key, json_integer((json_int_t)value), err);
+}
+
 d2v_status d2v_json_set(json_t *object, const char *key, json_t *stolen_value, d2v_error *err) {
 	// A NULL value is refused by jansson as well, so both causes end here.
 	if (json_object_set_new(object, key, stolen_value) != 0)

@@ -41,6 +41,8 @@ d2v_status d2v_json_get_array(const json_t *object, const char *key, const char 
 d2v_status d2v_json_get_hex64(const json_t *object, const char *key, const char *where, uint64_t *value, d2v_error *err);
 // Steals nothing; D2V_NO_MEMORY when jansson fails.
 d2v_status d2v_json_set_hex64(json_t *object, const char *key, uint64_t value, d2v_error *err);
+// Up to INT64_MAX, as getters allow.
+d2v_status d2v_json_set_u64(json_t *object, const char *key, uint64_t value, d2v_error *err);
 // json_object_set_new that turns failure (value NULL or out of memory) into a status.
 d2v_status d2v_json_set(json_t *object, const char *key, json_t *stolen_value, d2v_error *err);
 

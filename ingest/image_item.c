@@ -233,7 +233,7 @@ static d2v_status image_decode(void *worker, d2v_item *item, d2v_decoder_file *f
 static d2v_status image_describe(const d2v_ingest_options *options, json_t *described, d2v_error *err) {
 	static const char *const checks[] = { "decode", "header", "none" };
 	D2V_TRY(d2v_json_set(described, "check", json_string(checks[options->check]), err));
-	D2V_TRY(d2v_json_set(described, "max_pixels", json_integer((json_int_t)options->max_pixels), err));
+	D2V_TRY(d2v_json_set_u64(described, "max_pixels", options->max_pixels, err));
 	if (!options->resize)
 		return D2V_OK;
 	D2V_TRY(d2v_json_set(described, "resize", json_integer(options->resize), err));

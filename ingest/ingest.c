@@ -64,7 +64,7 @@ static d2v_status describe_source(const d2v_ingest_options *options, size_t inde
 		if (status == D2V_OK)
 			status = d2v_file_size(source->where, &bytes, err);
 		if (status == D2V_OK)
-			status = d2v_json_set(object, "bytes", json_integer((json_int_t)bytes), err);
+			status = d2v_json_set_u64(object, "bytes", bytes, err);
 	}
 	if (status == D2V_OK && source->md5)
 		status = d2v_json_set(object, "md5", json_string(source->md5), err);

@@ -126,7 +126,7 @@ static d2v_status set_pictures(const d2v_bench_result *r, json_t *object, d2v_er
 
 static d2v_status set_text(const d2v_bench_result *r, json_t *object, d2v_error *err) {
 	double tokens = (double)r->tokens;
-	D2V_TRY(d2v_json_set(object, "tokens", json_integer((json_int_t)r->tokens), err));
+	D2V_TRY(d2v_json_set_u64(object, "tokens", r->tokens, err));
 	D2V_TRY(d2v_json_set(object, "tokens_per_second", json_real(per(tokens, r->seconds)), err));
 	return d2v_json_set(object, "tokens_per_second_per_core", json_real(per(tokens, r->cpu_seconds)), err);
 }
@@ -145,10 +145,10 @@ static d2v_status set_rates(const d2v_bench_result *r, json_t *object, d2v_error
 static d2v_status fill_json(const d2v_bench_result *r, json_t *object, d2v_error *err) {
 	D2V_TRY(d2v_json_set(object, "modality", json_string(d2v_modality_name(r->modality)), err));
 	D2V_TRY(d2v_json_set(object, "threads", json_integer(r->threads), err));
-	D2V_TRY(d2v_json_set(object, "batches", json_integer((json_int_t)r->batches), err));
-	D2V_TRY(d2v_json_set(object, noun(r), json_integer((json_int_t)r->samples), err));
-	D2V_TRY(d2v_json_set(object, "bytes_read", json_integer((json_int_t)r->bytes), err));
-	D2V_TRY(d2v_json_set(object, "epoch_batches", json_integer((json_int_t)r->epoch_batches), err));
+	D2V_TRY(d2v_json_set_u64(object, "batches", r->batches, err));
+	D2V_TRY(d2v_json_set_u64(object, noun(r), r->samples, err));
+	D2V_TRY(d2v_json_set_u64(object, "bytes_read", r->bytes, err));
+	D2V_TRY(d2v_json_set_u64(object, "epoch_batches", r->epoch_batches, err));
 	D2V_TRY(d2v_json_set(object, "seconds", json_real(r->seconds), err));
 	D2V_TRY(d2v_json_set(object, "cpu_seconds", json_real(r->cpu_seconds), err));
 	D2V_TRY(d2v_json_set(object, "batches_per_second", json_real(per((double)r->batches, r->seconds)), err));
@@ -156,9 +156,9 @@ static d2v_status fill_json(const d2v_bench_result *r, json_t *object, d2v_error
 	D2V_TRY(set_rates(r, object, err));
 	D2V_TRY(d2v_json_set(object, "consumer_waited_seconds", json_real(r->waited), err));
 	D2V_TRY(d2v_json_set(object, "padding_share", json_real(r->padding), err));
-	D2V_TRY(d2v_json_set(object, "damaged", json_integer((json_int_t)r->damaged), err));
-	D2V_TRY(d2v_json_set(object, "peak_rss_bytes", json_integer((json_int_t)r->peak_rss), err));
-	D2V_TRY(d2v_json_set(object, "own_memory_bytes", json_integer((json_int_t)r->own_memory), err));
+	D2V_TRY(d2v_json_set_u64(object, "damaged", r->damaged, err));
+	D2V_TRY(d2v_json_set_u64(object, "peak_rss_bytes", r->peak_rss, err));
+	D2V_TRY(d2v_json_set_u64(object, "own_memory_bytes", r->own_memory, err));
 	D2V_TRY(d2v_json_set_hex64(object, "digest", r->digest, err));
 	json_t *stages = json_object();
 	D2V_TRY(d2v_json_set(object, "stage_seconds", stages, err));

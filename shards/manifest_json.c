@@ -216,10 +216,6 @@ d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_er
 
 // ---- writing ----
 
-static d2v_status set_u64(json_t *object, const char *key, uint64_t value, d2v_error *err) {
-	return d2v_json_set(object, key, json_integer((json_int_t)value), err);
-}
-
 // A new object at the end of the list; borrowed.
 static d2v_status append_object(json_t *list, json_t **object, d2v_error *err) {
 	*object = json_object();
@@ -238,9 +234,9 @@ static d2v_status write_shard(json_t *list, const d2v_manifest_shard *shard, d2v
 	json_t *to;
 	D2V_TRY(append_object(list, &to, err));
 	D2V_TRY(d2v_json_set(to, "file", json_string(shard->file), err));
-	D2V_TRY(set_u64(to, "records", shard->facts.records, err));
-	D2V_TRY(set_u64(to, "bytes", shard->facts.bytes, err));
-	D2V_TRY(set_u64(to, "units", shard->facts.units, err));
+	D2V_TRY(d2v_json_set_u64(to, "records", shard->facts.records, err));
+	D2V_TRY(d2v_json_set_u64(to, "bytes", shard->facts.bytes, err));
+	D2V_TRY(d2v_json_set_u64(to, "units", shard->facts.units, err));
 	D2V_TRY(d2v_json_set_hex64(to, "digest", shard->facts.digest, err));
 	return d2v_json_set_hex64(to, "file_digest", shard->facts.file_digest, err);
 }
@@ -249,10 +245,10 @@ static d2v_status write_split(json_t *list, const d2v_manifest_split *split, d2v
 	json_t *to, *shards;
 	D2V_TRY(append_object(list, &to, err));
 	D2V_TRY(d2v_json_set(to, "name", json_string(split->name), err));
-	D2V_TRY(set_u64(to, "records", split->records, err));
-	D2V_TRY(set_u64(to, "units", split->units, err));
-	D2V_TRY(set_u64(to, "bytes", split->bytes, err));
-	D2V_TRY(set_u64(to, "rejected", split->rejected, err));
+	D2V_TRY(d2v_json_set_u64(to, "records", split->records, err));
+	D2V_TRY(d2v_json_set_u64(to, "units", split->units, err));
+	D2V_TRY(d2v_json_set_u64(to, "bytes", split->bytes, err));
+	D2V_TRY(d2v_json_set_u64(to, "rejected", split->rejected, err));
 	D2V_TRY(d2v_json_set_hex64(to, "digest", split->digest, err));
 	if (split->statistics)
 		D2V_TRY(d2v_json_set(to, "statistics", json_deep_copy(split->statistics), err));
@@ -281,7 +277,7 @@ static d2v_status write_source(json_t *list, const d2v_manifest_source *source, 
 	D2V_TRY(append_object(list, &to, err));
 	D2V_TRY(d2v_json_set(to, "name", json_string(source->name), err));
 	D2V_TRY(d2v_json_set(to, "checksum", json_string(source->checksum), err));
-	return set_u64(to, "bytes", source->bytes, err);
+	return d2v_json_set_u64(to, "bytes", source->bytes, err);
 }
 
 static d2v_status write_file(json_t *list, const char *dataset, const char *folder, const char *name, d2v_error *err) {
@@ -299,7 +295,7 @@ static d2v_status write_file(json_t *list, const char *dataset, const char *fold
 		if (status == D2V_OK)
 			status = d2v_json_set(to, "file", json_string(file), err);
 		if (status == D2V_OK)
-			status = set_u64(to, "bytes", size, err);
+			status = d2v_json_set_u64(to, "bytes", size, err);
 		if (status == D2V_OK)
 			status = d2v_json_set_hex64(to, "digest", d2v_hash64(bytes, size), err);
 	}
@@ -332,9 +328,9 @@ static d2v_status write_files(const d2v_manifest *manifest, json_t *list, const 
 
 static d2v_status write_all(const d2v_manifest *manifest, json_t *root, const char *dataset, d2v_error *err) {
 	json_t *splits, *sources, *files;
-	D2V_TRY(set_u64(root, "schema", D2V_MANIFEST_SCHEMA, err));
+	D2V_TRY(d2v_json_set_u64(root, "schema", D2V_MANIFEST_SCHEMA, err));
 	D2V_TRY(d2v_json_set(root, "modality", json_string(d2v_modality_name(manifest->modality)), err));
-	D2V_TRY(set_u64(root, "rate", manifest->rate, err));
+	D2V_TRY(d2v_json_set_u64(root, "rate", manifest->rate, err));
 	D2V_TRY(d2v_json_set(root, "options", manifest->options ? json_deep_copy(manifest->options) : json_object(), err));
 	D2V_TRY(write_classes(root, manifest, err));
 	D2V_TRY(set_list(root, "sources", &sources, err));

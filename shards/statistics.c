@@ -97,14 +97,14 @@ static d2v_status set_codecs(json_t *object, const d2v_index_row *rows, uint64_t
 		counts[rows[i].codec]++;
 	for (int i = 0; i < 256; i++)
 		if (counts[i])
-			D2V_TRY(d2v_json_set(codecs, d2v_codec_name((d2v_codec)i), json_integer((json_int_t)counts[i]), err));
+			D2V_TRY(d2v_json_set_u64(codecs, d2v_codec_name((d2v_codec)i), counts[i], err));
 	return D2V_OK;
 }
 
 static d2v_status fill(
 	json_t *object, const lengths *all, const d2v_index_row *rows, d2v_modality modality, d2v_error *err) {
-	D2V_TRY(d2v_json_set(object, "records", json_integer((json_int_t)all->count), err));
-	D2V_TRY(d2v_json_set(object, "units", json_integer((json_int_t)all->total), err));
+	D2V_TRY(d2v_json_set_u64(object, "records", all->count, err));
+	D2V_TRY(d2v_json_set_u64(object, "units", all->total, err));
 	D2V_TRY(set_codecs(object, rows, all->count, err));
 	D2V_TRY(set_lengths(object, all, err));
 	if (modality == D2V_AUDIO)
@@ -132,7 +132,7 @@ d2v_status d2v_statistics_make(const d2v_index_row *rows, uint64_t count, d2v_mo
 static d2v_status set_counts(json_t *labels, const uint64_t *counts, size_t classes, d2v_error *err) {
 	json_t *array = json_array();
 	D2V_TRY(d2v_json_set(labels, "counts", array, err));
-	D2V_TRY(d2v_json_set(labels, "none", json_integer((json_int_t)counts[classes]), err));
+	D2V_TRY(d2v_json_set_u64(labels, "none", counts[classes], err));
 	for (size_t i = 0; i < classes; i++)
 		if (json_array_append_new(array, json_integer((json_int_t)counts[i])) != 0)
 			return d2v_fail(err, D2V_NO_MEMORY, "no memory for the counts of labels");
@@ -155,8 +155,8 @@ d2v_status d2v_statistics_add_labels(
 }
 
 d2v_status d2v_statistics_add_documents(json_t *statistics, uint64_t documents, uint64_t empty, d2v_error *err) {
-	D2V_TRY(d2v_json_set(statistics, "documents", json_integer((json_int_t)documents), err));
-	return d2v_json_set(statistics, "empty_documents", json_integer((json_int_t)empty), err);
+	D2V_TRY(d2v_json_set_u64(statistics, "documents", documents, err));
+	return d2v_json_set_u64(statistics, "empty_documents", empty, err);
 }
 
 void d2v_statistics_count_documents(const json_t *statistics, uint64_t *documents, uint64_t *empty) {

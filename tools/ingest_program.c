@@ -243,9 +243,9 @@ static json_t *facts_of(const d2v_ingest_options *options, const d2v_ingest_resu
 }
 
 static d2v_status set_text_facts(json_t *facts, const d2v_ingest_result *result, d2v_error *err) {
-	D2V_TRY(d2v_json_set(facts, "tokens", json_integer((json_int_t)result->units), err));
-	D2V_TRY(d2v_json_set(facts, "documents", json_integer((json_int_t)result->documents), err));
-	return d2v_json_set(facts, "empty_documents", json_integer((json_int_t)result->empty), err);
+	D2V_TRY(d2v_json_set_u64(facts, "tokens", result->units, err));
+	D2V_TRY(d2v_json_set_u64(facts, "documents", result->documents, err));
+	return d2v_json_set_u64(facts, "empty_documents", result->empty, err);
 }
 
 static d2v_status print_json(const d2v_ingest_options *options, const d2v_ingest_result *result, d2v_error *err) {

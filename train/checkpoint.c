@@ -21,10 +21,6 @@ struct d2v_checkpoint {
 
 // ---- the loop's state as JSON
 
-static d2v_status set_u64(json_t *object, const char *key, uint64_t value, d2v_error *err) {
-	return d2v_json_set(object, key, json_integer((json_int_t)value), err);
-}
-
 // What a joint run has for each of its data sets.
 static d2v_status fill_parts(json_t *root, const d2v_loop_state *state, d2v_error *err) {
 	json_t *parts = json_array(), *watches = json_object();
@@ -35,9 +31,9 @@ static d2v_status fill_parts(json_t *root, const d2v_loop_state *state, d2v_erro
 		json_t *part = json_object();
 		if (!part || json_array_append_new(parts, part) != 0)
 			return d2v_fail(err, D2V_NO_MEMORY, "out of memory for the state");
-		D2V_TRY(set_u64(part, "epoch", place->epoch, err));
-		D2V_TRY(set_u64(part, "step", place->step, err));
-		D2V_TRY(set_u64(part, "index", place->index, err));
+		D2V_TRY(d2v_json_set_u64(part, "epoch", place->epoch, err));
+		D2V_TRY(d2v_json_set_u64(part, "step", place->step, err));
+		D2V_TRY(d2v_json_set_u64(part, "index", place->index, err));
 		D2V_TRY(d2v_json_set_hex64(part, "plan", place->plan, err));
 	}
 	for (d2v_modality modality = D2V_AUDIO; modality < D2V_MODALITY_END; modality++) {
@@ -52,22 +48,22 @@ static d2v_status fill_loss_scale(json_t *root, const d2v_loss_scale *state, d2v
 	json_t *scale = json_object();
 	D2V_TRY(d2v_json_set(root, "loss_scale", scale, err));
 	D2V_TRY(d2v_json_set(scale, "scale", json_real(state->scale), err));
-	D2V_TRY(set_u64(scale, "good", state->good, err));
-	return set_u64(scale, "skipped", state->skipped, err);
+	D2V_TRY(d2v_json_set_u64(scale, "good", state->good, err));
+	return d2v_json_set_u64(scale, "skipped", state->skipped, err);
 }
 
 static d2v_status fill_state(json_t *root, const d2v_loop_state *state, d2v_error *err) {
 	json_t *collapse;
-	D2V_TRY(set_u64(root, "updates", state->updates, err));
-	D2V_TRY(set_u64(root, "batches", state->batches, err));
-	D2V_TRY(set_u64(root, "samples", state->samples, err));
-	D2V_TRY(set_u64(root, "audio_samples", state->audio_samples, err));
+	D2V_TRY(d2v_json_set_u64(root, "updates", state->updates, err));
+	D2V_TRY(d2v_json_set_u64(root, "batches", state->batches, err));
+	D2V_TRY(d2v_json_set_u64(root, "samples", state->samples, err));
+	D2V_TRY(d2v_json_set_u64(root, "audio_samples", state->audio_samples, err));
 	D2V_TRY(d2v_json_set_hex64(root, "batch_digest", state->batch_digest, err));
-	D2V_TRY(set_u64(root, "epoch", state->position.epoch, err));
-	D2V_TRY(set_u64(root, "step", state->position.step, err));
-	D2V_TRY(set_u64(root, "index", state->position.index, err));
+	D2V_TRY(d2v_json_set_u64(root, "epoch", state->position.epoch, err));
+	D2V_TRY(d2v_json_set_u64(root, "step", state->position.step, err));
+	D2V_TRY(d2v_json_set_u64(root, "index", state->position.index, err));
 	D2V_TRY(d2v_json_set_hex64(root, "plan", state->position.plan, err));
-	D2V_TRY(set_u64(root, "threads", (uint64_t)state->threads, err));
+	D2V_TRY(d2v_json_set_u64(root, "threads", (uint64_t)state->threads, err));
 	if (state->loss_scale.scale > 0)
 		D2V_TRY(fill_loss_scale(root, &state->loss_scale, err));
 	if (state->position.parts)
@@ -267,7 +263,9 @@ d2v_status d2v_checkpoint_save(const char *path, d2v_model *model, d2v_optimizer
 		status = take_picture(&all, model, optimizer, err);
 	if (status == D2V_OK) {
 		d2v_hash64_hex(digest_picture(&all, config, state_json), digest);
-		const char *version = state->loss_scale.scale > 0 ? SCALED_VERSION : state->position.parts ? JOINT_VERSION : VERSION;
+		const char *version = state->loss_scale.scale > 0 ? SCALED_VERSION
+							  : state->position.parts     ? JOINT_VERSION
+														  : VERSION;
 		const char *metadata[] = { "format", "d2v", "d2v.version", version, "d2v.digest", digest, "d2v.config", config,
 			"d2v.state", state_json, NULL };
 		status = d2v_safetensors_save(path, all.tensors, all.count, metadata, err);
@@ -287,8 +285,8 @@ static d2v_status read_metadata(d2v_checkpoint *checkpoint, d2v_error *err) {
 	if (!version || !config || !state || !digest)
 		return d2v_fail(err, D2V_INVALID, "%s: is no checkpoint of d2v-train (no d2v.* metadata)", checkpoint->path);
 	if (strcmp(version, VERSION) != 0 && strcmp(version, JOINT_VERSION) != 0 && strcmp(version, SCALED_VERSION) != 0)
-		return d2v_fail(err, D2V_UNSUPPORTED, "%s: checkpoint version %s; this program reads %s to %s", checkpoint->path,
-			version, VERSION, SCALED_VERSION);
+		return d2v_fail(err, D2V_UNSUPPORTED, "%s: checkpoint version %s; this program reads %s to %s",
+			checkpoint->path, version, VERSION, SCALED_VERSION);
 	uint64_t found = digest_texts(config, state);
 	for (int i = 0; i < d2v_safetensors_count(checkpoint->file); i++) {
 		const d2v_tensor_info *tensor = d2v_safetensors_at(checkpoint->file, i);

@@ -202,7 +202,7 @@ static d2v_status watched_tree(const d2v_collapse *collapse, int i, json_t *obje
 
 d2v_status d2v_collapse_tree(const d2v_collapse *collapse, json_t **tree, d2v_error *err) {
 	json_t *root = json_object();
-	d2v_status status = d2v_json_set(root, "looks", json_integer((json_int_t)collapse->looks), err);
+	d2v_status status = d2v_json_set_u64(root, "looks", collapse->looks, err);
 	for (int i = 0; i < D2V_WATCHED_COUNT && status == D2V_OK; i++) {
 		json_t *object = json_object();
 		status = watched_tree(collapse, i, object, err);

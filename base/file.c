@@ -89,11 +89,8 @@ d2v_status d2v_file_size(const char *path, uint64_t *size, d2v_error *err) {
 // Makes the folder at path, whose parent is there.
 static d2v_status make_directory(const char *path, d2v_error *err) {
 	if (mkdir(path, 0777) == 0) {
-		const char *name = d2v_path_name(path);
 		char *parent;
-		if (name == path)
-			return d2v_file_sync_directory(".", err);
-		D2V_TRY(d2v_asprintf(&parent, err, "%.*s", (int)(name - path), path));
+		D2V_TRY(d2v_path_folder(&parent, path, err));
 		d2v_status status = d2v_file_sync_directory(parent, err);
 		d2v_free(parent);
 		return status;
@@ -211,6 +208,11 @@ d2v_status d2v_path_join(char **out, const char *folder, const char *name, d2v_e
 const char *d2v_path_name(const char *path) {
 	const char *slash = strrchr(path, '/');
 	return slash ? slash + 1 : path;
+}
+
+d2v_status d2v_path_folder(char **out, const char *path, d2v_error *err) {
+	const char *name = d2v_path_name(path);
+	return name == path ? d2v_strdup(out, ".", err) : d2v_asprintf(out, err, "%.*s", (int)(name - path), path);
 }
 
 bool d2v_path_is_safe(const char *name) {

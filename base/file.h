@@ -31,6 +31,8 @@ d2v_status d2v_file_space_free(const char *path, uint64_t *bytes, d2v_error *err
 // "a/b" from "a" and "b"; caller frees.
 d2v_status d2v_path_join(char **out, const char *folder, const char *name, d2v_error *err);
 const char *d2v_path_name(const char *path); // what follows the last slash, borrowed from path
+// The folder that holds it: "a/" of "a/b", "." of "b"; caller frees.
+d2v_status d2v_path_folder(char **out, const char *path, d2v_error *err);
 // True for a name that stays below the folder it is joined to: not absolute, no "..", no NUL, not empty.
 bool d2v_path_is_safe(const char *name);
 

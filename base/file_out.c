@@ -82,17 +82,9 @@ d2v_status d2v_file_sync_all(const char *folder, d2v_error *err) {
 	return status;
 }
 
-// The folder that holds path; d2v_free.
-static d2v_status folder_of(char **folder, const char *path, d2v_error *err) {
-	const char *name = d2v_path_name(path);
-	if (name == path)
-		return d2v_strdup(folder, ".", err);
-	return d2v_asprintf(folder, err, "%.*s", (int)(name - path), path);
-}
-
 d2v_status d2v_file_publish(const char *from, const char *to, d2v_error *err) {
 	char *folder;
-	D2V_TRY(folder_of(&folder, to, err));
+	D2V_TRY(d2v_path_folder(&folder, to, err));
 	d2v_status status = D2V_OK;
 	if (rename(from, to) < 0)
 		status = d2v_fail_errno(err, "%s: cannot be renamed to %s", from, to);
@@ -176,7 +168,7 @@ d2v_status d2v_file_begin(d2v_file_out **out, const char *path, d2v_error *err) 
 	D2V_TRY(check_replaceable(path, err));
 	D2V_TRY(d2v_alloc_zero(&made, 1, sizeof *made, err));
 	made->fd = -1;
-	d2v_status status = folder_of(&folder, path, err);
+	d2v_status status = d2v_path_folder(&folder, path, err);
 	if (status == D2V_OK)
 		status = d2v_strdup(&made->path, path, err);
 	if (status == D2V_OK)

@@ -64,6 +64,7 @@ typedef struct d2v_manifest {
 void d2v_manifest_init(d2v_manifest *manifest, d2v_modality modality);
 void d2v_manifest_release(d2v_manifest *manifest);
 d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_error *err);
+d2v_status d2v_manifest_modality(const char *dataset, d2v_modality *modality, d2v_error *err); // of the data set alone
 // Damage of any kind is D2V_CORRUPT, a newer schema D2V_UNSUPPORTED.
 d2v_status d2v_manifest_parse(d2v_manifest *manifest, const char *text, size_t size, const char *where, d2v_error *err); // fuzzed
 // Lists rejected.tsv, <split>/rejected.tsv of every split and the files in tokenizer/ where they are there, so they must be published before.

@@ -214,6 +214,14 @@ d2v_status d2v_manifest_load(d2v_manifest *manifest, const char *dataset, d2v_er
 	return status;
 }
 
+d2v_status d2v_manifest_modality(const char *dataset, d2v_modality *modality, d2v_error *err) {
+	d2v_manifest manifest;
+	D2V_TRY(d2v_manifest_load(&manifest, dataset, err));
+	*modality = manifest.modality;
+	d2v_manifest_release(&manifest);
+	return D2V_OK;
+}
+
 // ---- writing ----
 
 // A new object at the end of the list; borrowed.

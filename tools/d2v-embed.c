@@ -224,15 +224,6 @@ static d2v_status write_out(const gathered *all, uint64_t updates, bool loose, b
 
 // ---- running
 
-static d2v_status modality_of(const char *dataset, d2v_modality *modality, d2v_error *err) {
-	d2v_manifest manifest;
-	d2v_manifest_init(&manifest, D2V_AUDIO);
-	D2V_TRY(d2v_manifest_load(&manifest, dataset, err));
-	*modality = manifest.modality;
-	d2v_manifest_release(&manifest);
-	return D2V_OK;
-}
-
 static d2v_status embed(
 	const d2v_trained_model *trained, const char *dataset, bool loose, d2v_device *device, d2v_error *err) {
 	d2v_eval_data wanted = { .data = dataset, .split = given.split, .threads = given.workers };
@@ -242,7 +233,7 @@ static d2v_status embed(
 	d2v_modality modality;
 	gathered all = { .width = trained->config.model.embed_dim };
 	D2V_TRY(d2v_feature_choice_settings(&given.features, &settings, err));
-	D2V_TRY(modality_of(dataset, &modality, err));
+	D2V_TRY(d2v_manifest_modality(dataset, &modality, err));
 	if (!d2v_model_config_has(&trained->config.model, modality))
 		return d2v_fail(err, D2V_INVALID, "%s%s %s, which the model has no encoder for", loose ? "the files" : dataset,
 			loose ? " hold" : " holds", d2v_modality_name(modality));

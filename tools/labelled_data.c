@@ -135,7 +135,7 @@ static d2v_status choose(d2v_labelled_data *self, const d2v_config *config, cons
 		return d2v_fail(
 			err, D2V_UNSUPPORTED, "%s: text has no labels that a probe could tell apart", self->wanted.data);
 	*test = self->wanted.test ? self->wanted.test : find_test(manifest);
-	*train = self->wanted.train ? self->wanted.train : NULL;
+	*train = self->wanted.train;
 	if (*test && !*train && manifest->split_count == 2) // the other one
 		*train = manifest->splits[strcmp(manifest->splits[0].name, *test) == 0].name;
 	if (*test && *train && strcmp(*test, *train) == 0)
@@ -148,7 +148,6 @@ static d2v_status choose(d2v_labelled_data *self, const d2v_config *config, cons
 static d2v_status open_all(d2v_labelled_data *self, const d2v_config *config, d2v_device *device, d2v_error *err) {
 	const char *train, *test;
 	d2v_manifest manifest;
-	d2v_manifest_init(&manifest, D2V_AUDIO);
 	D2V_TRY(d2v_manifest_load(&manifest, self->wanted.data, err));
 	d2v_status status = choose(self, config, &train, &test, &manifest, err);
 	if (status == D2V_OK)

@@ -89,19 +89,11 @@ static d2v_status check_given(const char *data, d2v_modality modality, const sha
 	return D2V_OK;
 }
 
-static d2v_status modality_of(const char *data, d2v_modality *modality, d2v_error *err) {
-	d2v_manifest manifest;
-	D2V_TRY(d2v_manifest_load(&manifest, data, err));
-	*modality = manifest.modality;
-	d2v_manifest_release(&manifest);
-	return D2V_OK;
-}
-
 d2v_status shard_bench_open(
 	d2v_source **source, const char *data, const shard_bench_settings *settings, d2v_error *err) {
 	d2v_modality modality;
 	*source = NULL;
-	D2V_TRY(modality_of(data, &modality, err));
+	D2V_TRY(d2v_manifest_modality(data, &modality, err));
 	D2V_TRY(check_given(data, modality, settings, err));
 	switch (modality) {
 	case D2V_IMAGE:

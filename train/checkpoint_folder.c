@@ -85,7 +85,7 @@ d2v_status d2v_checkpoint_find(d2v_checkpoint **checkpoint, const char *folder, 
 		status = try_open(checkpoint, folder, kept[i], &damaged, err);
 	d2v_free(kept);
 	if (status == D2V_OK && *checkpoint)
-		d2v_warn("%s is %s: going on from %s", "checkpoint_last.safetensors", damaged ? "damaged" : "not there",
+		d2v_warn("%s: checkpoint_last.safetensors is %s: going on from %s", folder, damaged ? "damaged" : "not there",
 			d2v_checkpoint_path(*checkpoint));
 	else if (status == D2V_OK && damaged)
 		return d2v_fail(err, D2V_CORRUPT,

@@ -11,7 +11,7 @@
 // longer one goes by in batches, once for as many tiles as there are warpgroups (a visit).
 //
 // A warpgroup meets the tokens of a stage in steps of 64; if a length leaves over no more than 16, the last step is one
-// of 16. And as a tile they are a tail (attention_tails.cuh), which costs a quarter of a tile and is dealt apart.
+// of 16. And as a tile they are a tail (attention_tail.cuh), which costs a quarter of a tile and is dealt apart.
 #ifndef D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 #define D2V_KERNELS_CUDA_ATTENTION_GROUPS_CUH
 

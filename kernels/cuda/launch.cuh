@@ -21,9 +21,10 @@
 #define D2V_SHARED(type, name) type *name = (type *)d2v_emulate_shared()
 template <class Kernel> static inline void d2v_allow_shared(d2v_device *, Kernel, size_t) {}
 #else
-// More than 48 KB of shared memory must be asked for; asking again costs little.
+// More than 48 KB of shared memory must be asked for, of which no more than 16 are what a kernel declares; asking again
+// costs little.
 template <class Kernel> static inline void d2v_allow_shared(d2v_device *dev, Kernel kernel, size_t bytes) {
-	if (bytes > 48 * 1024)
+	if (bytes > 32 * 1024)
 		d2v_cuda_check(dev, cudaFuncSetAttribute((const void *)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)bytes),
 			"shared memory of a block");
 }

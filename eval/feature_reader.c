@@ -155,7 +155,10 @@ static d2v_status take_in(d2v_feature_reader *self, const d2v_batch *batch, d2v_
 
 // Every how many batches one is read.
 static uint64_t stride_of(uint64_t steps, uint64_t samples, uint64_t most) {
-	return most && samples > most ? (samples + most - 1) / most < steps ? (samples + most - 1) / most : steps : 1;
+	if (!most || samples <= most)
+		return 1;
+	uint64_t stride = (samples + most - 1) / most;
+	return stride < steps ? stride : steps;
 }
 
 static d2v_status step_over(d2v_source *source, uint64_t batches, d2v_error *err) {

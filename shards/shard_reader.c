@@ -150,10 +150,6 @@ const char *d2v_shard_damage(const d2v_shard *shard) {
 	return shard->damage.status == D2V_OK ? NULL : shard->damage.text;
 }
 
-const char *d2v_shard_path(const d2v_shard *shard) {
-	return shard->path;
-}
-
 uint64_t d2v_shard_records(const d2v_shard *shard) {
 	return shard->trailer.facts.records;
 }

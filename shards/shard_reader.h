@@ -24,7 +24,6 @@ d2v_status d2v_shard_open_damaged(d2v_shard **shard, const char *path, d2v_error
 // What is damaged outside of records, "PATH: its tables are damaged ...", the first thing found; NULL: nothing so far.
 const char *d2v_shard_damage(const d2v_shard *shard);
 void d2v_shard_close(d2v_shard *shard);
-const char *d2v_shard_path(const d2v_shard *shard);
 uint64_t d2v_shard_records(const d2v_shard *shard);
 // As its writer's commit gave them: what a restarted ingest needs for the manifest.
 d2v_shard_facts d2v_shard_facts_read(const d2v_shard *shard);

@@ -3,6 +3,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/memory.h"
+#include "train/safetensors.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -338,10 +339,6 @@ const d2v_loop_state *d2v_checkpoint_state(const d2v_checkpoint *checkpoint) {
 
 const char *d2v_checkpoint_config(const d2v_checkpoint *checkpoint) {
 	return d2v_safetensors_metadata(checkpoint->file, "d2v.config");
-}
-
-const d2v_safetensors *d2v_checkpoint_tensors(const d2v_checkpoint *checkpoint) {
-	return checkpoint->file;
 }
 
 // ---- loading

@@ -18,7 +18,6 @@
 #include "train/loss_scale.h"
 #include "train/model.h"
 #include "train/optimizer.h"
-#include "train/safetensors.h"
 
 // Where the loop stands after `updates` updates.
 typedef struct d2v_loop_state {
@@ -44,7 +43,6 @@ void d2v_checkpoint_close(d2v_checkpoint *checkpoint); // NULL is allowed
 const char *d2v_checkpoint_path(const d2v_checkpoint *checkpoint);
 const d2v_loop_state *d2v_checkpoint_state(const d2v_checkpoint *checkpoint);
 const char *d2v_checkpoint_config(const d2v_checkpoint *checkpoint);
-const d2v_safetensors *d2v_checkpoint_tensors(const d2v_checkpoint *checkpoint);
 // Puts weights, teacher and (unless NULL) the optimizer's state in place. Names the tensor that is missing or of
 // another shape.
 d2v_status d2v_checkpoint_load(

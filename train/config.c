@@ -11,7 +11,7 @@ d2v_status d2v_config_defaults(d2v_config *config, d2v_error *err) {
 	return d2v_fields_defaults(d2v_config_fields(), config, err);
 }
 
-d2v_status d2v_config_read_tree(d2v_config *config, const json_t *tree, const char *where, d2v_error *err) {
+static d2v_status read_tree(d2v_config *config, const json_t *tree, const char *where, d2v_error *err) {
 	json_t *copy = json_deep_copy(tree);
 	if (!copy)
 		return d2v_fail(err, D2V_NO_MEMORY, "%s: out of memory for the configuration", where);
@@ -25,7 +25,7 @@ d2v_status d2v_config_read_tree(d2v_config *config, const json_t *tree, const ch
 d2v_status d2v_config_read_yaml(d2v_config *config, const char *text, size_t size, const char *where, d2v_error *err) {
 	json_t *tree = NULL;
 	D2V_TRY(d2v_yaml_parse(text, size, where, &tree, err));
-	d2v_status status = d2v_config_read_tree(config, tree, where, err);
+	d2v_status status = read_tree(config, tree, where, err);
 	json_decref(tree);
 	return status;
 }

@@ -104,7 +104,6 @@ const d2v_field *d2v_config_fields(void);
 
 d2v_status d2v_config_defaults(d2v_config *config, d2v_error *err);
 // Over what is there already. `where` is the file's name for messages.
-d2v_status d2v_config_read_tree(d2v_config *config, const json_t *tree, const char *where, d2v_error *err);
 d2v_status d2v_config_read_yaml(d2v_config *config, const char *text, size_t size, const char *where, d2v_error *err);
 // One `key=value`. The keys of a composite optimizer's group are not known here, the plain ones are.
 d2v_status d2v_config_override(d2v_config *config, const char *assignment, d2v_error *err);

@@ -49,10 +49,6 @@ size_t d2v_dtype_size(d2v_dtype dtype) {
 	return dtypes[dtype].size;
 }
 
-const char *d2v_dtype_name(d2v_dtype dtype) {
-	return dtypes[dtype].name;
-}
-
 static d2v_status dtype_from_name(
 	const char *name, const char *where, const char *tensor, d2v_dtype *dtype, d2v_error *err) {
 	for (int i = 0; i < DTYPES; i++) {

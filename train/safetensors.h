@@ -10,7 +10,6 @@
 
 typedef enum d2v_dtype { D2V_F32, D2V_F64, D2V_F16, D2V_BF16, D2V_I64, D2V_I32, D2V_I16, D2V_I8, D2V_U8, D2V_BOOL, D2V_U16, D2V_U32, D2V_U64 } d2v_dtype;
 size_t d2v_dtype_size(d2v_dtype dtype);
-const char *d2v_dtype_name(d2v_dtype dtype); // "F32"
 
 #define D2V_TENSOR_RANK 8
 typedef struct d2v_tensor_info {

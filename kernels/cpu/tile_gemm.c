@@ -3,8 +3,6 @@
 
 #include "kernels/cpu/tile_gemm.h"
 
-#include <string.h>
-
 #define LANES D2V_TILE_LANES
 #if LANES == 16
 #define ROWS 8
@@ -107,56 +105,4 @@ void d2v_cpu_tile_gemm(const d2v_tile_gemm *op) {
 		}
 		j += columns;
 	}
-}
-
-// ---- transposing ----
-
-typedef int32_t indices __attribute__((vector_size(4 * LANES)));
-
-// Swaps the off-diagonal blocks of `distance` rows and columns: done for LANES / 2 down to 1 that transposes a square.
-static inline __attribute__((always_inline)) void swap_blocks(vector rows[LANES], int distance) {
-	indices low, high;
-	for (int i = 0; i < LANES; i++) {
-		low[i] = i & distance ? LANES + i - distance : i;
-		high[i] = i & distance ? LANES + i : i + distance;
-	}
-	for (int i = 0; i < LANES; i++)
-		if (!(i & distance)) {
-			vector top = rows[i], bottom = rows[i + distance];
-			rows[i] = __builtin_shuffle(top, bottom, low);
-			rows[i + distance] = __builtin_shuffle(top, bottom, high);
-		}
-}
-
-static void transpose_block(float *to, int64_t pitch, const float *from, int64_t ld) {
-	vector rows[LANES];
-	for (int i = 0; i < LANES; i++)
-		rows[i] = load(from + i * ld);
-#pragma GCC unroll 4
-	for (int distance = LANES / 2; distance; distance /= 2)
-		swap_blocks(rows, distance);
-	for (int i = 0; i < LANES; i++)
-		*(vector *)(to + i * pitch) = rows[i];
-}
-
-// A block at the edge, by way of a full one.
-static void transpose_edge(float *to, int64_t pitch, const float *from, int64_t ld, int64_t rows, int64_t columns) {
-	float whole[LANES * LANES] = { 0 }, turned[LANES * LANES];
-	for (int64_t i = 0; i < rows; i++)
-		memcpy(whole + i * LANES, from + i * ld, (size_t)columns * sizeof *whole);
-	transpose_block(turned, LANES, whole, LANES);
-	for (int64_t i = 0; i < columns; i++)
-		memcpy(to + i * pitch, turned + i * LANES, sizeof *turned * LANES);
-}
-
-void d2v_cpu_transpose(float *to, int64_t pitch, const float *from, int64_t ld, int64_t rows, int64_t columns) {
-	for (int64_t i = 0; i < rows; i += LANES)
-		for (int64_t j = 0; j < columns; j += LANES) {
-			float *block = to + j * pitch + i;
-			if (rows - i >= LANES && columns - j >= LANES)
-				transpose_block(block, pitch, from + i * ld + j, ld);
-			else
-				transpose_edge(block, pitch, from + i * ld + j, ld, rows - i < LANES ? rows - i : LANES,
-					columns - j < LANES ? columns - j : LANES);
-		}
 }

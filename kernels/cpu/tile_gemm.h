@@ -40,8 +40,4 @@ static inline int64_t d2v_tile_round(int64_t n) {
 	return (n + D2V_TILE_LANES - 1) / D2V_TILE_LANES * D2V_TILE_LANES;
 }
 
-// to (columns, pitch) = the transpose of from (rows, ld); pitch >= d2v_tile_round(rows), the excess is filled with
-// zeros up to there.
-void d2v_cpu_transpose(float *to, int64_t pitch, const float *from, int64_t ld, int64_t rows, int64_t columns);
-
 #endif

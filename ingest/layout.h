@@ -1,6 +1,6 @@
 // How one kind of data set is laid out: what a member of a source is, from its name alone, and where its text is.
 //
-// A new data set is a new file with a d2v_layout in it and a line in tools/d2v-ingest.c. Everything here is a pure
+// A new data set is a new file with a d2v_layout in it, its name below, and a command in tools/. Everything here is a pure
 // function of names and bytes, so the result does not depend on who asks, when, or in what order. Threads: any.
 #ifndef D2V_INGEST_LAYOUT_H
 #define D2V_INGEST_LAYOUT_H

@@ -20,6 +20,7 @@ if [ "$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1)" -ge 1048576 ] 2>
 fi
 trap 'rm -rf "$scratch" "$memory"' EXIT
 export CMOCKA_MESSAGE_OUTPUT=TAP
+unset CDPATH TAR_OPTIONS GZIP XZ_OPT XZ_DEFAULTS ZIPOPT D2V_HEADER D2V_COOKIE D2V_TOKEN # users' own ways and logins
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive} # threads that wait leave the processors to the other tests
 
 count() { # FILE REGEX

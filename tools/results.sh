@@ -8,6 +8,7 @@
 # processor time, which is what the page gives and what a run may not exceed; MINUTES (ten) ends a run whatever it has reached,
 # so give more on a machine that has other things to do.
 set -euo pipefail
+export LC_ALL=C # numbers have a point, not a comma
 BIN=${BIN:-build/bin} dir=${RESULTS_DIR:-build/results} seeds=${SEEDS:-1 2 3} only=${ONLY:-image audio}
 shared=${D2V_SHARED:-../shared}
 docs=${DOCS_DIR:-docs} threads=${THREADS:-1} minutes=${MINUTES:-10} processor_minutes=20

@@ -7,7 +7,7 @@ need flac
 case $OBJ in */asan | */tsan) limit=2000 ;; *) limit=300 ;; esac
 
 synthetic_speech "$tmp/good" train-clean-5 2 5 3
-good=$(find "$tmp/good" -name '*.flac' | LC_ALL=C sort | head -n 1)
+good=$(find "$tmp/good" -name '*.flac' | LC_ALL=C sort | sed -n 1p)
 mkdir "$tmp/box" "$tmp/box/work" "$tmp/box/outside"
 cd "$tmp/box/work"
 echo untouched >"$tmp/box/outside/file"

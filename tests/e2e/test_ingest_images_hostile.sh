@@ -89,7 +89,7 @@ patch() { # FILE OFFSET HEX...
 }
 mkdir "$tmp/p"
 "$helpers/helper_picture" 64 64 9 "$tmp/p/a.jpg" "$tmp/p/b.png" "$tmp/p/good.jpg"
-frame=$(LC_ALL=C grep -obUaP '\xff\xc0' "$tmp/p/a.jpg" | head -n 1 | cut -d : -f 1)
+frame=$(LC_ALL=C grep -obUaP '\xff\xc0' "$tmp/p/a.jpg" | sed -n 1p | cut -d : -f 1)
 patch "$tmp/p/a.jpg" $((frame + 5)) ea 60 ea 60
 patch "$tmp/p/b.png" 16 00 00 ea 60 00 00 ea 60
 images() { # OPTION...

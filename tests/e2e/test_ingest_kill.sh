@@ -42,6 +42,6 @@ expect_kept "$before" "$tmp/run"
 expect_same_data_set "$tmp/run" "$tmp/whole"
 
 step "the comparison can fail"
-shard=$(find "$tmp/run" -name '00000.mdb' | head -n 1)
+shard=$(find "$tmp/run" -name '00000.mdb' | sed -n 1p)
 printf 'x' | dd of="$shard" bs=1 seek=5000 conv=notrunc status=none
 ! (expect_same_data_set "$tmp/run" "$tmp/whole") >/dev/null || fail "a changed byte was not noticed"

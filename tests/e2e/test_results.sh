@@ -17,7 +17,7 @@ expect_said "do not exceed .*: *image-1 image-2"
 cp "$tmp/out" "$tmp/page"
 for title in Pictures "Spoken digits"; do grep -qx "## $title" "$tmp/page" || fail "no chapter $title"; done
 expect_equal "rows" "$(grep -cE '^\| [12] \| (linear probe|20 neighbours) \| [0-9.]+ \| [0-9.]+ \([0-9.]+ to [0-9.]+\) \| ' "$tmp/page")" 8
-grep -q "took, of 20: 0\.[0-9] 0\.[0-9]\. .*'model.modalities.audio.feature_encoder_spec=\[" "$tmp/page" || fail "no settings"
+grep -q "took, of 20: [0-9]*\.[0-9] [0-9]*\.[0-9]\. .*'model.modalities.audio.feature_encoder_spec=\[" "$tmp/page" || fail "no settings"
 for curve in image-probe image-loss audio-probe audio-loss; do
 	grep -q "(results-$curve.svg)" "$tmp/page" || fail "$curve is not shown"
 	grep -q '<polyline points="[0-9.]*,[0-9.]* [0-9.]*,' "$tmp/docs/results-$curve.svg" || fail "$curve has no line"

@@ -100,7 +100,7 @@ flip() { # FILE OFFSET
 }
 # Record 2 of the second shard begins where its name first stands.
 name=$("$helpers/helper_records" list "$data" | sed -n $((first + 3))p | cut -f 2)
-at=$(grep -obaF "$name" "$data/$second" | head -n 1 | cut -d : -f 1)
+at=$(grep -obaF "$name" "$data/$second" | sed -n 1p | cut -d : -f 1)
 flip "$data/$second" $((at + 500))
 expect_exit 3 "${shard[@]}" verify "$data" --quiet
 grep -qF "$second: record 2: its digest differs" "$tmp/out" || fail "verify does not name the damage: $(cat "$tmp/out")"

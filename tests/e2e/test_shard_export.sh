@@ -28,7 +28,7 @@ ingest "$tmp/again" "$tmp/folder/dev" audio --split dev --shard-size 128K
 content "$tmp/data" | cut -f 1,2,4 | LC_ALL=C sort >"$tmp/wanted"
 content "$tmp/again" | cut -f 1,2,4 | LC_ALL=C sort >"$tmp/got"
 diff "$tmp/wanted" "$tmp/got" >"$tmp/diff" || fail "other content after export and ingest: $(head -n 5 "$tmp/diff")"
-first=$("$helpers/helper_records" list "$tmp/data" | head -n 1 | cut -f 2)
+first=$("$helpers/helper_records" list "$tmp/data" | sed -n 1p | cut -f 2)
 expect_equal "its label" "$(grep -P "^dev/$first\t" "$tmp/folder/labels.tsv" | cut -f 2)" "${first%%-*}"
 expect_exit 1 "${shard[@]}" export "$tmp/data" --out "$tmp/folder"
 expect_said 'is there already'
@@ -63,7 +63,7 @@ step "a limit on the size of files is an error like a full disk"
 step "a damaged record ends an export, named, and nothing is left"
 cp -r "$tmp/data" "$tmp/damaged"
 file=$(dataset_fact "$tmp/damaged" splits.0.shards.0.file)
-at=$(grep -obaF "$first" "$tmp/damaged/$file" | head -n 1 | cut -d : -f 1)
+at=$(grep -obaF "$first" "$tmp/damaged/$file" | sed -n 1p | cut -d : -f 1)
 printf '\x7f\x7f\x7f' | dd of="$tmp/damaged/$file" bs=1 seek=$((at + 700)) conv=notrunc status=none
 expect_exit 3 "${shard[@]}" export "$tmp/damaged" --out "$tmp/x"
 expect_said "$file: record 0: its digest differs"

@@ -38,8 +38,8 @@ expect_equal "samples" "$(field samples) $(field recipe)" "12 audio-base"
 page=$tmp/page/index.html
 expect_page "$page" 12
 expect_shown "$page" 12
-frames=$(grep -o 'viewBox="0 0 [0-9]* 1"' "$page" | head -n 1 | tr -dc '0-9 ' | awk '{ print $3 }')
-masked=$(grep -o '<path d="[^"]*"' "$page" | head -n 1 | grep -oE 'h[0-9]+v' | tr -dc '0-9\n' | awk '{ sum += $1 } END { print sum }')
+frames=$(grep -o 'viewBox="0 0 [0-9]* 1"' "$page" | sed -n 1p | tr -dc '0-9 ' | awk '{ print $3 }')
+masked=$(grep -o '<path d="[^"]*"' "$page" | sed -n 1p | grep -oE 'h[0-9]+v' | tr -dc '0-9\n' | awk '{ sum += $1 } END { print sum }')
 expect_equal "masked of $frames frames" "$masked" $((frames / 2))
 cp "$page" "$tmp/before.html"
 expect_exit 1 "${shard[@]}" gallery "$tmp/sound" --out "$tmp/page" --samples 12
@@ -81,7 +81,7 @@ grep -qE '^ +2 +0 +cat$' "$tmp/out" || fail "stat does not list the class: $(cat
 expect_exit 0 "${shard[@]}" gallery "$tmp/image" --out "$tmp/image.page"
 expect_page "$tmp/image.page/index.html" 4
 expect_shown "$tmp/image.page/index.html" 4
-masked=$(grep -o '<path d="[^"]*"' "$tmp/image.page/index.html" | head -n 1 | grep -oE 'h[0-9]+v' | tr -dc '0-9\n' | awk '{ sum += $1 } END { print sum }')
+masked=$(grep -o '<path d="[^"]*"' "$tmp/image.page/index.html" | sed -n 1p | grep -oE 'h[0-9]+v' | tr -dc '0-9\n' | awk '{ sum += $1 } END { print sum }')
 expect_equal "masked of 196 patches" "$masked" 157 # int(196 x 0.2) are kept
 expect_exit 0 "${shard[@]}" export "$tmp/image" --out "$tmp/taken"
 expect_equal "files" "$(find "$tmp/taken" -path '*/cat/*' -type f | wc -l) $(find "$tmp/taken" -path '*/dog/*' -type f | wc -l)" "2 2"

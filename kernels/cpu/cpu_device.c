@@ -20,7 +20,10 @@ static void cpu_close(d2v_device *dev) {
 	d2v_free(cpu);
 }
 
+// All of them, also where OMP_DYNAMIC lets OpenMP take fewer on a busy machine: where a product is cut depends on their
+// number, and with that its bytes.
 static void cpu_enter(d2v_device *dev) {
+	omp_set_dynamic(0);
 	omp_set_num_threads(dev->threads);
 }
 static void cpu_sync(d2v_device *dev) {
@@ -54,7 +57,7 @@ static void cpu_free(d2v_device *dev, void *pointer) {
 }
 
 static void cpu_copy(d2v_device *dev, void *to, const void *from, size_t bytes) {
-	omp_set_num_threads(dev->threads);
+	cpu_enter(dev);
 #pragma omp parallel for schedule(static) if ((int64_t)bytes > COPY_PIECE)
 	for (int64_t at = 0; at < (int64_t)bytes; at += COPY_PIECE)
 		memcpy((char *)to + at, (const char *)from + at, (size_t)d2v_cpu_min(COPY_PIECE, (int64_t)bytes - at));
@@ -66,7 +69,7 @@ static void cpu_await_uploads(d2v_device *dev) {
 }
 
 static void cpu_zero(d2v_device *dev, void *to, size_t bytes) {
-	omp_set_num_threads(dev->threads);
+	cpu_enter(dev);
 #pragma omp parallel for schedule(static) if ((int64_t)bytes > COPY_PIECE)
 	for (int64_t at = 0; at < (int64_t)bytes; at += COPY_PIECE)
 		memset((char *)to + at, 0, (size_t)d2v_cpu_min(COPY_PIECE, (int64_t)bytes - at));

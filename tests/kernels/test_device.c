@@ -3,6 +3,7 @@
 #include "base/memory.h"
 
 #include <float.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -114,6 +115,20 @@ static void test_memory(void **state) {
 	d2v_device_close(dev);
 }
 
+// Under OMP_DYNAMIC a busy machine gives fewer threads than asked for, and a device's number of them decides about bytes.
+static void test_threads(void **state) {
+	(void)state;
+	d2v_device *dev;
+	char byte = 1;
+	assert_int_equal(d2v_device_open(&dev, "cpu:2", NULL), D2V_OK);
+	omp_set_dynamic(1);
+	d2v_device_zero(dev, &byte, 1);
+	assert_int_equal(byte, 0);
+	assert_false(omp_get_dynamic());
+	assert_int_equal(omp_get_max_threads(), 2);
+	d2v_device_close(dev);
+}
+
 // While planning nothing is touched: these pointers lead nowhere.
 static void test_dry(void **state) {
 	(void)state;
@@ -160,6 +175,7 @@ int main(void) {
 		cmocka_unit_test(test_types),
 		cmocka_unit_test(test_datasheets),
 		cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_dry),
 		cmocka_unit_test(test_first_error),
 	};

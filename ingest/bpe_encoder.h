@@ -3,8 +3,7 @@
 //     's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+
 //
 // Any bytes will do (see ingest/char_class.h for what is no UTF-8), and decoding the ids gives them back. Special
-// tokens are never made:
-// "<|endoftext|>" in a text is a text.
+// tokens are never made: "<|endoftext|>" in a text is a text.
 //
 // Two objects: d2v_bpe_merges is the vocabulary made ready for merging, immutable and shared by all threads; a
 // d2v_bpe_encoder belongs to one thread and keeps a cache of pieces, some megabytes. Both borrow what they are made

@@ -121,9 +121,8 @@ _Static_assert(NUMBER_BITS + PLACE_BITS < 32, "a candidate fits, and is less tha
 
 // A piece or a part of one being merged. A token lies where its first byte was and knows its neighbours.
 typedef struct window {
-	uint32_t tokens[D2V_BPE_WINDOW]; // when merged: `count` of them, one behind another
-	uint32_t
-		candidates[D2V_BPE_WINDOW]; // product and place of the pair that starts here: the least is to be joined next
+	uint32_t tokens[D2V_BPE_WINDOW];     // when merged: `count` of them, one behind another
+	uint32_t candidates[D2V_BPE_WINDOW]; // product and place of the pair that starts here: the least is joined next
 	uint16_t before[D2V_BPE_WINDOW], behind[D2V_BPE_WINDOW]; // NOWHERE: none
 	size_t size, count;
 } window;

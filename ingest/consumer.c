@@ -22,9 +22,11 @@ d2v_status d2v_consumer_open(d2v_consumer *consumer, const d2v_ingest_options *o
 	D2V_TRY(d2v_alloc_zero(&consumer->outlets, D2V_JOURNAL_SPLITS_MAX, sizeof *consumer->outlets, err));
 	D2V_TRY(d2v_texts_new(&consumer->texts, options->layout, err));
 	D2V_TRY(d2v_progress_new(&consumer->progress, options->quiet, err));
-	for (; consumer->outlet_count < journal->split_count; consumer->outlet_count++)
-		D2V_TRY(d2v_outlet_open(&consumer->outlets[consumer->outlet_count], options->out,
-			&journal->splits[consumer->outlet_count], options->shard_size, err));
+	while (consumer->outlet_count < journal->split_count) {
+		size_t index = consumer->outlet_count++; // close lets go what a failure leaves of it
+		D2V_TRY(d2v_outlet_open(
+			&consumer->outlets[index], options->out, &journal->splits[index], options->shard_size, err));
+	}
 	return D2V_OK;
 }
 

@@ -31,7 +31,6 @@ struct d2v_download {
 	bool away;     // the target is another server's: no login for it
 	char *user, *password;
 	d2v_download_options options;
-	uint64_t start;    // what the caller has
 	uint64_t position; // bytes of the file that were handed out, or that the caller has
 	bool delivered;    // anything handed out: the version cannot change any more
 	d2v_download_version version;
@@ -433,7 +432,7 @@ d2v_status d2v_download_open(d2v_download **opened, const char *url, const d2v_d
 	*opened = NULL;
 	D2V_TRY(d2v_alloc_zero(&download, 1, sizeof *download, err));
 	download->options = *options;
-	download->start = download->position = start;
+	download->position = start;
 	if (version)
 		download->version = *version;
 	d2v_address_public(url, download->shown, sizeof download->shown);
@@ -470,4 +469,37 @@ void d2v_download_close(d2v_download *download) {
 	d2v_free(download->buffer);
 	d2v_free(download->url);
 	d2v_free(download);
+}
+
+// ---- a file whole
+
+d2v_status d2v_download_whole(
+	const char *url, const d2v_download_options *options, uint64_t max, char **bytes, size_t *size, d2v_error *err) {
+	d2v_download_options how = *options;
+	d2v_download *download;
+	const void *block;
+	size_t got, capacity = 0;
+	uint64_t at; // where bytes end: what was begun with nothing is never begun anew
+	how.expected = 0;
+	how.max = max;
+	*bytes = NULL;
+	*size = 0;
+	D2V_TRY(d2v_download_open(&download, url, &how, 0, NULL, err));
+	d2v_status status;
+	while ((status = d2v_download_read(download, &block, &got, &at, err)) == D2V_OK && got) {
+		D2V_ASSERT(at == *size);
+		status = d2v_reserve(bytes, &capacity, *size + got + 1, 1, err);
+		if (status != D2V_OK)
+			break;
+		memcpy(*bytes + *size, block, got);
+		*size += got;
+		(*bytes)[*size] = '\0';
+	}
+	d2v_download_close(download);
+	if (status == D2V_OK)
+		return D2V_OK;
+	d2v_free(*bytes);
+	*bytes = NULL;
+	*size = 0;
+	return status;
 }

@@ -49,4 +49,9 @@ const d2v_download_version *d2v_download_version_of(const d2v_download *download
 uint64_t d2v_download_total(const d2v_download *download); // 0: unknown
 void d2v_download_close(d2v_download *download);           // NULL is allowed
 
+// A small file whole, of at most `max` bytes, with a NUL behind them that size does not count; the caller's (d2v_free),
+// NULL when it is empty. options: but for expected and max.
+d2v_status d2v_download_whole(const char *url, const d2v_download_options *options, uint64_t max, char **bytes,
+	size_t *size, d2v_error *err);
+
 #endif

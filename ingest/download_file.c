@@ -90,11 +90,10 @@ static d2v_status write_all(partial *part, const unsigned char *bytes, size_t si
 		if (wrote < 0 && errno == EINTR)
 			continue;
 		if (wrote < 0) {
-			d2v_fail_errno(err, "%s: cannot be written", part->path);
-			return err && err->status == D2V_NO_SPACE
-					   ? d2v_fail(err, D2V_NO_SPACE, "%s: the disk is full; make room and run the same command again",
-							 part->path)
-					   : D2V_IO;
+			d2v_status status = d2v_fail_errno(err, "%s: cannot be written", part->path);
+			if (status != D2V_NO_SPACE)
+				return status;
+			return d2v_fail(err, status, "%s: the disk is full; make room and run the same command again", part->path);
 		}
 		bytes += wrote, size -= (size_t)wrote;
 		part->have += (uint64_t)wrote;

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 typedef struct d2v_http_answer {
-	long code;            // of the last answer: a redirect's is replaced by that of where it leads
+	long code;            // of the last answer: what comes before it (100 Continue) does not count
 	uint64_t length;      // Content-Length; 0: not stated
 	uint64_t range_start; // Content-Range, of a 206
 	uint64_t range_total; // 0: not stated

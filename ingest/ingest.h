@@ -3,8 +3,8 @@
 // The same sources and options give the same bytes: shards, rejected.tsv and manifest, whatever the number of jobs, and
 // however often the ingest was killed and started again on the way; it goes on from the last published shard. The
 // manifest is published last. Memory stays below 400 MB for sources of any size and any order. Nothing is ever written
-// outside `out`. Threads: options->jobs decoders and the caller's own, which writes. One ingest per folder at a time (a
-// lock sees to that).
+// outside `out`. Threads: options->jobs, of which the caller's is one. One ingest per folder at a time (a lock sees to
+// that).
 #ifndef D2V_INGEST_INGEST_H
 #define D2V_INGEST_INGEST_H
 

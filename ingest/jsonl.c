@@ -21,9 +21,8 @@ struct d2v_jsonl {
 	bool begun; // the first byte was looked at
 	enum state state;
 	uint64_t line;
-	const char *wrong;   // what is wrong with the line; NULL so far
-	char escaped[8];     // UTF-8 of an escape sequence in the wanted string
-	size_t escaped_size; //
+	const char *wrong; // what is wrong with the line; NULL so far
+	char escaped[8];   // UTF-8 of an escape sequence in the wanted string
 };
 
 d2v_status d2v_jsonl_new(d2v_jsonl **jsonl, const d2v_bytes *bytes, const char *field, d2v_error *err) {

@@ -30,8 +30,7 @@ typedef struct d2v_member {
 } d2v_member;
 
 typedef struct d2v_origin_options {
-	const char
-		*md5; // what an archive's checksum must be in the end, or NULL: then a SHA-256 is taken, which costs less
+	const char *md5;    // what an archive's checksum must be in the end, or NULL: a SHA-256 is taken, which costs less
 	const char *sha256; // instead of md5, or NULL
 	d2v_download_options download;
 	bool single; // a file at `where` is the only member itself, and no archive
@@ -61,7 +60,7 @@ d2v_status d2v_origin_enter(d2v_origin *source, d2v_error *err);
 uint64_t d2v_origin_stated_size(const d2v_origin *source);
 // Bytes consumed and in all (0: unknown), of the archive file or download, for progress.
 void d2v_origin_progress(const d2v_origin *source, uint64_t *done, uint64_t *total);
-// After D2V_END: checksum ("" for a folder) and size of the whole. D2V_CORRUPT when the checksum is not options.md5.
+// After D2V_END: checksum ("" for a folder) and size of the whole. D2V_CORRUPT when the checksum is not the one wanted.
 d2v_status d2v_origin_finish(d2v_origin *source, char checksum[D2V_CHECKSUM_TEXT], uint64_t *bytes, d2v_error *err);
 void d2v_origin_close(d2v_origin *source); // NULL is allowed
 

@@ -1,3 +1,4 @@
+// A source that is a folder: the files in it and below it, in sorted order.
 #include "base/file.h"
 #include "base/memory.h"
 #include "ingest/origin_kinds.h"
@@ -100,9 +101,7 @@ static d2v_status folder_next(d2v_origin *source, d2v_member *member, d2v_error 
 	return look_at(here, member, err);
 }
 
-static d2v_status read_open(const char *path, int fd, unsigned char *bytes, size_t expected, size_t *size,
-	d2v_rejection *rejection, d2v_error *err) {
-	(void)err;
+static void read_open(int fd, unsigned char *bytes, size_t expected, size_t *size, d2v_rejection *rejection) {
 	while (*size <= expected) { // one more byte than expected is asked for: the file may be growing
 		ssize_t got = read(fd, bytes + *size, expected + 1 - *size);
 		if (got < 0 && errno == EINTR)
@@ -115,8 +114,6 @@ static d2v_status read_open(const char *path, int fd, unsigned char *bytes, size
 	}
 	if (rejection->reason == D2V_REASON_NONE && *size != expected)
 		d2v_reject(rejection, D2V_REASON_WRONG_SIZE, "it changed while it was read");
-	(void)path;
-	return D2V_OK;
 }
 
 static d2v_status folder_read(d2v_origin *source, uint64_t max_bytes, unsigned char **bytes, size_t *capacity,
@@ -135,7 +132,7 @@ static d2v_status folder_read(d2v_origin *source, uint64_t max_bytes, unsigned c
 	if (status == D2V_OK && fd < 0)
 		d2v_reject(rejection, D2V_REASON_UNREADABLE, "%s", strerror(errno));
 	if (fd >= 0) {
-		status = read_open(path, fd, *bytes, (size_t)expected, size, rejection, err);
+		read_open(fd, *bytes, (size_t)expected, size, rejection);
 		close(fd);
 	}
 	d2v_free(path);

@@ -1,4 +1,4 @@
-// What the two kinds of sources have in common; included by origin*.c only.
+// What the kinds of sources (a folder, an archive, a single file) have in common; included by origin*.c only.
 #ifndef D2V_INGEST_ORIGIN_KINDS_H
 #define D2V_INGEST_ORIGIN_KINDS_H
 

@@ -1,8 +1,7 @@
 // What --label-by and --split-by say: how a class or a split is read off the path of a file.
 //
 //     '([0-9])_[a-z]+_[0-9]+\.wav$'   the first group of an extended regular expression is the name (without a group:
-//     all
-//                                     that matches)
+//                                     all that matches)
 //     'test=_[0-4]\.wav$'             what matches is NAME
 //
 // Plain functions of text. Life: new -> read ... -> free. Threads: any may read.

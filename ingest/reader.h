@@ -41,7 +41,7 @@ d2v_status d2v_reader_next(d2v_reader *reader, uint64_t ticket, d2v_budget *budg
 	unsigned char **bytes, size_t *capacity, size_t *size, d2v_error *err);
 void d2v_reader_close(d2v_reader *reader);
 
-// Where a source is read from: its address or file, or the file it was kept as (d2v_free).
+// Opens a source: its file, folder or address; with options->keep what lies at an address is fetched into a file first.
 d2v_status d2v_reader_open_source(
 	const d2v_ingest_options *options, uint32_t index, d2v_origin **source, d2v_error *err);
 // The layout's options for a source.

@@ -11,16 +11,16 @@
 // Names are stored in data sets: append, never renumber or rename.
 typedef enum d2v_reason {
 	D2V_REASON_NONE,
-	D2V_REASON_UNDECODABLE, // not audio, or damaged audio
+	D2V_REASON_UNDECODABLE, // not what the name says, or damaged
 	D2V_REASON_TOO_LONG,    // more seconds than --max-seconds
-	D2V_REASON_TOO_LARGE,   // more bytes than --max-member
+	D2V_REASON_TOO_LARGE,   // more bytes than --max-member, more pixels than --max-pixels
 	D2V_REASON_WRONG_SIZE,  // the archive states another size than the member has
 	D2V_REASON_DUPLICATE,   // the name was met before
 	D2V_REASON_UNSAFE_NAME, // absolute, "..", no UTF-8, too long
 	D2V_REASON_NOT_A_FILE,  // a link or a device
 	D2V_REASON_UNREADABLE,  // the archive's own layer says this member is damaged
-	D2V_REASON_LAYOUT,      // audio where the layout has none
-	D2V_REASON_BAD_TEXT,    // a transcript that is too large, no UTF-8, or holds a NUL
+	D2V_REASON_LAYOUT,      // a sample where the layout has none
+	D2V_REASON_BAD_TEXT,    // a transcript that is no UTF-8 or holds a NUL, a JSON line of no use
 	D2V_REASON_COUNT
 } d2v_reason;
 

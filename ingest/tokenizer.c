@@ -58,35 +58,11 @@ static d2v_status read_in(text_file *file, const char *folder, const char *name,
 	return status;
 }
 
-static d2v_status fetch_all(d2v_download *download, text_file *file, d2v_error *err) {
-	const void *bytes;
-	size_t size, capacity = 0;
-	uint64_t at;
-	for (;;) {
-		D2V_TRY(d2v_download_read(download, &bytes, &size, &at, err));
-		if (!size)
-			return D2V_OK;
-		if (at + size > D2V_VOCABULARY_MAX_FILE)
-			return d2v_fail(err, D2V_UNSAFE, "larger than any vocabulary");
-		D2V_TRY(d2v_reserve(&file->bytes, &capacity, (size_t)at + size + 1, 1, err));
-		memcpy(file->bytes + at, bytes, size);
-		file->size = (size_t)at + size;
-		file->bytes[file->size] = '\0';
-	}
-}
-
 static d2v_status fetch(text_file *file, const char *url, const char *name, const char *wanted,
 	const d2v_download_options *options, d2v_error *err) {
 	char *address = NULL;
-	d2v_download *download = NULL;
-	d2v_download_options how = *options;
-	how.max = D2V_VOCABULARY_MAX_FILE;
-	how.expected = 0;
 	D2V_TRY(d2v_asprintf(&address, err, "%s/%s", url, name));
-	d2v_status status = d2v_download_open(&download, address, &how, 0, NULL, err);
-	if (status == D2V_OK)
-		status = fetch_all(download, file, err);
-	d2v_download_close(download);
+	d2v_status status = d2v_download_whole(address, options, D2V_VOCABULARY_MAX_FILE, &file->bytes, &file->size, err);
 	if (status != D2V_OK)
 		d2v_error_prefix(
 			err, "the tokenizer cannot be fetched; give a folder with encoder.json and vocab.bpe (--bpe DIR)");

@@ -18,31 +18,6 @@ struct d2v_val_labels {
 	uint64_t digest;
 };
 
-static d2v_status fetch(d2v_val_labels *labels, const char *url, const d2v_download_options *how, d2v_error *err) {
-	d2v_download *download;
-	size_t capacity = 0, got;
-	const void *bytes;
-	uint64_t at;
-	d2v_download_options options = *how;
-	options.max = BYTES_MAX;
-	options.expected = 0;
-	D2V_TRY(d2v_download_open(&download, url, &options, 0, NULL, err));
-	d2v_status status = D2V_OK;
-	for (;;) {
-		status = d2v_download_read(download, &bytes, &got, &at, err);
-		if (status != D2V_OK || !got)
-			break;
-		status = d2v_reserve(&labels->text, &capacity, labels->size + got + 1, 1, err);
-		if (status != D2V_OK)
-			break;
-		memcpy(labels->text + labels->size, bytes, got);
-		labels->size += got;
-		labels->text[labels->size] = '\0';
-	}
-	d2v_download_close(download);
-	return status;
-}
-
 // A line that is no synset would shift all labels behind it, so nothing is passed over.
 static d2v_status cut_lines(d2v_val_labels *labels, const char *where, d2v_error *err) {
 	if (!labels->size)
@@ -75,8 +50,9 @@ d2v_status d2v_val_labels_load(
 	d2v_val_labels *loaded;
 	*labels = NULL;
 	D2V_TRY(d2v_alloc_zero(&loaded, 1, sizeof *loaded, err));
-	d2v_status status =
-		d2v_address_is_url(where) ? fetch(loaded, where, download, err) : read_file(loaded, where, err);
+	d2v_status status = d2v_address_is_url(where)
+							? d2v_download_whole(where, download, BYTES_MAX, &loaded->text, &loaded->size, err)
+							: read_file(loaded, where, err);
 	if (status == D2V_OK)
 		status = cut_lines(loaded, where, err);
 	if (status == D2V_OK)

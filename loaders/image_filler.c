@@ -7,8 +7,7 @@
 
 #include <string.h>
 
-// Records asked for before they are read: 3.5 MB of ImageNet, about what the kernel reads ahead of a plain read.
-#define AHEAD 64 // records asked for before they are read: 7 MB, which keeps a disk as busy as it can be
+#define AHEAD 64 // records asked for before they are read: 7 MB of ImageNet, which keeps a disk as busy as it can be
 
 typedef struct image_filler {
 	d2v_filler filler;

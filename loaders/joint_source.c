@@ -149,7 +149,7 @@ static const d2v_source_methods methods = { next, give, tell, seek, statistics, 
 
 // ---- opening
 
-// The sum is kept, and every source with a share gets an update.
+// The sum is kept but for rounding, and every source with a share gets an update.
 static void divide_by_shares(joint_source *self, double whole) {
 	double sum = 0;
 	for (int i = 0; i < self->options.count; i++)

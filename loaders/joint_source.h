@@ -2,8 +2,9 @@
 //
 // An epoch is a number of updates, dealt to the sources by their shares: u_i of them to source i. Without shares u_i is
 // what source i needs for one epoch of its own, so that data sets count by their numbers of batches, as in the
-// original. With shares the sum stays the same and is divided by them. Which source an update takes is a keyed
-// permutation of those updates, computed on the fly, so a position is that of this sequence plus one for each source.
+// original. With shares the sum stays the same but for rounding, and is divided by them. Which source an update takes
+// is a keyed permutation of those updates, computed on the fly, so a position is that of this sequence plus one for
+// each source.
 // The sources go through their own epochs at their own pace; none of their batches is left out.
 //
 // A batch is its source's, with index and epoch of the joint stream. Two batches may be out at a time, of any sources.

@@ -118,9 +118,10 @@ static d2v_status count_damages(d2v_prefetcher *self, const d2v_slot *slot, d2v_
 				"%s: %s; %llu damaged records are more than the %llu allowed; run d2v-shard verify", where,
 				d2v_status_name(damage->status), (unsigned long long)self->stats.damaged,
 				(unsigned long long)damage_limit(self));
-		d2v_warn("%s: %s; replaced by record %llu of the split (damaged so far: %llu of %llu allowed)", where,
-			d2v_status_name(damage->status), (unsigned long long)damage->substitute,
-			(unsigned long long)self->stats.damaged, (unsigned long long)damage_limit(self));
+		d2v_warn("%s: %s; replaced by %s %llu of the split (damaged so far: %llu of %llu allowed)", where,
+			d2v_status_name(damage->status), self->kind->modality == D2V_TEXT ? "block" : "record",
+			(unsigned long long)damage->substitute, (unsigned long long)self->stats.damaged,
+			(unsigned long long)damage_limit(self));
 	}
 	return D2V_OK;
 }

@@ -136,6 +136,8 @@ STEP_TESTS := test_step_ahead test_kept_draws
 # Only beside the plain build: the sanitizers do not know fibers.
 EMULATED := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/emulated/%,$(wildcard tests/kernels/test_*.c)) \
             $(addprefix $(O)/emulated/,test_golden $(STEP_TESTS)))
+RACES    := $(if $(filter plain,$(VARIANT)),$(patsubst tests/kernels/%.c,$(O)/races/%,$(wildcard tests/kernels/test_*.c)))
+RACE_SAMPLES := $(if $(RACES),$(O)/races/race_samples)
 EMULATED_OBJ := $(CU_SRC:%.cu=$(O)/emulated/%.o) $(patsubst %.cc,$(O)/emulated/%.o,$(wildcard tests/emulation/*.cc)) \
             $(O)/emulated/kernels/cuda/cuda_device.o $(O)/emulated/kernels/cuda/cuda_graph.o
 SUPPORT_OBJ := $(SUPPORT_SRC:%.c=$(O)/%.o)
@@ -200,6 +202,19 @@ $(O)/emulated/test_golden: $(O)/tests/golden/test_golden.o
 $(addprefix $(O)/emulated/,$(STEP_TESTS)): $(O)/emulated/%: $(O)/tests/train/%.o
 $(filter-out %/test_golden $(addprefix %/,$(STEP_TESTS)),$(EMULATED)): $(O)/emulated/%: $(O)/tests/kernels/%.o
 $(EMULATED): $(EMULATED_OBJ) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
+	$(call say,LINK)
+	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB) -lcmocka $(LIBS) -lstdc++
+
+# The same with a look at every access of the kernels to memory (tests/emulation/emulated_races.cc).
+$(O)/races/%.o: %.cu $(O)/flags | $(BUILD)/have-CHECK
+	@mkdir -p $(@D)
+	$(call say,EMUL)
+	$(Q)$(EMULATE) -fsanitize=thread --param tsan-instrument-func-entry-exit=0 $(if $(WERROR),-Werror) -MMD -MP -x c++ -c -o $@ $<
+$(RACES): $(O)/races/%: $(O)/tests/kernels/%.o $(CU_SRC:%.cu=$(O)/races/%.o) \
+  $(filter-out $(CU_SRC:%.cu=$(O)/emulated/%.o),$(EMULATED_OBJ)) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
+$(RACE_SAMPLES): $(addprefix $(O)/,races/tests/emulation/race_samples.o emulated/kernels/cuda/cuda_graph.o) \
+  $(patsubst %.cc,$(O)/emulated/%.o,$(wildcard tests/emulation/*.cc)) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB)
+$(RACES) $(RACE_SAMPLES):
 	$(call say,LINK)
 	$(Q)$(LINK) -o $@ $(filter %.o,$^) $(SUPPORT_LIB) $(TOOL_LIB) $(LIB) -lcmocka $(LIBS) -lstdc++
 
@@ -271,7 +286,7 @@ $(O)/tests/fuzz/fuzz_bpe: $(O)/tests/ref/ref_bpe.o $(O)/tests/ref/small_vocabula
 
 -include $(wildcard $(LIB_OBJ:.o=.d) $(SUPPORT_OBJ:.o=.d) $(patsubst %.c,$(O)/%.d,$(wildcard tools/*.c)) $(TESTS:=.d) $(BENCHES:=.d) $(FUZZERS:=.d) $(HELPERS:=.d) $(DEMO_TOOLS:=.d) \
   $(O)/tests/gpu/*.d \
-  $(EMULATED_OBJ:.o=.d))
+  $(EMULATED_OBJ:.o=.d) $(CU_SRC:%.cu=$(O)/races/%.d) $(O)/races/tests/emulation/race_samples.d)
 .PRECIOUS: $(O)/%.o
 
 # ---- checking --------------------------------------------------------------------------------------------------------------
@@ -300,9 +315,14 @@ run-tsan: build-tsan
 # Of the tests only those that ONLY names, and what scripts among them want.
 chosen = $(if $(ONLY),$(strip $(foreach test,$1,$(if $(findstring $(ONLY),$(test)),$(test)))),$1)
 build-tests: $(TOOLS) $(call chosen,$(TESTS) $(FUZZERS)) $(if $(call chosen,$(SHELL_TESTS)),$(DEMO_TOOLS) $(HELPERS)) \
-  $(if $(filter tests/emulation/%,$(call chosen,$(SHELL_TESTS))),$(EMULATED)) \
+  $(if $(filter tests/emulation/%,$(call chosen,$(SHELL_TESTS))),$(EMULATED) $(RACE_SAMPLES)) \
   $(if $(filter tests/gpu/%,$(call chosen,$(SHELL_TESTS))),$(FEED_BENCH) $(if $(filter plain,$(VARIANT)),$(O)/tests/gpu/bench_gpu))
 build-tsan: $(TSAN_TESTS)
+
+races: | $(BUILD)/have-CHECK ## look for data races in the GPU's kernels, emulated (tests/emulation/emulated_races.cc); some minutes
+	@$(MAKE) --no-print-directory WERROR=1 build-races
+	@D2V_EMULATED=races D2V_TEST_TIMEOUT=5400 $(RUN_TESTS) tests/emulation/test_emulated_kernels.sh
+build-races: $(RACES)
 
 golden: | $(BUILD)/have-CHECK ## compare with the original's numbers; CASES="DIR..." chooses cases, default tests/golden/data/*
 	@$(MAKE) --no-print-directory $(O)/tests/golden/test_golden
@@ -395,4 +415,4 @@ clean: ## remove the build folder
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
 
-.PHONY: check-gpu bench-gpu bundle build-gpu all check asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo build-demo results man install config format clean help
+.PHONY: check-gpu bench-gpu bundle build-gpu all check races build-races asan tsan run-asan run-tsan build-tests build-tsan golden fuzz build-fuzz bench demo build-demo results man install config format clean help

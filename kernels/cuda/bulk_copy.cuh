@@ -71,7 +71,9 @@ static inline void say_no_map(d2v_device *dev) {
 static inline void barrier_init(uint64_t *barrier, unsigned count) {
 	d2v_emulate_barrier_init(barrier, count);
 }
-static inline void barriers_are_made() {}
+static inline void barriers_are_made() {
+	d2v_emulate_shared_fence();
+}
 static inline void barrier_expect(uint64_t *barrier, unsigned bytes) {
 	d2v_emulate_barrier_arrive(barrier, bytes);
 }

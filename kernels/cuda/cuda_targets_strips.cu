@@ -148,12 +148,13 @@ template <int AHEAD> static __device__ void normalise_tokens(float *y, float *ro
 // written.
 static __device__ bool comes_last(unsigned *arrived, unsigned blocks) {
 	__shared__ bool last;
-	__threadfence();
 	__syncthreads();
-	if (threadIdx.x + threadIdx.y + threadIdx.z == 0)
+	if (threadIdx.x + threadIdx.y + threadIdx.z == 0) { // whose fences speak for all that it has met
+		__threadfence();
 		last = atomicAdd(arrived, 1u) == blocks - 1;
+		__threadfence();
+	}
 	__syncthreads();
-	__threadfence();
 	return last;
 }
 

@@ -4,6 +4,7 @@
 // it meanwhile fails, as does what was written before it without a fence.
 #include <cuda_runtime.h>
 #include <emulated_bulk_copy.h>
+#include <emulated_races.h>
 #include <emulated_wgmma.h>
 
 #include <deque>
@@ -37,8 +38,12 @@ struct Store {
 	int column, row, which;
 	uint64_t digest; // of what is to be stored
 };
-// Of each thread of a block: groups that nobody has waited for, the last one open.
-std::vector<std::vector<std::vector<Store>>> stores;
+// Of each thread of a block: groups that nobody has waited for, the last one open, and how many came before.
+struct Stores {
+	std::vector<std::vector<Store>> groups = std::vector<std::vector<Store>>(1);
+	size_t ended = 0;
+};
+std::vector<Stores> stores;
 
 [[noreturn]] void fail(const char *what) {
 	fprintf(stderr, "emulation: block %u, thread %u: %s\n", blockIdx.x, threadIdx.x, what);
@@ -58,6 +63,7 @@ void write(uint64_t *at, Barrier barrier) {
 	if (barrier.pending == 0 && barrier.bytes == 0) {
 		barrier.pending = barrier.count;
 		barrier.phase ^= 1;
+		d2v_races_barrier_open(at);
 	}
 	memcpy(at, &barrier, sizeof barrier);
 }
@@ -84,12 +90,10 @@ int swizzled(int i, int j) {
 	return i * 64 + ((j / 8) ^ i % 8) * 8 + j % 8;
 }
 
-std::vector<std::vector<Store>> &own_stores() {
+Stores &own_stores() {
 	size_t thread = threadIdx.x + blockDim.x * (threadIdx.y + (size_t)blockDim.y * threadIdx.z);
 	if (stores.size() <= thread)
 		stores.resize(thread + 1);
-	if (stores[thread].empty())
-		stores[thread].resize(1);
 	return stores[thread];
 }
 
@@ -105,10 +109,12 @@ uint64_t digest_of(const Store &store) {
 void d2v_emulate_barrier_init(uint64_t *at, unsigned count) {
 	Barrier barrier = { (uint8_t)count, (uint8_t)count, 0, MADE, 0 };
 	memcpy(at, &barrier, sizeof barrier);
+	d2v_races_barrier_made(at);
 }
 
 void d2v_emulate_barrier_arrive(uint64_t *at, unsigned bytes) {
 	Barrier barrier = read(at);
+	d2v_races_barrier_arrive(at);
 	if (barrier.pending == 0)
 		fail("more arrivals at a barrier than it counts");
 	barrier.bytes += (int32_t)bytes;
@@ -122,6 +128,11 @@ bool d2v_emulate_barrier_is_open(const uint64_t *at, unsigned parity) {
 
 void d2v_emulate_fetch_box(void *to, const d2v_emulated_map *map, int column, int row, int which, uint64_t *barrier) {
 	check_box(*map, to);
+	for (int i = 0; i < map->box_rows; i++)
+		for (int j = 0; j < 64; j++)
+			if (int64_t at = place_of(*map, column, row, which, i, j); at >= 0)
+				d2v_races_read((const uint16_t *)map->matrix + at, sizeof(uint16_t));
+	d2v_races_fetch(to, bytes_of(*map), barrier);
 	memset(to, 0xff, bytes_of(*map));
 	under_way.push_back(Box{ (uint16_t *)to, *map, column, row, which, barrier });
 }
@@ -148,26 +159,32 @@ void d2v_emulate_store_box(const d2v_emulated_map *map, int column, int row, int
 		fail("a copy reads what was written without shared_fence()");
 	Store store = { (const uint16_t *)from, *map, column, row, which, 0 };
 	store.digest = digest_of(store);
-	own_stores().back().push_back(store);
+	Stores &own = own_stores();
+	d2v_races_store(from, bytes_of(*map), own.ended + own.groups.size() - 1);
+	own.groups.back().push_back(store);
 }
 
 void d2v_emulate_stores_commit(void) {
-	own_stores().push_back({});
+	own_stores().groups.push_back({});
 }
 
 void d2v_emulate_stores_wait(size_t pending) {
-	std::vector<std::vector<Store>> &groups = own_stores();
-	for (; groups.size() > pending + 1; groups.erase(groups.begin()))
+	std::vector<std::vector<Store>> &groups = own_stores().groups;
+	for (; groups.size() > pending + 1; groups.erase(groups.begin()), own_stores().ended++)
 		for (const Store &store : groups.front()) {
 			if (digest_of(store) != store.digest)
 				fail("shared memory was written to while a copy read it");
 			for (int i = 0; i < store.map.box_rows; i++)
 				for (int j = 0; j < 64; j++) {
 					int64_t at = place_of(store.map, store.column, store.row, store.which, i, j);
-					if (at >= 0)
-						((uint16_t *)const_cast<void *>(store.map.matrix))[at] = store.from[swizzled(i, j)];
+					if (at < 0)
+						continue;
+					uint16_t *to = (uint16_t *)const_cast<void *>(store.map.matrix) + at;
+					d2v_races_write(to, sizeof *to);
+					*to = store.from[swizzled(i, j)];
 				}
 		}
+	d2v_races_stored(own_stores().ended);
 }
 
 void d2v_emulate_boxes_begin(void) {
@@ -178,7 +195,7 @@ void d2v_emulate_boxes_begin(void) {
 void d2v_emulate_boxes_end(void) {
 	if (!under_way.empty())
 		fail("the block ended with copies under way");
-	for (const std::vector<std::vector<Store>> &groups : stores)
-		if (groups.size() > 1 || (groups.size() == 1 && !groups[0].empty()))
+	for (const Stores &of_thread : stores)
+		if (of_thread.groups.size() > 1 || !of_thread.groups[0].empty())
 			fail("the block ended with stores under way");
 }

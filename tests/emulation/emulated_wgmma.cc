@@ -8,6 +8,7 @@
 // A warp computes its 16 rows of a product once, when the first lane asks, and looks at what was read again when the
 // last lane has waited.
 #include <cuda_runtime.h>
+#include <emulated_races.h>
 #include <emulated_wgmma.h>
 
 #include <deque>
@@ -35,6 +36,7 @@ struct Tile {
 	Matrix a, b;
 	int columns;
 	bool a_is_shared;
+	size_t number;   // of its warp's
 	uint64_t digest; // of what it read
 	int waited;      // lanes
 };
@@ -100,6 +102,9 @@ size_t element_address(const Matrix &m, int i, int k) {
 	return at ^ ((at >> 7 & (packs - 1)) << 4);
 }
 
+// The tile that is being asked for; not one that is looked at again.
+const Tile *asking;
+
 float from_bits(uint32_t bits) {
 	uint32_t word = bits << 16;
 	float x;
@@ -116,6 +121,8 @@ void read_pack(const Matrix &m, int i, int k, uint16_t bits[PACK], uint64_t &dig
 		fail("a matrix reaches beyond the shared memory of the block");
 	if (!d2v_emulate_shared_is_fenced(d2v_emulate_shared() + at, sizeof words))
 		fail("products read what was written without shared_fence()");
+	if (asking)
+		d2v_races_multiply(d2v_emulate_shared() + at, sizeof words, asking->number);
 	memcpy(words, d2v_emulate_shared() + at, sizeof words);
 	memcpy(bits, words, sizeof words);
 	digest = mix(mix(mix(digest, at), words[0]), words[1]);
@@ -174,7 +181,10 @@ struct Operands {
 Operands operands;
 
 void begin_tile(Warp &warp, Tile tile, const uint32_t (*lanes)[8]) {
+	tile.number = warp.asked;
+	asking = &tile;
 	tile.digest = operands.read(tile, lanes);
+	asking = nullptr;
 	operands.multiply(tile.columns, warp.sums);
 	warp.under_way.push_back(tile);
 	warp.asked++;
@@ -212,7 +222,7 @@ void d2v_emulate_products(
 	const uint32_t none[4] = { 0, 0, 0, 0 };
 	const uint32_t(*lanes)[8] = d2v_emulate_exchange(a_words ? a_words : none, 4);
 	if (thread.asked++ == warp.asked)
-		begin_tile(warp, Tile{ { a, a_order }, { b, b_order }, columns, !a_words, 0, 0 }, a_words ? lanes : nullptr);
+		begin_tile(warp, Tile{ { a, a_order }, { b, b_order }, columns, !a_words, 0, 0, 0 }, a_words ? lanes : nullptr);
 	const float *before = newest_sums(thread, d);
 	int g = (int)threadIdx.x % WARP / 4, t = (int)threadIdx.x % 4;
 	for (int i = 0; i < p.count; i++) { // block of 8 columns, upper or lower row, first or second column
@@ -244,6 +254,7 @@ void d2v_emulate_products_wait(size_t pending) {
 				memcpy(p.d, p.sums, (size_t)p.count * sizeof *p.d);
 		}
 	}
+	d2v_races_multiplied(thread.waited);
 	thread.fenced = false;
 }
 
@@ -258,6 +269,7 @@ void d2v_emulate_shared_store(const void *to, size_t bytes) {
 }
 
 void d2v_emulate_shared_fence(void) {
+	d2v_races_proxy_fence();
 	for (const Range &range : threads[self()].unfenced)
 		for (size_t word = range.first; word < range.end; word++)
 			unfenced_words[word]--;

@@ -1,5 +1,6 @@
 #include <cuda_runtime.h>
 #include <emulated_bulk_copy.h>
+#include <emulated_races.h>
 #include <emulated_wgmma.h>
 
 #include <setjmp.h>
@@ -35,6 +36,8 @@ struct Fiber {
 	size_t group_size = 0;
 	dim3 index;
 	int parity = 0; // of the exchange: a lane may be one ahead of another
+	size_t number;  // in the block
+	bool meets;     // AT_WARP: what others have done is to be known
 	bool started = false;
 	const uint64_t *barrier; // in shared memory, of one AT_BARRIER
 	unsigned parity_waited;
@@ -77,6 +80,7 @@ void begin() {
 void resume(Fiber *fiber) {
 	running = fiber;
 	threadIdx = fiber->index;
+	d2v_races_run(fiber->number);
 	if (_setjmp(scheduler) == 0) {
 		if (fiber->started)
 			_longjmp(fiber->where, 1);
@@ -93,6 +97,7 @@ void prepare(size_t count) {
 		fiber->start.uc_stack.ss_size = STACK_BYTES;
 		fiber->start.uc_link = nullptr;
 		makecontext(&fiber->start, begin, 0);
+		fiber->number = fibers.size();
 		fibers.push_back(fiber);
 	}
 	if (warps.size() < (count + WARP - 1) / WARP)
@@ -101,16 +106,18 @@ void prepare(size_t count) {
 
 // Threads from `first` to `end` go on if all of them are at such a barrier.
 bool release_together(size_t first, size_t end, State state) {
-	bool any = false;
+	size_t met[1024], count = 0;
 	for (size_t i = first; i < end; i++)
 		if (fibers[i]->state != state && fibers[i]->state != DONE)
 			return false;
 	for (size_t i = first; i < end; i++)
 		if (fibers[i]->state == state) {
 			fibers[i]->state = READY;
-			any = true;
+			met[count++] = i;
 		}
-	return any;
+	if (count && (state != AT_WARP || fibers[met[0]]->meets))
+		d2v_races_meet(met, count);
+	return count > 0;
 }
 
 // Those of a block go on that meet at a barrier of their own, if they are as many as it takes.
@@ -123,8 +130,12 @@ bool release_groups(size_t first, size_t end) {
 				met.push_back(fibers[j]);
 		if (met.empty() || met.size() != fibers[i]->group_size)
 			continue;
-		for (Fiber *fiber : met)
+		std::vector<size_t> numbers;
+		for (Fiber *fiber : met) {
 			fiber->state = READY;
+			numbers.push_back(fiber->number);
+		}
+		d2v_races_meet(numbers.data(), numbers.size());
 		any = true;
 	}
 	return any;
@@ -145,6 +156,7 @@ bool release(size_t count) {
 }
 
 void run_block(size_t count) {
+	d2v_races_begin(count, blockIdx.x + blockIdx.y + blockIdx.z == 0);
 	d2v_emulate_products_begin(count);
 	d2v_emulate_boxes_begin();
 	for (size_t i = 0; i < count; i++) {
@@ -168,6 +180,7 @@ void run_block(size_t count) {
 			}
 		d2v_emulate_products_end(count);
 		d2v_emulate_boxes_end();
+		d2v_races_end();
 		return;
 	}
 }
@@ -187,10 +200,12 @@ void d2v_emulate_barrier_wait(const uint64_t *barrier, unsigned parity) {
 	running->barrier = barrier;
 	running->parity_waited = parity;
 	give_way(AT_BARRIER);
+	d2v_races_barrier_pass(barrier);
 }
 
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8] {
 	Fiber *self = running;
+	self->meets = count == 0;
 	size_t linear = self->index.x + blockDim.x * (self->index.y + (size_t)blockDim.y * self->index.z);
 	Warp *warp = &warps[linear / WARP];
 	int parity = self->parity;
@@ -226,6 +241,8 @@ const float (*d2v_emulate_multiply(const uint32_t (*lanes)[8], int depth, float 
 }
 
 void d2v_emulate_copy_async(void *to, const void *from, size_t bytes, size_t zeros) {
+	d2v_races_read(from, bytes);
+	d2v_races_write(to, bytes + zeros);
 	running->copies.back().push_back(Copy{ to, from, bytes, zeros });
 }
 
@@ -241,6 +258,7 @@ void d2v_emulate_copy_wait(size_t pending) {
 				memcpy(copy.to, copy.from, copy.bytes);
 			memset((char *)copy.to + copy.bytes, 0, copy.zeros);
 			d2v_emulate_shared_store(copy.to, copy.bytes + copy.zeros);
+			d2v_races_write(copy.to, copy.bytes + copy.zeros);
 		}
 		groups.erase(groups.begin());
 	}
@@ -280,12 +298,23 @@ void d2v_emulate_grid(d2v_emulated_thread thread, void *context, dim3 grid, dim3
 			}
 }
 
+void __threadfence() {
+	d2v_races_device_fence();
+}
+
+unsigned atomicAdd(unsigned *p, unsigned more) {
+	d2v_races_atomic(p);
+	unsigned before = *p;
+	*p += more;
+	return before;
+}
+
 // ---- device memory
 //
 // One stretch of addresses that nobody may touch but while a kernel or a copy runs: host code that follows a device
 // pointer dies at once, as it would with a GPU.
 
-#define ARENA_BYTES ((size_t)4 << 30)
+#define ARENA_BYTES D2V_EMULATED_ARENA_BYTES
 #define GAP ((size_t)256) // between pieces: what is written past an end meets nobody
 
 namespace {
@@ -350,6 +379,13 @@ bool is_pinned(const void *pointer) {
 
 } // namespace
 
+bool d2v_emulate_is_pinned(const void *at) {
+	return is_pinned(at);
+}
+const void *d2v_emulate_arena(void) {
+	return device_memory.base;
+}
+
 d2v_emulated_access::d2v_emulated_access() {
 	if (device_memory.open++ == 0)
 		device_memory.protect(PROT_READ | PROT_WRITE);
@@ -404,8 +440,10 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr which, int) {
 	case (int)cudaDevAttrComputeCapabilityMajor:
 		*value = 9;
 		break;
-	default:
-		*value = MOST_SHARED;
+	default: {
+		const char *less = getenv("D2V_EMULATED_SHARED"); // bytes: so that rings come round sooner
+		*value = less ? atoi(less) : MOST_SHARED;
+	}
 	}
 	return cudaSuccess;
 }

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # The CUDA backend's own source, run on the processor (tests/emulation/include/cuda_runtime.h), through the tests of every
 # operation: against the plain references, in f32, bf16 and f16; attention, convolutions and linear layers in bf16 all
-# ways there are (kernels/cuda/cuda_attention.cu, cuda_conv_grouped.cu, cuda_linear.cu).
+# ways there are (kernels/cuda/cuda_attention.cu, cuda_conv_grouped.cu, cuda_linear.cu). D2V_EMULATED=races runs the programs that look
+# for data races (make races) instead.
 set -eu
-ls "$OBJ"/emulated/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
+programs=$OBJ/${D2V_EMULATED:-emulated}
+ls "$programs"/test_* >/dev/null 2>&1 || { echo "skip: only beside the plain build"; exit 77; }
 failed=$TMPDIR/failed jobs=$(nproc)
 run() { # TEST DEVICE [VARIABLE=VALUE]
 	local log=$TMPDIR/log.$BASHPID
@@ -18,7 +20,7 @@ check() {
 	while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n || true; done
 	run "$@" &
 }
-for test in "$OBJ"/emulated/test_*; do
+for test in "$programs"/test_*; do
 	case $test in *.o | *.d | */test_golden) continue ;; esac
 	case $test in # of a whole step types make no difference
 	*/test_step_ahead | */test_kept_draws) ;;
@@ -27,6 +29,7 @@ for test in "$OBJ"/emulated/test_*; do
 	case $test in
 	*/test_attention)
 		check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma
+		check "$test" cuda:0 D2V_ATTENTION=wgmma D2V_EMULATED_SHARED=120000 # rings come round
 		check "$test" cuda:0 D2V_ATTENTION=short D2V_TEST_ONLY=test_short ;;
 	*/test_kept_draws) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
 	*/test_linear) check "$test" cuda:0 D2V_GELU=apart; check "$test" cuda:0 D2V_GELU=wgmma ;;

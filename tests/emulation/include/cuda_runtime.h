@@ -1,7 +1,7 @@
 // What CUDA C adds to C++, as far as kernels/cuda/ uses it, on one processor thread: the threads of a block are fibers
 // that run until they meet a barrier, a shuffle or a matrix instruction; blocks run one after another. So the very
 // source of the kernels is checked against the plain references on machines without a GPU: indices, barriers, the layout
-// of fragments. What it cannot show: races between blocks, the hardware's rounding inside matrix instructions, speed.
+// of fragments, and with emulated_races.h races. What it cannot show: the hardware's rounding inside matrix instructions, speed.
 #ifndef D2V_TESTS_EMULATION_CUDA_RUNTIME_H
 #define D2V_TESTS_EMULATION_CUDA_RUNTIME_H
 
@@ -59,7 +59,8 @@ extern dim3 threadIdx, blockIdx, blockDim, gridDim;
 void d2v_emulate_block_barrier(void);
 void d2v_emulate_group_barrier(int number, size_t threads); // of whole warps
 // Every lane of the warp posts `count` words and gets a pointer to all lanes' posts, [32][8] words, valid until its next
-// call. Lanes that have ended left what they posted last.
+// call. Lanes that have ended left what they posted last. No words: a barrier of the warp, __syncwarp(); with words it says
+// nothing of what others have written.
 const uint32_t (*d2v_emulate_exchange(const uint32_t *words, int count))[8];
 // The product, 16 x 8, of the fragments that were exchanged: of a, depth / 4 words of each lane, and of b, depth / 8 behind them;
 // depth: 8 or 16. Computed once for a warp.
@@ -69,6 +70,10 @@ unsigned char *d2v_emulate_shared(void);
 void d2v_emulate_copy_async(void *to, const void *from, size_t bytes, size_t zeros);
 void d2v_emulate_copy_commit(void);
 void d2v_emulate_copy_wait(size_t pending);
+// Where device memory is: so many bytes, or nowhere yet.
+#define D2V_EMULATED_ARENA_BYTES ((size_t)4 << 30)
+const void *d2v_emulate_arena(void);
+bool d2v_emulate_is_pinned(const void *at); // memory of the host that kernels may touch
 // While one lives, device memory may be touched.
 struct d2v_emulated_access {
 	d2v_emulated_access();
@@ -109,7 +114,7 @@ static inline void __syncthreads() {
 }
 static inline void __syncwarp(unsigned = 0xffffffffu) {
 	uint32_t none = 0;
-	d2v_emulate_exchange(&none, 1);
+	d2v_emulate_exchange(&none, 0);
 }
 static inline int d2v_emulate_lane() {
 	return (int)((threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32);
@@ -165,12 +170,8 @@ static inline float __uint_as_float(unsigned word) {
 	memcpy(&x, &word, sizeof x);
 	return x;
 }
-static inline void __threadfence() {}
-static inline unsigned atomicAdd(unsigned *p, unsigned more) { // blocks run one after another
-	unsigned before = *p;
-	*p += more;
-	return before;
-}
+void __threadfence();
+unsigned atomicAdd(unsigned *p, unsigned more); // blocks run one after another
 template <class T> static inline T min(T a, T b) {
 	return a < b ? a : b;
 }

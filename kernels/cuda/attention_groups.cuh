@@ -91,8 +91,8 @@ static inline bool has_tail(const d2v_attention *op) {
 }
 
 // Batches as few as leave room for two stages; of a head that does not fit at once, of no more than `most` tokens.
-// False: there is no room for it. (Backward reads 64 rows of both matrices at a time, which must be theirs. Forward
-// does so with the first one only, behind which the second lies.)
+// False: there is no room for it, or less than a tile for each warpgroup to take in every round. (Backward reads 64 rows
+// of both matrices at a time, which must be theirs. Forward does so with the first one only, behind which the second lies.)
 static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int groups, int passes, int most) {
 	plan.heads = (unsigned)(op->rows * op->heads);
 	plan.tokens = (int)op->tokens, plan.tiles = (plan.tokens + GROUP_TOKENS - 1) / GROUP_TOKENS;
@@ -113,7 +113,7 @@ static inline bool plan_ring(ring_plan &plan, const d2v_attention *op, int group
 	int stages = MOST_STAGES;
 	while (stages > 2 && !give_stages(plan, stages))
 		stages--;
-	return give_stages(plan, stages);
+	return give_stages(plan, stages) && (plan.batches == 1 || plan.tiles >= groups);
 }
 
 static inline unsigned ring_blocks(const ring_plan &plan) {

@@ -105,8 +105,10 @@ static __device__ __forceinline__ void sum_taps(
 				multiply<N, COLUMNS>(sums[n], now[i], from_pack(b, shifts[n] + 16 * i), true);
 		products_commit();
 		products_wait<1>(); // those of `next` have ended
-		if (first == 0 && tile > work.tile)
-			arrive_as_warp(work.empty + (stage ^ 1)); // this warp's products with the tile before have ended
+		if (first == 0 && tile > work.tile) { // this warp's products with the tile before have ended
+			__syncwarp();
+			arrive_as_warp(work.empty + (stage ^ 1));
+		}
 		first += CHUNK;
 		if (first == s.results) {
 			first = 0, tile++, parity ^= stage, stage ^= 1;

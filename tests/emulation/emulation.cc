@@ -432,18 +432,22 @@ cudaError_t cudaGetDevice(int *device) {
 	*device = 0;
 	return cudaSuccess;
 }
+// What a test would rather have than a whole card: D2V_EMULATED_PROCESSORS, few, so that a block has several pieces of work, or as
+// many as a card has, since some work is cut by that; D2V_EMULATED_SHARED, bytes of a block: with less, rings come round sooner.
+static int told(const char *name, int otherwise) {
+	const char *value = getenv(name);
+	return value ? atoi(value) : otherwise;
+}
 cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr which, int) {
 	switch ((int)which) {
 	case cudaDevAttrMultiProcessorCount:
-		*value = 2; // few, so that a block has several pieces of work
+		*value = told("D2V_EMULATED_PROCESSORS", 2);
 		break;
 	case (int)cudaDevAttrComputeCapabilityMajor:
 		*value = 9;
 		break;
-	default: {
-		const char *less = getenv("D2V_EMULATED_SHARED"); // bytes: so that rings come round sooner
-		*value = less ? atoi(less) : MOST_SHARED;
-	}
+	default:
+		*value = told("D2V_EMULATED_SHARED", MOST_SHARED);
 	}
 	return cudaSuccess;
 }

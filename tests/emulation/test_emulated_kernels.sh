@@ -29,11 +29,12 @@ for test in "$programs"/test_*; do
 	case $test in
 	*/test_attention)
 		check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma
-		check "$test" cuda:0 D2V_ATTENTION=wgmma D2V_EMULATED_SHARED=120000 # rings come round
+		check "$test" cuda:0 D2V_ATTENTION=wgmma D2V_EMULATED_SHARED=120000 D2V_EMULATED_PROCESSORS=1 # rings come round
 		check "$test" cuda:0 D2V_ATTENTION=short D2V_TEST_ONLY=test_short ;;
 	*/test_kept_draws) check "$test" cuda:0 D2V_ATTENTION=tiles; check "$test" cuda:0 D2V_ATTENTION=wgmma ;;
 	*/test_linear) check "$test" cuda:0 D2V_GELU=apart; check "$test" cuda:0 D2V_GELU=wgmma ;;
 	*/test_conv?d) check "$test" cuda:0 D2V_CONV=mma; check "$test" cuda:0 D2V_CONV=wgmma ;;
+	*/test_norm) check "$test" cuda:0; check "$test" cuda:0 D2V_EMULATED_PROCESSORS=132 ;; # cut as for a card
 	*) check "$test" cuda:0 ;;
 	esac
 done

@@ -185,65 +185,75 @@ struct Access {
 	const void *code;
 };
 
-// own: memory of the block, where nothing is left of others.
-template <int READS> void touch(Cell<READS> &cell, bool own, const void *at, const Access &access) {
-	const Write last = cell.write;
-	if (last.block >= (own ? block : first_block)) {
-		bool ordered, same = last.block == block;
-		if (same && access.write && last.code == access.code && last.time == access.time && access.actor < count &&
-			last.actor < count && last.actor / WARP == access.actor / WARP)
-			ordered = true; // lanes by one instruction: one of them does it, which it matters not if they mean the same
-		else if (same && access.asynchronous && last.generic && !access.write)
-			ordered = knows_fenced(running, last.actor, last.time);
-		else
-			ordered = same ? knows(running, last.actor, last.time)
-						   : knows_of_block(running, last.block, last.actor, last.time);
-		if (!ordered)
-			report(at, access.write ? "writes to" : "reads", access.actor, access.code, "wrote", last.actor, last.code,
-				!same                 ? "in another block of the grid"
-				: access.asynchronous ? "without a fence of the proxy and a barrier between"
-									  : "with no barrier between");
-	}
-	if (cell.block != block) {
-		if (access.write && !own && cell.block >= first_block)
-			for (const Reads &reads : cell.reads)
-				if (reads.lanes &&
-					!knows_of_block(running, cell.block, reads.actor + (size_t)__builtin_ctz(reads.lanes), reads.time))
-					report(at, "writes to", access.actor, access.code, "read", reads.actor, reads.code,
-						"in another block of the grid");
-		memset(cell.reads, 0, sizeof cell.reads);
-		cell.block = block;
-	}
+// Lanes of a warp by one instruction: one of them writes, and it does not matter which if all mean the same.
+bool write_together(const Write &last, const Access &access) {
+	return access.write && last.code == access.code && last.time == access.time && access.actor < count &&
+		   last.actor < count && last.actor / WARP == access.actor / WARP;
+}
+
+void check_last_write(const Write &last, const void *at, const Access &access) {
+	bool same = last.block == block, ordered;
+	if (same && access.asynchronous && last.generic && !access.write)
+		ordered = knows_fenced(running, last.actor, last.time);
+	else if (same)
+		ordered = write_together(last, access) || knows(running, last.actor, last.time);
+	else
+		ordered = knows_of_block(running, last.block, last.actor, last.time);
+	if (!ordered)
+		report(at, access.write ? "writes to" : "reads", access.actor, access.code, "wrote", last.actor, last.code,
+			!same                 ? "in another block of the grid"
+			: access.asynchronous ? "without a fence of the proxy and a barrier between"
+								  : "with no barrier between");
+}
+
+// Before a write.
+template <int READS> void check_reads(const Cell<READS> &cell, const void *at, const Access &access) {
+	bool same = cell.block == block;
+	for (const Reads &reads : cell.reads)
+		for (uint32_t lanes = reads.lanes; lanes; lanes &= lanes - 1) {
+			size_t reader = reads.actor + (size_t)__builtin_ctz(lanes);
+			if (!(same ? knows(running, reader, reads.time) : knows_of_block(running, cell.block, reader, reads.time)))
+				report(at, "writes to", access.actor, access.code, "read", reader, reads.code,
+					same ? "with no barrier between" : "in another block of the grid");
+		}
+}
+
+template <int READS> void remember_read(Cell<READS> &cell, const Access &access) {
 	bool lane = access.actor < count;
 	size_t actor = lane ? access.actor / WARP * WARP : access.actor;
 	uint32_t bit = lane ? 1u << access.actor % WARP : 1;
-	if (!access.write) {
-		Reads *place = nullptr;
-		for (Reads &reads : cell.reads) {
-			if (reads.lanes && reads.actor == actor && reads.time == access.time) {
-				reads.lanes |= bit;
-				return;
-			}
-			if (!place && (!reads.lanes || (reads.actor == actor && reads.lanes == bit)))
-				place = &reads;
+	Reads *place = nullptr;
+	for (Reads &reads : cell.reads) {
+		if (reads.lanes && reads.actor == actor && reads.time == access.time) {
+			reads.lanes |= bit;
+			return;
 		}
-		for (Reads &reads : cell.reads) // none free: one that whoever knows of this read knows of too
-			if (!place && knows(running, reads.actor + (size_t)__builtin_ctz(reads.lanes), reads.time) &&
-				!(reads.lanes & (reads.lanes - 1)))
-				place = &reads;
-		if (!place)
-			place = &cell.reads[access.time % READS];
-		*place = Reads{ bit, (uint16_t)actor, access.time, access.code };
-		return;
+		if (!place && (!reads.lanes || (reads.actor == actor && reads.lanes == bit)))
+			place = &reads;
 	}
-	for (Reads &reads : cell.reads)
-		for (; reads.lanes; reads.lanes &= reads.lanes - 1) {
-			size_t reader = reads.actor + (size_t)__builtin_ctz(reads.lanes);
-			if (!knows(running, reader, reads.time))
-				report(
-					at, "writes to", access.actor, access.code, "read", reader, reads.code, "with no barrier between");
-		}
-	cell.write = Write{ block, (uint16_t)access.actor, !access.asynchronous, access.time, access.code };
+	for (Reads &reads : cell.reads) // none free: one that whoever knows of this read knows of too
+		if (!place && !(reads.lanes & (reads.lanes - 1)) &&
+			knows(running, reads.actor + (size_t)__builtin_ctz(reads.lanes), reads.time))
+			place = &reads;
+	if (!place)
+		place = &cell.reads[access.time % READS];
+	*place = Reads{ bit, (uint16_t)actor, access.time, access.code };
+}
+
+// own: memory of the block, where nothing is left of others.
+template <int READS> void touch(Cell<READS> &cell, bool own, const void *at, const Access &access) {
+	unsigned first = own ? block : first_block;
+	if (cell.write.block >= first)
+		check_last_write(cell.write, at, access);
+	if (access.write && cell.block >= first)
+		check_reads(cell, at, access);
+	if (access.write || cell.block != block)
+		memset(cell.reads, 0, sizeof cell.reads);
+	cell.block = block;
+	if (access.write)
+		cell.write = Write{ block, (uint16_t)access.actor, !access.asynchronous, access.time, access.code };
+	else
+		remember_read(cell, access);
 }
 
 void touch_all(const void *at, size_t bytes, const Access &access) {

@@ -166,12 +166,15 @@ bool knows_of_block(size_t thread, unsigned other, size_t actor, Time time) {
 	return false;
 }
 
+void learn(Times &times, const Times &others) {
+	for (size_t i = 0; i < times.size(); i++)
+		times[i] = std::max(times[i], others[i]);
+}
+
 // What a thread knows, itself included.
 void add_view(size_t thread, Times &known, Times &fenced) {
 	const Thread &self = threads[thread];
-	const Times &others = *self.view.known, &others_fenced = *self.view.fenced;
-	for (size_t i = 0; i < others.size(); i++)
-		known[i] = std::max(known[i], others[i]), fenced[i] = std::max(fenced[i], others_fenced[i]);
+	learn(known, *self.view.known), learn(fenced, *self.view.fenced);
 	known[thread] = self.now, fenced[thread] = std::max(fenced[thread], self.fenced);
 	known[tensor_actor(thread)] = std::max(known[tensor_actor(thread)], self.multiplied);
 	known[store_actor(thread)] = std::max(known[store_actor(thread)], self.stored);
@@ -351,8 +354,7 @@ void d2v_races_meet(const size_t *met, size_t number) {
 		Thread &thread = threads[met[i]];
 		if (thread.view.known != last || thread.view.fenced != last_fenced) { // many share one
 			last = thread.view.known, last_fenced = thread.view.fenced;
-			for (size_t a = 0; a < known.size(); a++)
-				known[a] = std::max(known[a], (*last)[a]), fenced[a] = std::max(fenced[a], (*last_fenced)[a]);
+			learn(known, *last), learn(fenced, *last_fenced);
 		}
 		if (thread.seen && (!seen || thread.seen->size() > seen->size()))
 			seen = thread.seen;
@@ -467,9 +469,7 @@ void d2v_races_barrier_pass(const uint64_t *at) {
 	View &view = threads[running].view;
 	if (view.known != before.known || view.fenced != before.fenced || barrier.passed.known != passed.known) {
 		Times known = *view.known, fenced = *view.fenced;
-		for (size_t i = 0; i < known.size(); i++)
-			known[i] = std::max(known[i], (*barrier.passed.known)[i]),
-			fenced[i] = std::max(fenced[i], (*barrier.passed.fenced)[i]);
+		learn(known, *barrier.passed.known), learn(fenced, *barrier.passed.fenced);
 		before = view, passed = barrier.passed;
 		after =
 			View{ std::make_shared<const Times>(std::move(known)), std::make_shared<const Times>(std::move(fenced)) };
